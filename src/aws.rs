@@ -1,0 +1,241 @@
+//! The edge to AWS: clients, one error type with its class, and a record of the calls that were made.
+//!
+//! Never decides what to do about an error: it says what class it is of, and the kind or the run decides.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+pub mod clients;
+pub mod facts;
+pub mod trace;
+pub mod wait;
+
+pub use trace::Trace;
+
+/// One client a service, all of one account and region. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// IAM.
+    pub iam: aws_sdk_iam::Client,
+    /// EC2.
+    pub ec2: aws_sdk_ec2::Client,
+    /// ECS.
+    pub ecs: aws_sdk_ecs::Client,
+    /// S3.
+    pub s3: aws_sdk_s3::Client,
+    /// CloudWatch Logs.
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// Systems Manager, for public parameters only.
+    pub ssm: aws_sdk_ssm::Client,
+    /// STS.
+    pub sts: aws_sdk_sts::Client,
+    /// The region of every regional client.
+    pub region: String,
+    /// What was called so far.
+    pub trace: Arc<Trace>,
+}
+
+impl Aws {
+    /// Clients of one configuration; every call that they make is noted in the trace.
+    pub fn new(config: &SdkConfig) -> Self {
+        let trace = Arc::new(Trace::default());
+        let noted = trace::Noted(trace.clone());
+        Self {
+            iam: aws_sdk_iam::Client::from_conf(
+                aws_sdk_iam::config::Builder::from(config).interceptor(noted.clone()).build(),
+            ),
+            ec2: aws_sdk_ec2::Client::from_conf(
+                aws_sdk_ec2::config::Builder::from(config).interceptor(noted.clone()).build(),
+            ),
+            ecs: aws_sdk_ecs::Client::from_conf(
+                aws_sdk_ecs::config::Builder::from(config).interceptor(noted.clone()).build(),
+            ),
+            s3: aws_sdk_s3::Client::from_conf(
+                aws_sdk_s3::config::Builder::from(config)
+                    .force_path_style(config.endpoint_url().is_some())
+                    .interceptor(noted.clone())
+                    .build(),
+            ),
+            logs: aws_sdk_cloudwatchlogs::Client::from_conf(
+                aws_sdk_cloudwatchlogs::config::Builder::from(config).interceptor(noted.clone()).build(),
+            ),
+            ssm: aws_sdk_ssm::Client::from_conf(
+                aws_sdk_ssm::config::Builder::from(config).interceptor(noted.clone()).build(),
+            ),
+            sts: aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(noted).build()),
+            region: config.region().map(ToString::to_string).unwrap_or_default(),
+            trace,
+        }
+    }
+}
+
+/// What sort of failure a call met, as far as it decides what may be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// AWS answered and refused; asking again changes nothing.
+    Refused,
+    /// The thing asked about does not exist.
+    NotFound,
+    /// Not allowed. Never to be taken for absence.
+    Denied,
+    /// The credentials have expired or are missing.
+    Credentials,
+    /// Too many requests; the SDK's own attempts are used up.
+    Throttled,
+    /// Passing: 5xx, time-out, cut connection. Whether the call took effect is not known.
+    Passing,
+    /// The request never left this machine.
+    Unsent,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug)]
+pub struct AwsError {
+    /// `iam:CreateRole`
+    pub operation: &'static str,
+    /// The AWS error code, where AWS answered.
+    pub code: Option<String>,
+    /// AWS's message, or what went wrong on the way.
+    pub message: String,
+    /// HTTP status, where AWS answered.
+    pub status: Option<u16>,
+    /// AWS's request id, for a support case.
+    pub request_id: Option<String>,
+    /// What sort of failure it is.
+    pub class: Class,
+}
+
+impl AwsError {
+    /// A failure that this tool found itself, in what AWS answered.
+    pub fn refused(operation: &'static str, message: impl Into<String>) -> Self {
+        Self { operation, code: None, message: message.into(), status: None, request_id: None, class: Class::Refused }
+    }
+
+    /// Whether AWS gave one of these codes.
+    pub fn is(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
+    }
+}
+
+impl fmt::Display for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.operation)?;
+        if let Some(code) = &self.code {
+            write!(f, "{code}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match &self.request_id {
+            Some(id) => write!(f, " (request {id})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for AwsError {}
+
+/// Turns an SDK error into ours: `client.x().send().await.or_aws("ecs:X")?`.
+pub trait OrAws<T> {
+    /// Names the operation and classifies the failure.
+    ///
+    /// # Errors
+    /// The failure, classified.
+    fn or_aws(self, operation: &'static str) -> Result<T, AwsError>;
+}
+
+impl<T, E> OrAws<T> for Result<T, SdkError<E, HttpResponse>>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    fn or_aws(self, operation: &'static str) -> Result<T, AwsError> {
+        self.map_err(|error| classify(operation, &error))
+    }
+}
+
+fn classify<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> AwsError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let raw = error.raw_response();
+    let status = raw.map(|response| response.status().as_u16());
+    let request_id = raw.and_then(|response| {
+        ["x-amzn-requestid", "x-amz-request-id"]
+            .iter()
+            .find_map(|name| response.headers().get(*name))
+            .map(str::to_owned)
+    });
+    let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
+    let code = meta.and_then(|meta| meta.code()).map(str::to_owned);
+    let message = match meta.and_then(|meta| meta.message()) {
+        Some(message) => message.to_owned(),
+        None => chain(error),
+    };
+    let class = match error {
+        SdkError::ConstructionFailure(_) => {
+            if message.to_lowercase().contains("credential") {
+                Class::Credentials
+            } else {
+                Class::Unsent
+            }
+        }
+        SdkError::DispatchFailure(failure) => {
+            if message.to_lowercase().contains("credential") {
+                Class::Credentials
+            } else if failure.is_user() {
+                Class::Unsent
+            } else {
+                Class::Passing
+            }
+        }
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Class::Passing,
+        _ => class_of(code.as_deref().unwrap_or_default(), status.unwrap_or_default()),
+    };
+    AwsError { operation, code, message, status, request_id, class }
+}
+
+fn class_of(code: &str, status: u16) -> Class {
+    const EXPIRED: &[&str] = &[
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "AuthFailure",
+    ];
+    if EXPIRED.contains(&code) {
+        Class::Credentials
+    } else if matches!(
+        code,
+        "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "SlowDown" | "TooManyRequestsException"
+    ) || status == 429
+    {
+        Class::Throttled
+    } else if code.starts_with("AccessDenied") || code.starts_with("UnauthorizedOperation") || status == 403 {
+        Class::Denied
+    } else if status >= 500 {
+        Class::Passing
+    } else if code.contains("NotFound") || code.starts_with("NoSuch") || status == 404 {
+        Class::NotFound
+    } else {
+        Class::Refused
+    }
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

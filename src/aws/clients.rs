@@ -1,0 +1,1 @@
+//! From the command line and the SDK's own environment to clients.

@@ -1,0 +1,10 @@
+//! A declarative reconciler: one TOML stack file, the live AWS account, and the calls that lead from one to the other.
+
+pub mod address;
+pub mod aws;
+pub mod facts;
+pub mod kind;
+pub mod kinds;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+pub mod stack;

@@ -1,0 +1,3 @@
+//! The binary: parses, calls, exits.
+
+fn main() {}

@@ -1,0 +1,79 @@
+//! What runs tasks: containers, bubblewrap, or nothing at all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A task's only container, ready to be started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The task's id (the last part of its ARN).
+    pub task: String,
+    /// The instance that it was placed on; its folder holds what host mounts name.
+    pub instance: String,
+    /// The image as the task definition writes it.
+    pub image: String,
+    /// Overrides the image's entry point.
+    pub entry_point: Option<Vec<String>>,
+    /// Overrides the image's command.
+    pub command: Option<Vec<String>>,
+    /// The environment, credentials' address and endpoint included.
+    pub environment: BTreeMap<String, String>,
+    /// `uid`, `uid:gid` or a name.
+    pub user: Option<String>,
+    /// The working folder.
+    pub working_dir: Option<String>,
+    /// Host path (inside the instance's folder), container path, read-only.
+    pub mounts: Vec<(String, String, bool)>,
+    /// The container's hard limit, MiB.
+    pub memory_mib: u64,
+}
+
+/// Where a task's process is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Process {
+    /// Not started yet: the image is being looked for, the container made.
+    Pending,
+    /// It runs.
+    Running {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It ended by itself or was stopped.
+    Exited {
+        /// Since when it ran.
+        since: Timestamp,
+        /// When it ended.
+        at: Timestamp,
+        /// Its exit code (128 + n after signal n).
+        code: i32,
+        /// The kernel killed it for its memory.
+        out_of_memory: bool,
+    },
+    /// It never ran; the reason as ECS words it, e.g. `CannotPullContainerError: …`.
+    Failed {
+        /// When that was known.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Runs tasks. Calls return at once; what takes time happens behind them.
+pub trait Engine: Send + Sync + fmt::Debug {
+    /// What it is, e.g. `docker`, for the record.
+    fn name(&self) -> &str;
+    /// Starts a task's process.
+    fn start(&self, launch: &Launch, now: Timestamp);
+    /// Where the process of this task is; `None` if there was never one.
+    fn process(&self, task: &str, now: Timestamp) -> Option<Process>;
+    /// What it has written so far (stdout and stderr together), line by line.
+    fn log(&self, task: &str, now: Timestamp) -> Vec<(Timestamp, String)>;
+    /// Stops it: SIGTERM, then SIGKILL after 30 s.
+    fn stop(&self, task: &str, now: Timestamp);
+    /// The instance was terminated: its processes and its folder go at once.
+    fn end_instance(&self, instance: &str, now: Timestamp);
+}

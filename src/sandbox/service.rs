@@ -1,0 +1,107 @@
+//! What every service of the sandbox shares: the caller's context, the error, and how answers are given.
+//!
+//! A service is one function: `handle(account, cx, operation, input) -> Result<Value, ApiError>`. Input is JSON: the body
+//! of a JSON service, or a query's parameters nested (`TagSpecification.1.Tag.1.Key=a` becomes
+//! `{"TagSpecification":[{"Tag":[{"Key":"a"}]}]}`, `member` levels dropped, leaves strings). Output is JSON in the
+//! members' own names; the front renders it as JSON or XML (lists as `<member>` for IAM and STS, `<item>` for EC2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::engine::Engine;
+
+/// An answer of a service.
+pub type Answer = Result<Value, ApiError>;
+
+/// An AWS error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiError {
+    /// The code, e.g. `NoSuchEntity`.
+    pub code: &'static str,
+    /// The message.
+    pub message: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Further members of the error's body (`resourceIds` of ECS's `ConflictException`).
+    pub more: Option<Value>,
+}
+
+impl ApiError {
+    /// An error of the caller's: HTTP 400.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), status: 400, more: None }
+    }
+
+    /// The same with another HTTP status (IAM answers 404 and 409).
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+}
+
+/// How quickly things happen in the sandbox, and who may be there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// The account's id.
+    pub account: String,
+    /// Its region.
+    pub region: String,
+    /// From RunInstances to `running`.
+    pub boot: Duration,
+    /// From `running` to the agent's registration.
+    pub registration: Duration,
+    /// From TerminateInstances to `terminated`.
+    pub termination: Duration,
+    /// How long a just-made instance cannot be described, nor a just-made instance profile be used.
+    pub visibility: Duration,
+    /// The largest page of any listing, for tests of paging.
+    pub page: usize,
+    /// Instance types for which there is no capacity (`InsufficientInstanceCapacity`).
+    pub no_capacity: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            account: "123456789012".to_owned(),
+            region: "eu-west-2".to_owned(),
+            boot: Duration::from_millis(300),
+            registration: Duration::from_millis(300),
+            termination: Duration::from_millis(300),
+            visibility: Duration::ZERO,
+            page: 100,
+            no_capacity: Vec::new(),
+        }
+    }
+}
+
+/// What a service may know about the request it answers.
+#[derive(Clone)]
+pub struct Cx {
+    /// The sandbox's own clock: real time in a process, tokio's (hence paused) time in tests.
+    pub now: Timestamp,
+    /// How the sandbox is set.
+    pub options: Arc<Options>,
+    /// What runs tasks.
+    pub engine: Arc<dyn Engine>,
+    /// The endpoint that tasks are given, e.g. `http://127.0.0.1:4566`.
+    pub endpoint: String,
+}
+
+impl Cx {
+    /// `seconds.millis` since the epoch, as ECS and Logs' JSON carries times.
+    pub fn epoch(&self) -> f64 {
+        epoch(self.now)
+    }
+}
+
+/// A time as ECS's JSON carries it.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double exactly")]
+pub fn epoch(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
