@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::address::{Address, Ids, settle};
 use crate::event::{Event, Failure};
 use crate::plan::{Phase, Plan, Step, StepId, Verb};
-use crate::run::spec::RunSpec;
+use crate::run::RunSpec;
 
 /// Makes calls and runs the pipeline.
 pub trait Performer {

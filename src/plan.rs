@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::address::{Address, Ids, Link, links, settle};
 use crate::diff::{Change, Conflict, Difference, Differences};
 use crate::kind::{Found, Owner, Replace, TAG_ADDRESS, TAG_ADOPTED, TAG_REGION, TAG_SAMPLE, TAG_STACK, kind};
-use crate::run::spec::RunSpec;
+use crate::run::RunSpec;
 
 /// When in a plan a step happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 pub mod plan;
 pub mod progress;
+pub mod run;
 
 /// A time span as people say it: `4 h 12 min`, `9 s`.
 pub fn span(seconds: i64) -> String {

@@ -2,7 +2,8 @@
 
 use crate::cli::{Apply, Consent, Wish};
 use crate::report::span;
-use crate::run::due::Due;
+use crate::report;
+use crate::run::{Due, observe, summary};
 
 use super::session::Session;
 use super::{Exit, Problem, prepare, print, proceed, say, session};
@@ -59,15 +60,14 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
 async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::RunEnd) -> Result<(), Problem> {
     let Some(run) = &prepared.plan.run else { return Ok(()) };
     match &end {
-        Ok(outcome) if !outcome.succeeded() => say(&format!("\n{outcome}")),
+        Ok(outcome) => say(&report::run::outcome(outcome)),
         Err(error) => say(&format!("error: the run could not go on: {error}")),
-        Ok(_) => {}
     }
-    let observed = crate::run::observe::observe(&session.aws, &run.spec)
+    let observed = observe(&session.aws, &run.spec)
         .await
         .map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
-    let Some(ledger) = &observed.ledger else { return Ok(()) };
-    let rows = crate::run::ledger::summary(ledger);
+    let Some(kept) = &observed.ledger else { return Ok(()) };
+    let rows = summary(&kept.ledger);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for row in rows {

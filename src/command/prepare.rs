@@ -15,9 +15,9 @@ use crate::live::{self, Live};
 use crate::plan::{self, Phase, Plan, Run, Verb, Why};
 use crate::rehearse::rehearse;
 use crate::report::plan::{Detail, Header, render};
-use crate::run::due::{Due, StepPlan};
-use crate::run::observe::{Observed, observe};
-use crate::run::spec::RunSpec;
+use crate::run::ledger::RunState;
+use crate::run::{Assessment, Due, Ledger, Observed, RunSpec, Work, observe};
+use crate::report::{self, span};
 use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
@@ -140,7 +140,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let scope = Scope { adopt, per_run: stack.info.per_run.clone(), sample: sample.map(str::to_owned) };
     let all = lowered(session, &cx, |_| true)?;
 
-    let (due, run_notes) = match (&spec, &observed) {
+    let assessment = match (&spec, &observed) {
         (Some(spec), Some(observed)) => {
             let instance = live
                 .found
@@ -148,14 +148,18 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
                 .and_then(|found| found.first())
                 .and_then(|found| found.ids.get("id"))
                 .map(String::as_str);
-            let answer = crate::run::due::due(spec, observed, instance, wish.retry, &pending_uploads(&all, &live));
-            let (due, notes) = answer.map_err(|missing| Problem::failed(missing.join("\n")).hint("the run's inputs must exist before it can be planned: upload them, or mend the key in [pipeline] inputs"))?;
-            (Some(due), notes)
+            let uploads = pending_uploads(&all, &live);
+            let answer = crate::run::due(spec, observed, instance, wish.retry, &uploads).map_err(|missing| {
+                Problem::failed(format!("no object matches {}", missing.join(", ")))
+                    .hint("the run's inputs must exist before it can be planned: upload them, or mend the key in [pipeline] inputs")
+            })?;
+            Some(answer)
         }
-        _ => (None, Vec::new()),
+        _ => None,
     };
-    let runs = matches!(due, Some(Due::Yes { .. } | Due::KnownAfterUpload));
-    let keeps = matches!(&due, Some(Due::Failed { .. })) && stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Keep);
+    let due = assessment.as_ref().map(|assessment| &assessment.due);
+    let runs = matches!(due, Some(Due::Yes(_) | Due::KnownAfterUpload { .. }));
+    let keeps = matches!(due, Some(Due::Failed(_))) && stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Keep);
     let with_run = Desired(all.0.clone().into_iter().filter(|(at, _)| at.sample.is_none() || runs || (keeps && live.found.contains_key(at))).collect());
     let without_run = Desired(all.0.into_iter().filter(|(at, _)| at.sample.is_none()).collect());
 
@@ -171,21 +175,21 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         hint: "`existing` names something that somebody else made: correct the name, or leave `existing` out to have it made".to_owned(),
     }));
 
-    let mut run_lines = run_lines(due.as_ref(), sample);
-    run_lines.extend(run_notes.into_iter().map(|note| format!("note {note}")));
+    let run_lines = assessment.as_ref().map(|assessment| run_lines(assessment, sample)).unwrap_or_default();
     let losses = losses(&converge, observed.as_ref());
-    let plan = match (spec, &due) {
+    let plan = match (spec, due) {
         (Some(spec), Some(due)) if runs => {
             let settle = plan::plan(Phase::Settle, diff(&without_run, &next, &scope).map_err(cycle)?, &|_| Why::RunOver);
             let settle_always = stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Release);
             let reasons = match due {
-                Due::Yes { reasons, .. } => reasons.clone(),
+                Due::Yes(work) => work.reasons.clone(),
                 _ => vec!["its inputs are known only after the upload".to_owned()],
             };
             plan::with_run(converge, Run { spec, settle_always }, reasons, settle)
         }
         _ => converge,
     };
+    let due = assessment.map(|assessment| assessment.due);
     Ok(Prepared { header: header(session, &facts, verb), plan, due, losses, same, run_lines })
 }
 
@@ -272,35 +276,64 @@ fn pending_uploads(desired: &Desired, live: &Live) -> BTreeSet<(String, String)>
 
 /// What ends with an instance that this plan ends before any run of it was done.
 fn losses(plan: &Plan, observed: Option<&Observed>) -> Vec<String> {
-    let ended = plan.phase(Phase::Converge).filter(|(id, step)| {
-        id.at.kind == "instance" && id.verb == Verb::Delete && !matches!(step.why, Why::RunOver)
-    });
-    ended
+    let ledger = observed.and_then(|observed| observed.ledger.as_ref()).map(|kept| &kept.ledger);
+    plan.phase(Phase::Converge)
+        .filter(|(id, step)| id.at.kind == "instance" && id.verb == Verb::Delete && !matches!(step.why, Why::RunOver))
         .filter_map(|(id, step)| {
-            let worth = observed?.ledger.as_ref()?.intermediates(&step.subject)?;
-            Some(format!("the intermediate files on {} ({worth})", id.at))
+            Some(format!("the intermediate files on {} ({})", id.at, intermediates(ledger?, &step.subject)?))
         })
         .collect()
 }
 
-fn run_lines(due: Option<&Due>, sample: Option<&str>) -> Vec<String> {
+/// What is on an instance, with its worth: the steps that succeeded there, of a run that has not.
+pub fn intermediates(ledger: &Ledger, instance: &str) -> Option<String> {
+    let run = ledger.run().filter(|run| run.state != RunState::Succeeded)?;
+    let kept: Vec<_> = run
+        .steps
+        .iter()
+        .filter(|step| ledger.kept(&step.name, &step.key, instance))
+        .filter_map(|step| Some((step.name.as_str(), ledger.last_attempt(&step.name)?.seconds().unwrap_or(0))))
+        .collect();
+    let seconds: i64 = kept.iter().map(|(_, seconds)| seconds).sum();
+    let names = match kept.as_slice() {
+        [] => return None,
+        [(only, _)] => format!("step {only}"),
+        [(first, _), .., (last, _)] => format!("steps {first} to {last}"),
+    };
+    Some(format!("{names}, {}", span(seconds)))
+}
+
+fn run_lines(assessment: &Assessment, sample: Option<&str>) -> Vec<String> {
     let sample = sample.unwrap_or("the run");
-    match due {
-        None => Vec::new(),
-        Some(Due::KnownAfterUpload) => vec!["which pipeline steps run is known after the upload".to_owned()],
-        Some(Due::No(done)) => vec![format!("pipeline: {sample} has run ({done}) and what it wrote is still there")],
-        Some(Due::Failed(failed)) => vec![
-            format!("pipeline: the same run of {sample} failed before: {failed}"),
+    let mut lines = match &assessment.due {
+        Due::KnownAfterUpload { .. } => vec!["which pipeline steps run is known after the upload".to_owned()],
+        Due::No(done) => {
+            let when = done.ended_at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
+            vec![format!("pipeline: {sample} has run{when}, and what it wrote is still there")]
+        }
+        Due::Failed(earlier) => vec![
+            format!("pipeline: the same run of {sample} failed before: {}", report::run::earlier(earlier)),
             "nothing has changed since, so it is not started again; --retry does".to_owned(),
         ],
-        Some(Due::Yes { steps, in_progress, .. }) => {
-            let width = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
-            let line = |(index, step): (usize, &StepPlan)| {
-                format!("{:>2} {:<width$}  {}  {}", index + 1, step.name, if step.kept { "keep" } else { "run " }, step.why)
-            };
-            let mut lines: Vec<String> = steps.iter().enumerate().map(line).collect();
-            lines.extend(in_progress.as_ref().map(|holder| format!("a run is going on already: {holder}; it will be joined when its lease is free")));
-            lines
-        }
-    }
+        Due::Yes(work) => work_lines(work),
+    };
+    lines.extend(assessment.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}
+
+fn work_lines(work: &Work) -> Vec<String> {
+    let width = work.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    let mut lines: Vec<String> = work
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| {
+            let verb = if step.kept { "keep" } else { "run " };
+            format!("{:>2} {:<width$}  {verb}  {}", index + 1, step.name, step.why)
+        })
+        .collect();
+    lines.extend(work.in_progress.as_ref().map(|holder| {
+        format!("{} is driving this run since {}; it will be joined", holder.who, holder.since)
+    }));
+    lines
 }

@@ -17,8 +17,7 @@ use crate::execute::{Outcome, Performer, execute};
 use crate::kind::{Acting, kind};
 use crate::plan::{Phase, Plan};
 use crate::report::progress;
-use crate::run::drive::{DriveOptions, drive};
-use crate::run::spec::RunSpec;
+use crate::run::{self, DriveOptions, RunSpec, drive};
 
 use super::prepare::Prepared;
 use super::session::Session;
@@ -124,7 +123,7 @@ pub async fn proceed(session: &Session, plan: &Plan, identity: &str, retry: bool
 }
 
 /// How the run ended.
-pub type RunEnd = Result<crate::run::drive::Outcome, String>;
+pub type RunEnd = Result<run::Outcome, String>;
 
 fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>) {
     tokio::spawn(async move {
@@ -183,8 +182,8 @@ impl Performer for Hands<'_> {
         let end = drive(&self.session.aws, &spec, options, &move |event| tell(Event::Run(event)), self.stopped.clone()).await;
         let end = end.map_err(|error| crate::aws::chain(&error));
         let result = match &end {
-            Ok(outcome) if outcome.succeeded() => Ok(()),
-            Ok(outcome) => Err(run_failure(outcome.to_string())),
+            Ok(run::Outcome::Succeeded(_) | run::Outcome::AlreadyDone(_)) => Ok(()),
+            Ok(outcome) => Err(run_failure(crate::report::run::outcome(outcome))),
             Err(error) => Err(run_failure(error.clone())),
         };
         if let Ok(mut place) = self.run_end.lock() {
