@@ -4,24 +4,63 @@
 //! looks at AWS, nor at any file but the stack file.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::address::Address;
-use crate::kind::StackInfo;
+use crate::kind::{KINDS, StackInfo};
 
+mod check;
+pub mod diagnostic;
+mod head;
 pub mod pipeline;
 pub mod reference;
+mod resources;
+mod steps;
+mod substitute;
 pub mod tolerant;
+mod tree;
 pub mod values;
+mod words;
 
+#[cfg(test)]
+mod tests;
+
+pub use diagnostic::{Fault, Faults, Origin};
 pub use pipeline::Pipeline;
+
+/// What the command line says about how a stack file is to be read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    /// `--sample`: the sample to pick.
+    pub sample: Option<&'a str>,
+    /// `--set key=value`: each overrides the value of `[vars]` with that key, and keeps its type.
+    pub set: &'a [(String, String)],
+    /// Whether one of several samples must be picked. Destroying a stack needs none.
+    pub needs_sample: bool,
+}
+
+/// Why a stack file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such file, it cannot be opened, or it is not UTF-8.
+    #[error("failed to read {}", path.display())]
+    Unreadable {
+        /// The stack file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file, or the command line about it, is wrong.
+    #[error(transparent)]
+    Faulty(#[from] Faults),
+}
 
 /// A sound stack file, for one sample where it has any.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    /// The folder of the stack file; local files are relative to it.
+    /// The folder of the stack file, empty for the current one; local files are relative to it.
     pub folder: PathBuf,
     /// Name, tags, buckets, and what exists for a run only. Its region is empty until the command has settled it.
     pub info: StackInfo,
@@ -39,4 +78,24 @@ pub struct Stack {
     pub existing: BTreeMap<Address, String>,
     /// The pipeline, where there is one; its text is substituted for the picked sample.
     pub pipeline: Option<Pipeline>,
+}
+
+impl Stack {
+    /// Reads and checks a stack file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or with every fault that it has.
+    pub fn read(path: &Path, request: &Request<'_>) -> Result<Self, ReadError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })?;
+        Ok(Self::parse(path, &text, request)?)
+    }
+
+    /// Checks the text of a stack file; the path is only named, never read.
+    ///
+    /// # Errors
+    /// Every fault that the text, or the request about it, has.
+    pub fn parse(path: &Path, text: &str, request: &Request<'_>) -> Result<Self, Faults> {
+        check::read(path, text, request, KINDS)
+    }
 }

@@ -37,7 +37,15 @@ macro_rules! targets {
                 starts.iter().any(|start| text.starts_with(start))
             }
         }
-    )* };
+    )*
+        /// Whether this text, in the place of a name in this table, is an AWS id or ARN, hence somebody else's.
+        pub fn is_id(table: &str, text: &str) -> bool {
+            match table {
+                $($table => $name::is_id(text),)*
+                _ => false,
+            }
+        }
+    };
 }
 
 targets! {

@@ -1,15 +1,172 @@
-//! Reads a spanned TOML tree into any `Deserialize` type and tells every fault, not just the first.
+//! Reads a spanned tree into any `Deserialize` type and tells every fault, not just the first.
+//!
+//! serde stops at the first error, the tree does not. Each error is told with the place of the node that raised it;
+//! that node is *muted* (it now answers with a placeholder of whatever type is asked for) and the table is *replayed*,
+//! until it reads through. A type that takes no placeholder is read after its neighbours, so that it hides none of
+//! their faults. Specs are plain derives; they use neither `flatten` nor `untagged`, which would read past the tree.
 
-use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{self, DeserializeOwned, IntoDeserializer};
+
+use super::diagnostic::Sink;
+use super::tree::Node;
+
+mod access;
+mod node;
+
+use node::At;
+
+/// A reference that was met while reading.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reference {
+    /// The table that it points into.
+    pub(super) table: &'static str,
+    /// As written.
+    pub(super) text: String,
+    /// Where, from.
+    pub(super) start: usize,
+    /// Where, to.
+    pub(super) end: usize,
+}
 
 /// One table of the stack file, about to be read.
 pub struct Table<'a> {
-    _file: std::marker::PhantomData<&'a ()>,
+    node: &'a Node,
+    sink: &'a Sink,
+    partial: bool,
+    references: RefCell<BTreeSet<Reference>>,
 }
 
-impl Table<'_> {
-    /// Reads it; every fault that it has is told to the reader. `None` when nothing sound could be made of it.
+impl<'a> Table<'a> {
+    /// This table, its faults told to `sink`.
+    pub(super) fn new(node: &'a Node, sink: &'a Sink) -> Self {
+        Self { node, sink, partial: false, references: RefCell::default() }
+    }
+
+    /// A table of defaults: what is missing in it is no fault.
+    pub(super) fn partial(node: &'a Node, sink: &'a Sink) -> Self {
+        Self { partial: true, ..Self::new(node, sink) }
+    }
+
+    /// Every reference that the reading met.
+    pub(super) fn into_references(self) -> BTreeSet<Reference> {
+        self.references.into_inner()
+    }
+
+    /// Reads it; every fault that it has is told to the reader. `None` when nothing sound could be made of it. What is
+    /// read may have placeholders in the places of faults.
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
-        None
+        let mut pass = Pass { table: self, muted: HashSet::new(), last: HashSet::new(), late: HashSet::new() };
+        loop {
+            let stop = match T::deserialize(At::node(self.node, &pass)) {
+                Ok(read) => return Some(read),
+                Err(stop) => stop,
+            };
+            let told = stop.told || (self.partial && stop.missing.is_some());
+            let (site, span) = stop.site.unwrap_or((Site::Value(self.node.id), self.node.span.clone()));
+            if pass.muted.insert(site) {
+                if !told {
+                    self.sink.tell(&span, stop.text, stop.hint);
+                }
+            } else if pass.last.insert(site) {
+                pass.late.extend(stop.trail);
+            } else {
+                return None;
+            }
+        }
+    }
+}
+
+/// What can be at fault: a value, a key that should be there, a key of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Site {
+    Value(usize),
+    Missing(usize, &'static str),
+    Key(usize),
+}
+
+/// One replay.
+struct Pass<'a> {
+    table: &'a Table<'a>,
+    /// These answer with placeholders.
+    muted: HashSet<Site>,
+    /// Their types take no placeholder: they are read after their neighbours.
+    last: HashSet<Site>,
+    /// What holds one of `last`.
+    late: HashSet<Site>,
+}
+
+impl Pass<'_> {
+    fn is_late(&self, site: &Site) -> bool {
+        self.last.contains(site) || self.late.contains(site)
+    }
+}
+
+/// Why a replay stopped, and where.
+#[derive(Debug)]
+struct Stop {
+    text: String,
+    hint: Option<String>,
+    site: Option<(Site, Range<usize>)>,
+    missing: Option<&'static str>,
+    /// The place had been told of before.
+    told: bool,
+    /// The values around the place.
+    trail: Vec<Site>,
+}
+
+impl Stop {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: None, site: None, missing: None, told: false, trail: Vec::new() }
+    }
+
+    fn hinted(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
+    /// The innermost place wins; the others are remembered as what is around it.
+    fn at(mut self, at: &At<'_>) -> Self {
+        if self.site.is_some() {
+            self.trail.push(at.site);
+            return self;
+        }
+        let site = match (self.missing, at.site) {
+            (Some(field), Site::Value(id)) => Site::Missing(id, field),
+            _ => at.site,
+        };
+        self.told = at.muted();
+        self.site = Some((site, at.span.clone()));
+        self
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl de::Error for Stop {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Self::new(text.to_string())
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self { missing: Some(field), ..Self::new(format!("`{field}` is missing here")) }
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Stop> for At<'_> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
     }
 }

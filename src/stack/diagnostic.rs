@@ -1,0 +1,209 @@
+//! Faults of a stack file: collected while it is read, then shown to a person, each at its place with a hint.
+//!
+//! Turns spans of bytes into lines and marked text. Never decides what a fault is.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::tree::{Node, Value};
+
+/// Where a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// On the command line (`--sample`, `--set`): its span is empty, its line and column are 1.
+    Request,
+    /// In the stack file.
+    File,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Whether it is in the file at all.
+    pub origin: Origin,
+    /// Bytes of the file.
+    pub span: Range<usize>,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong: lower case, no full stop.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Every fault of one stack file, by place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults {
+    path: String,
+    source: String,
+    faults: Vec<Fault>,
+}
+
+impl Faults {
+    /// How many there are; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "there are no faults without a fault")]
+    pub fn len(&self) -> usize {
+        self.faults.len()
+    }
+
+    /// They, by place.
+    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
+        self.faults.iter()
+    }
+
+    /// All of them for a person: each with file, line, column, the marked text and a hint.
+    pub fn render(&self, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let shown = self.faults.iter().map(|fault| {
+            let mut group = Group::with_title(Level::ERROR.primary_title(fault.text.as_str()));
+            if fault.origin == Origin::File {
+                let mark = AnnotationKind::Primary.span(self.marked(&fault.span));
+                group = group.element(Snippet::source(self.source.as_str()).path(&self.path).annotation(mark));
+            }
+            if let Some(hint) = &fault.hint {
+                group = group.element(Level::HELP.message(hint.as_str()));
+            }
+            renderer.render(&[group])
+        });
+        shown.collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// What of a span is marked: its first line only, so that a long string does not fill the screen.
+    fn marked(&self, span: &Range<usize>) -> Range<usize> {
+        let text = self.source.get(span.clone()).unwrap_or_default();
+        let first = text.find(['\n', '\r']).unwrap_or(text.len());
+        span.start..span.start + first
+    }
+}
+
+impl<'a> IntoIterator for &'a Faults {
+    type Item = &'a Fault;
+    type IntoIter = std::slice::Iter<'a, Fault>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Told {
+    origin: Origin,
+    start: usize,
+    end: usize,
+    text: String,
+    hint: Option<String>,
+}
+
+/// Collects faults; one told twice is one fault.
+#[derive(Debug, Default)]
+pub(super) struct Sink {
+    told: RefCell<BTreeSet<Told>>,
+}
+
+impl Sink {
+    /// Tells of a fault in the file.
+    pub(super) fn tell(&self, span: &Range<usize>, text: impl AsRef<str>, hint: Option<String>) {
+        let (start, end) = (span.start, span.end.max(span.start));
+        let text = shown(text.as_ref());
+        let hint = hint.as_deref().map(shown);
+        self.told.borrow_mut().insert(Told { origin: Origin::File, start, end, text, hint });
+    }
+
+    /// Tells of a fault on the command line.
+    pub(super) fn tell_request(&self, text: impl AsRef<str>, hint: Option<String>) {
+        let text = shown(text.as_ref());
+        let hint = hint.as_deref().map(shown);
+        self.told.borrow_mut().insert(Told { origin: Origin::Request, start: 0, end: 0, text, hint });
+    }
+
+    /// Whether a fault was told inside this span.
+    pub(super) fn touches(&self, span: &Range<usize>) -> bool {
+        let inside = |told: &Told| told.origin == Origin::File && told.start >= span.start && told.end <= span.end;
+        self.told.borrow().iter().any(inside)
+    }
+
+    /// Whether a fault was told anywhere in this value.
+    pub(super) fn at_fault(&self, node: &Node) -> bool {
+        self.touches(&node.span)
+            || match &node.value {
+                Value::Broken => true,
+                Value::Array(items) => items.iter().any(|item| self.at_fault(item)),
+                Value::Table(entries) => {
+                    entries.iter().any(|entry| self.touches(&entry.key_span) || self.at_fault(&entry.node))
+                }
+                _ => false,
+            }
+    }
+
+    /// Whether nothing was told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.told.borrow().is_empty()
+    }
+
+    /// The faults, placed in their source.
+    pub(super) fn into_faults(self, path: String, source: &str) -> Faults {
+        let faults = self.told.into_inner().into_iter().map(|told| {
+            let boundary = |mut at: usize| {
+                at = at.min(source.len());
+                while !source.is_char_boundary(at) {
+                    at -= 1;
+                }
+                at
+            };
+            let span = boundary(told.start)..boundary(told.end);
+            let before = &source[..span.start];
+            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+            Fault {
+                origin: told.origin,
+                line: before.matches('\n').count() + 1,
+                column: before[line_start..].chars().count() + 1,
+                span,
+                text: told.text,
+                hint: told.hint,
+            }
+        });
+        Faults { path, faults: faults.collect(), source: source.to_owned() }
+    }
+}
+
+/// Text of the user's inside a message: control characters are shown, never obeyed.
+fn shown(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+/// The name that a misspelt one was probably meant to be.
+pub(super) fn closest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let lower = word.to_lowercase();
+    names
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, name)| name)
+}
+
+/// The hint for a name that does not exist: the closest, else all of them after `known`; none where there are none.
+pub(super) fn suggest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>, known: &str) -> Option<String> {
+    let names: Vec<&str> = names.into_iter().collect();
+    match closest(word, names.iter().copied()) {
+        Some(name) => Some(format!("did you mean `{name}`?")),
+        None if names.is_empty() => None,
+        None => Some(format!("{known}: {}", names.join(", "))),
+    }
+}

@@ -1,0 +1,203 @@
+//! What types cannot see in `[pipeline]`: the graph of its steps, its key globs, its instance.
+//!
+//! Reads the tree, not the typed pipeline, so that a fault in one step hides nothing of another.
+
+use std::collections::BTreeSet;
+
+use globset::GlobBuilder;
+
+use super::diagnostic::{Sink, suggest};
+use super::reference::is_id;
+use super::tree::{Node, Value};
+
+/// Where the ledgers are, in the first output's bucket.
+const OWN_PREFIX: &str = ".seqstack/";
+
+/// Tells every fault of the pipeline's meaning.
+pub(super) fn check(root: &Node, sink: &Sink) {
+    let Some(pipeline) = root.get("pipeline") else { return };
+    if let Some(steps) = pipeline.get("step") {
+        if matches!(&steps.value, Value::Array(items) if items.is_empty()) {
+            sink.tell(&steps.span, "a pipeline has at least one step", Some("add a [[pipeline.step]]".to_owned()));
+        }
+        let steps: Vec<Step<'_>> = steps.items().iter().map(Step::of).collect();
+        check_names(&steps, sink);
+        check_needs(&steps, sink);
+    }
+    if let Some(outputs) = pipeline.get("outputs")
+        && matches!(&outputs.value, Value::Array(items) if items.is_empty())
+    {
+        let hint = "the first output's bucket holds the ledger of each sample".to_owned();
+        sink.tell(&outputs.span, "a pipeline has at least one output", Some(hint));
+    }
+    for objects in ["inputs", "outputs"].into_iter().filter_map(|side| pipeline.get(side)).flat_map(Node::items) {
+        if let Some(keys) = objects.get("keys") {
+            check_keys(keys, sink);
+        }
+    }
+    if let Some(samples) = root.get("sample")
+        && !samples.entries().is_empty()
+    {
+        return;
+    }
+    let hint = "add a table [sample.<name>] with its values".to_owned();
+    sink.tell(&pipeline.span, "a pipeline runs on a sample, and the file has none", Some(hint));
+}
+
+struct Step<'a> {
+    /// Where `name` is a string.
+    name: Option<(&'a str, &'a Node)>,
+    /// What `needs` says, where it is a list.
+    needs: Option<Vec<(&'a str, &'a Node)>>,
+    /// `needs` is left out: it follows the one before it.
+    in_order: bool,
+}
+
+impl<'a> Step<'a> {
+    fn of(node: &'a Node) -> Self {
+        let named = |node: &'a Node| node.text().map(|text| (text, node));
+        let needs = node.get("needs");
+        Self {
+            name: node.get("name").and_then(named),
+            needs: needs
+                .filter(|needs| matches!(needs.value, Value::Array(_)))
+                .map(|needs| needs.items().iter().filter_map(named).collect()),
+            in_order: needs.is_none(),
+        }
+    }
+}
+
+fn check_names(steps: &[Step<'_>], sink: &Sink) {
+    let mut seen = BTreeSet::new();
+    for (name, node) in steps.iter().filter_map(|step| step.name) {
+        let sound = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > 64 || !name.chars().all(sound) {
+            let hint = "1 to 64 letters, digits, `_` and `-`".to_owned();
+            sink.tell(&node.span, format!("`{name}` cannot be the name of a step"), Some(hint));
+        }
+        if !seen.insert(name) {
+            sink.tell(&node.span, format!("a second step named `{name}`"), Some("give each its own name".to_owned()));
+        }
+    }
+}
+
+fn check_needs(steps: &[Step<'_>], sink: &Sink) {
+    let index = |wanted: &str| steps.iter().position(|step| step.name.is_some_and(|(name, _)| name == wanted));
+    let follows: Vec<Vec<usize>> = steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| match &step.needs {
+            Some(needs) => needs.iter().filter_map(|(name, _)| index(name)).collect(),
+            None if step.in_order => at.checked_sub(1).into_iter().collect(),
+            None => Vec::new(),
+        })
+        .collect();
+    let label = |at: usize| steps[at].name.map_or_else(|| format!("step {}", at + 1), |(name, _)| name.to_owned());
+    for (at, step) in steps.iter().enumerate() {
+        for (name, node) in step.needs.iter().flatten() {
+            let Some(needed) = index(name) else {
+                let names = steps.iter().filter_map(|step| step.name.map(|(name, _)| name));
+                let hint = suggest(name, names, "the pipeline has");
+                sink.tell(&node.span, format!("there is no step `{name}`"), hint);
+                continue;
+            };
+            if needed == at {
+                sink.tell(&node.span, format!("`{name}` cannot need itself"), None);
+            } else if let Some(way) = way(&follows, needed, at) {
+                let round: Vec<String> = std::iter::once(at).chain(way).map(label).collect();
+                let hint = format!("they go round: {}", round.join(" needs "));
+                sink.tell(&node.span, format!("`{name}` itself comes after `{}`", label(at)), Some(hint));
+            }
+        }
+    }
+}
+
+/// The shortest way from one step to another along what each follows, both ends included.
+fn way(follows: &[Vec<usize>], from: usize, to: usize) -> Option<Vec<usize>> {
+    let mut before: Vec<Option<usize>> = vec![None; follows.len()];
+    let mut queue = std::collections::VecDeque::from([from]);
+    while let Some(at) = queue.pop_front() {
+        if at == to {
+            let mut way = vec![at];
+            while let Some(&last) = way.last()
+                && last != from
+                && let Some(earlier) = before[last]
+            {
+                way.push(earlier);
+            }
+            way.reverse();
+            return Some(way);
+        }
+        for &next in &follows[at] {
+            if next != from && before[next].is_none() {
+                before[next] = Some(at);
+                queue.push_back(next);
+            }
+        }
+    }
+    None
+}
+
+fn check_keys(keys: &Node, sink: &Sink) {
+    if matches!(&keys.value, Value::Array(items) if items.is_empty()) {
+        sink.tell(&keys.span, "no keys are named here", None);
+    }
+    for node in keys.items() {
+        let Some(key) = node.text() else { continue };
+        if key.is_empty() {
+            sink.tell(&node.span, "an object's key is not empty", None);
+        } else if key.starts_with('/') {
+            let hint = format!("write `{}`", key.trim_start_matches('/'));
+            sink.tell(&node.span, "an object's key does not begin with `/`", Some(hint));
+        } else if key.starts_with(OWN_PREFIX) {
+            let hint = "it holds the ledgers of the runs".to_owned();
+            sink.tell(&node.span, format!("`{OWN_PREFIX}` is seqstack's own"), Some(hint));
+        } else if let Err(error) = GlobBuilder::new(key).literal_separator(true).build() {
+            sink.tell(&node.span, format!("`{key}` is no glob: {}", error.kind()), None);
+        }
+    }
+}
+
+/// The pipeline's instance: the one that it names, else the only one of its cluster.
+pub(super) fn instance(root: &Node, sink: &Sink) -> Option<String> {
+    let pipeline = root.get("pipeline")?;
+    let cluster = pipeline.get("cluster")?;
+    let wanted = cluster.text()?;
+    let cluster_of = |node: &Node| node.get("cluster").and_then(Node::text).map(str::to_owned);
+    let instances = root.get("instance").map(Node::entries).unwrap_or_default();
+    if let Some(named) = pipeline.get("instance") {
+        let name = named.text()?;
+        let entry = instances.iter().find(|entry| entry.key == name)?;
+        if let Some(other) = cluster_of(&entry.node)
+            && other != wanted
+        {
+            let hint = "a task runs on an instance of its own cluster".to_owned();
+            let text = format!("`instance.{name}` is in cluster `{other}`, the pipeline in `{wanted}`");
+            sink.tell(&named.span, text, Some(hint));
+        }
+        return Some(name.to_owned());
+    }
+    let there = |name: &str| is_id("cluster", name) || root.get("cluster").is_some_and(|table| table.get(name).is_some());
+    if !there(wanted) {
+        return None; // told as a reference to nothing
+    }
+    let of_cluster = instances.iter().filter(|entry| cluster_of(&entry.node).is_some_and(|name| name == wanted));
+    let names: Vec<&str> = of_cluster.map(|entry| entry.key.as_str()).collect();
+    match names.as_slice() {
+        [only] => Some((*only).to_owned()),
+        [] => {
+            // One whose own cluster is at fault may have been meant.
+            if instances.iter().all(|entry| cluster_of(&entry.node).is_some_and(|name| there(&name))) {
+                let hint = format!("add an [instance.<name>] with cluster = \"{wanted}\"");
+                sink.tell(&cluster.span, format!("cluster `{wanted}` has no instance to run on"), Some(hint));
+            }
+            None
+        }
+        several => {
+            let hint = format!("say which: instance = \"{}\"", several[0]);
+            let text = format!("cluster `{wanted}` has several instances: {}", several.join(", "));
+            sink.tell(&cluster.span, text, Some(hint));
+            None
+        }
+    }
+}

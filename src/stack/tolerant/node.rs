@@ -1,0 +1,342 @@
+//! One node of the tree as a serde `Deserializer`.
+
+use std::ops::Range;
+
+use serde::de::{self, Visitor};
+
+use super::access::{Entries, Items, Variant};
+use super::{Pass, Reference, Site, Stop};
+use crate::stack::diagnostic::{closest, suggest};
+use crate::stack::tree::{Node, Value};
+use crate::stack::values::PLACEHOLDER;
+
+/// A node in one replay; without one it is a phantom, which answers for what is missing or lies in a muted node.
+#[derive(Clone)]
+pub(super) struct At<'a> {
+    node: Option<&'a Node>,
+    pub(super) site: Site,
+    pub(super) span: Range<usize>,
+    pub(super) pass: &'a Pass<'a>,
+}
+
+impl<'a> At<'a> {
+    pub(super) fn node(node: &'a Node, pass: &'a Pass<'a>) -> Self {
+        Self { node: Some(node), site: Site::Value(node.id), span: node.span.clone(), pass }
+    }
+
+    fn phantom(&self, site: Site) -> Self {
+        Self { node: None, site, span: self.span.clone(), pass: self.pass }
+    }
+
+    /// Whether its fault has been told already.
+    pub(super) fn muted(&self) -> bool {
+        self.value().is_none()
+    }
+
+    /// The value, unless a placeholder answers for it.
+    fn value(&self) -> Option<&'a Value> {
+        match &self.node?.value {
+            Value::Broken => None,
+            value => (!self.pass.muted.contains(&self.site)).then_some(value),
+        }
+    }
+
+    /// Whether even a placeholder was refused.
+    fn is_last(&self) -> bool {
+        self.pass.last.contains(&self.site)
+    }
+
+    fn wrong<T>(&self, wanted: &str) -> Result<T, Stop> {
+        let value = self.value();
+        let found = value.map_or("nothing", Value::type_name);
+        let hint = match (wanted, value) {
+            ("a string", Some(value)) => value.scalar_text().map(|text| format!("write it in quotes: \"{text}\"")),
+            ("an integer", Some(Value::String(text))) if text.parse::<i64>().is_ok() => {
+                Some(format!("write it without quotes: {text}"))
+            }
+            ("true or false", Some(Value::String(text))) if matches!(text.as_str(), "true" | "false") => {
+                Some(format!("write it without quotes: {text}"))
+            }
+            ("a list", Some(Value::String(text))) => Some(format!("write it as a list: [\"{text}\"]")),
+            _ => None,
+        };
+        Err(Stop::new(format!("expected {wanted}, found {found}")).hinted(hint).at(self))
+    }
+
+    fn integer<'de, V: Visitor<'de>>(self, visitor: V, lo: i64, hi: i64) -> Result<V::Value, Stop> {
+        let n = match self.value() {
+            None => lo.min(0),
+            Some(Value::Integer(n)) => *n,
+            Some(Value::Typed { value, .. }) => match **value {
+                Value::Integer(n) => n,
+                _ => return self.wrong("an integer"),
+            },
+            Some(_) => return self.wrong("an integer"),
+        };
+        if n < lo || n > hi {
+            return Err(Stop::new(format!("{n} is out of range ({lo} to {hi})")).at(&self));
+        }
+        visitor.visit_i64(n).map_err(|stop: Stop| stop.at(&self))
+    }
+
+    fn float<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        #[expect(clippy::cast_precision_loss, reason = "a person's whole number in the place of a fraction")]
+        let n = match self.value() {
+            None => 0.0,
+            Some(Value::Float(n)) => *n,
+            Some(Value::Integer(n)) => *n as f64,
+            Some(Value::Typed { value, .. }) => match **value {
+                Value::Float(n) => n,
+                Value::Integer(n) => n as f64,
+                _ => return self.wrong("a number"),
+            },
+            Some(_) => return self.wrong("a number"),
+        };
+        visitor.visit_f64(n).map_err(|stop: Stop| stop.at(&self))
+    }
+
+    /// A table, as a struct with these fields or as a map.
+    fn fields<'de, V: Visitor<'de>>(
+        self,
+        fields: Option<&'static [&'static str]>,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        let mut todo: Vec<(&str, At<'a>, Range<usize>)> = Vec::new();
+        match self.value() {
+            None if self.is_last() => {}
+            None => {
+                let phantoms = fields.unwrap_or_default().iter();
+                todo.extend(phantoms.map(|field| (*field, self.phantom(self.site), self.span.clone())));
+            }
+            Some(Value::Table(entries)) => {
+                for entry in entries {
+                    if let Some(fields) = fields
+                        && !fields.contains(&entry.key.as_str())
+                    {
+                        let hint = suggest(&entry.key, fields.iter().copied(), "known here");
+                        let sink = self.pass.table.sink;
+                        sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), hint);
+                        continue;
+                    }
+                    if self.pass.muted.contains(&Site::Key(entry.node.id)) {
+                        continue;
+                    }
+                    todo.push((&entry.key, At::node(&entry.node, self.pass), entry.key_span.clone()));
+                }
+                if let Site::Value(id) = self.site {
+                    for field in fields.unwrap_or_default() {
+                        let site = Site::Missing(id, field);
+                        if self.pass.muted.contains(&site) && !self.pass.last.contains(&site) {
+                            todo.push((field, self.phantom(site), self.span.clone()));
+                        }
+                    }
+                }
+                todo.sort_by_key(|(_, at, _)| self.pass.is_late(&at.site));
+            }
+            Some(_) => return self.wrong("a table"),
+        }
+        visitor.visit_map(Entries::new(todo)).map_err(|stop| stop.at(&self))
+    }
+
+    fn list<'de, V: Visitor<'de>>(self, phantoms: usize, visitor: V) -> Result<V::Value, Stop> {
+        let mut items: Vec<At<'a>> = Vec::new();
+        match self.value() {
+            None => items.extend((0..phantoms).map(|_| self.phantom(self.site))),
+            Some(Value::Array(nodes)) => {
+                items.extend(nodes.iter().map(|node| At::node(node, self.pass)));
+                items.sort_by_key(|at| self.pass.is_late(&at.site));
+            }
+            Some(_) => return self.wrong("a list"),
+        }
+        visitor.visit_seq(Items(items.into_iter())).map_err(|stop| stop.at(&self))
+    }
+
+    fn text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let text = match self.value() {
+            None => PLACEHOLDER,
+            Some(Value::String(text) | Value::Typed { text, .. }) => text,
+            Some(_) => return self.wrong("a string"),
+        };
+        visitor.visit_str(text).map_err(|stop: Stop| stop.at(&self))
+    }
+
+    fn boolean<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let yes = match self.value() {
+            None => false,
+            Some(Value::Boolean(yes)) => *yes,
+            Some(Value::Typed { value, .. }) => match **value {
+                Value::Boolean(yes) => yes,
+                _ => return self.wrong("true or false"),
+            },
+            Some(_) => return self.wrong("true or false"),
+        };
+        visitor.visit_bool(yes).map_err(|stop: Stop| stop.at(&self))
+    }
+}
+
+macro_rules! integers {
+    ($($method:ident $type:ty),*) => { $(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+            let hi = i64::try_from(<$type>::MAX).unwrap_or(i64::MAX);
+            self.integer(visitor, i64::try_from(<$type>::MIN).unwrap_or(i64::MIN), hi)
+        }
+    )* };
+}
+
+impl<'de> de::Deserializer<'de> for At<'_> {
+    type Error = Stop;
+
+    integers!(
+        deserialize_u8 u8, deserialize_u16 u16, deserialize_u32 u32, deserialize_u64 u64, deserialize_u128 u128,
+        deserialize_i8 i8, deserialize_i16 i16, deserialize_i32 i32, deserialize_i64 i64, deserialize_i128 i128
+    );
+
+    /// For types that are one thing or another, by a visitor of their own, and for documents that take anything.
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        let value = match self.value() {
+            Some(Value::Typed { value, .. }) => Some(&**value),
+            value => value,
+        };
+        match value {
+            None if self.is_last() => visitor.visit_unit().map_err(|stop: Stop| stop.at(&self)),
+            None | Some(Value::String(_)) => self.text(visitor),
+            Some(Value::Integer(_)) => self.deserialize_i64(visitor),
+            Some(Value::Float(_)) => self.float(visitor),
+            Some(Value::Boolean(_)) => self.boolean(visitor),
+            Some(Value::Array(_)) => self.list(0, visitor),
+            Some(Value::Table(_)) => self.fields(None, visitor),
+            Some(Value::Datetime | Value::Typed { .. } | Value::Broken) => {
+                self.wrong("a string, number, list or table")
+            }
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.boolean(visitor)
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.float(visitor)
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.float(visitor)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.text(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.text(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.text(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        if self.muted() && self.is_last() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Stop> {
+        if let (Some(table), Some(Value::String(text) | Value::Typed { text, .. })) =
+            (name.strip_prefix("ref:"), self.value())
+        {
+            let Range { start, end } = self.span;
+            let reference = Reference { table, text: text.clone(), start, end };
+            self.pass.table.references.borrow_mut().insert(reference);
+        }
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.list(0, visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Stop> {
+        self.list(length, visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        length: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.list(length, visitor)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.fields(None, visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        if serde_spanned::de::is_spanned(name) {
+            let span = self.span.clone();
+            return visitor.visit_map(serde_spanned::de::SpannedDeserializer::new(self, span));
+        }
+        self.fields(Some(fields), visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        let listed = || format!("one of {}", variants.join(", "));
+        let unknown = |word: &str, at: &At<'_>| {
+            let hint = closest(word, variants.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+            Err(Stop::new(format!("`{word}` is not {}", listed())).hinted(hint).at(at))
+        };
+        let variant = match self.value() {
+            None => Variant { name: variants.first().copied().unwrap_or_default(), content: Some(self.phantom(self.site)) },
+            Some(Value::String(word) | Value::Typed { text: word, .. }) => {
+                if !variants.contains(&word.as_str()) {
+                    return unknown(word, &self);
+                }
+                Variant { name: word, content: None }
+            }
+            Some(Value::Table(entries)) => match entries.as_slice() {
+                [entry] if variants.contains(&entry.key.as_str()) => {
+                    Variant { name: &entry.key, content: Some(At::node(&entry.node, self.pass)) }
+                }
+                [entry] => return unknown(&entry.key, &self),
+                _ => return self.wrong(&listed()),
+            },
+            Some(_) => return self.wrong(&listed()),
+        };
+        visitor.visit_enum(variant).map_err(|stop: Stop| stop.at(&self))
+    }
+
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        if self.muted() { visitor.visit_unit() } else { self.wrong("nothing") }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.text(visitor)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.text(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.text(visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        visitor.visit_unit()
+    }
+}
+
