@@ -1,3 +1,11 @@
 //! The binary: parses, calls, exits.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    #[cfg(feature = "sandbox")]
+    if let Some(code) = seqstack::sandbox::hidden::dispatch(std::env::args_os()) {
+        return code;
+    }
+    ExitCode::SUCCESS
+}
