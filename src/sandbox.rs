@@ -5,4 +5,7 @@
 //! clock), or over loopback to a process of its own (`--sandbox`). It knows nothing of the rest of this crate.
 
 pub mod engine;
+pub mod hidden;
+pub mod listen;
+pub mod process;
 pub mod service;
