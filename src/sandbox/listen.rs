@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,6 +25,9 @@ use tokio::time::Instant;
 pub trait Service: Send + Sync + 'static {
     /// Answers one request; an error is an answer too.
     fn handle(&self, request: Request<Bytes>) -> impl Future<Output = Response<Bytes>> + Send;
+
+    /// The largest body that is worth reading after this head, bytes.
+    fn largest_body(&self, head: &Parts) -> usize;
 
     /// Whether something runs in it (a task, an instance), so that it must not end by itself.
     fn busy(&self) -> bool;
@@ -166,10 +170,10 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 
 async fn answer<S: Service>(service: &S, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    match body.collect().await {
+    match Limited::new(body, service.largest_body(&parts)).collect().await {
         Ok(body) => service.handle(Request::from_parts(parts, body.to_bytes())).await.map(Full::new),
         Err(error) => {
-            let mut answer = Response::new(Full::new(Bytes::from(format!("the request's body ended early: {error}"))));
+            let mut answer = Response::new(Full::new(Bytes::from(format!("the body cannot be read: {error}"))));
             *answer.status_mut() = StatusCode::BAD_REQUEST;
             answer
         }
