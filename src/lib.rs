@@ -3,6 +3,7 @@
 pub mod address;
 pub mod aws;
 pub mod cli;
+pub mod command;
 pub mod desired;
 pub mod diff;
 pub mod event;

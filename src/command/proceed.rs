@@ -1,7 +1,7 @@
 //! Carries a plan out: asks first, tells what happens, keeps the journal, and heeds Ctrl-C.
 
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -178,8 +178,15 @@ impl Performer for Hands<'_> {
 
     async fn run(&self, spec: RunSpec) -> Result<(), Failure> {
         let tell = self.tell.clone();
-        let options = DriveOptions { retry: self.retry, identity: self.identity.clone() };
-        let end = drive(&self.session.aws, &spec, options, &move |event| tell(Event::Run(event)), self.stopped.clone()).await;
+        let seat = Seat::take(&self.session.state_dir, &spec.sample);
+        let options = DriveOptions {
+            retry: self.retry,
+            holder: seat.as_ref().map(|seat| seat.id.clone()),
+            ..DriveOptions::new(self.identity.clone())
+        };
+        let end =
+            drive(&self.session.aws, &spec, &options, &move |event| tell(Event::Run(event)), self.stopped.clone()).await;
+        drop(seat);
         let end = end.map_err(|error| crate::aws::chain(&error));
         let result = match &end {
             Ok(run::Outcome::Succeeded(_) | run::Outcome::AlreadyDone(_)) => Ok(()),
@@ -190,6 +197,33 @@ impl Performer for Hands<'_> {
             *place = Some(end);
         }
         result
+    }
+}
+
+/// The place from which one sample's run is driven on this machine: an id in a file that is locked meanwhile. Whoever
+/// gets the lock knows that the last one with this id is dead, and need not wait for its lease to run out.
+struct Seat {
+    id: String,
+    _locked: File,
+}
+
+impl Seat {
+    /// None when another process sits there, or the file cannot be used: then the lease alone decides.
+    fn take(state_dir: &Path, sample: &str) -> Option<Self> {
+        let path = state_dir.join(format!("run-{sample}.holder"));
+        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).ok()?;
+        file.try_lock().ok()?;
+        let mut id = String::new();
+        file.read_to_string(&mut id).ok()?;
+        if id.len() != 32 {
+            let mut bytes = [0_u8; 16];
+            getrandom::fill(&mut bytes).ok()?;
+            id = hex::encode(bytes);
+            file.set_len(0).ok()?;
+            file.rewind().ok()?;
+            file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).ok()?;
+        }
+        Some(Self { id, _locked: file })
     }
 }
 

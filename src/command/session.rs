@@ -30,7 +30,7 @@ pub struct Session {
 pub async fn open(target: &Target, sample: Option<&str>, needs_sample: bool) -> Result<Session, Problem> {
     let request = Request { sample, set: &target.set, needs_sample };
     let mut stack = Stack::read(&target.stack, &request).map_err(|error| match error {
-        ReadError::Faults(faults) => {
+        ReadError::Faulty(faults) => {
             Problem { text: faults.render(color()), hint: None, exit: Exit::Usage }
         }
         error @ ReadError::Unreadable { .. } => {

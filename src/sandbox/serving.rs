@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::listen::Service;
 use super::process::serve::Parts as Given;
+use super::service::Caller;
 use super::{Key, Sandbox, Setup};
 
 /// Where its owner asks what exists in it, with a signed GET.
@@ -67,7 +68,7 @@ impl Served {
             Err(refusal) => return *refusal,
         };
         let mut response = Response::new(Bytes::new());
-        if admitted.caller.is_owner() {
+        if admitted.caller == Caller::Root {
             let status = serde_json::json!({ "exists": self.0.status(), "calls": self.0.counts() });
             *response.body_mut() = Bytes::from(status.to_string());
         } else {

@@ -27,7 +27,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(5);
 const SOCKET_PATH_BYTES: usize = 107;
 
 /// The arguments of `sandbox-serve`.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Parser)]
 pub struct ServeArgs {
     /// The sandbox's folder
     #[arg(long)]
