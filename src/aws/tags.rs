@@ -75,3 +75,48 @@ pub fn unbuilt(operation: &'static str, error: &BuildError) -> AwsError {
         class: Class::Unsent,
     }
 }
+
+/// Sets tags on an EC2 resource.
+///
+/// # Errors
+/// The call's.
+pub async fn set_ec2(aws: &super::Aws, id: &str, tags: &Tags) -> Result<(), AwsError> {
+    use super::OrAws;
+    let request = aws.ec2.create_tags().resources(id).set_tags(to_ec2(tags));
+    request.send().await.or_aws("ec2:CreateTags").map(|_| ())
+}
+
+/// Removes tags from an EC2 resource.
+///
+/// # Errors
+/// The call's.
+pub async fn remove_ec2(aws: &super::Aws, id: &str, keys: &[String]) -> Result<(), AwsError> {
+    use super::OrAws;
+    let tags = keys.iter().map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build()).collect();
+    aws.ec2.delete_tags().resources(id).set_tags(Some(tags)).send().await.or_aws("ec2:DeleteTags").map(|_| ())
+}
+
+/// Sets tags on an ECS resource.
+///
+/// # Errors
+/// The call's.
+pub async fn set_ecs(aws: &super::Aws, arn: &str, tags: &Tags) -> Result<(), AwsError> {
+    use super::OrAws;
+    let request = aws.ecs.tag_resource().resource_arn(arn).set_tags(to_ecs(tags));
+    request.send().await.or_aws("ecs:TagResource").map(|_| ())
+}
+
+/// Removes tags from an ECS resource.
+///
+/// # Errors
+/// The call's.
+pub async fn remove_ecs(aws: &super::Aws, arn: &str, keys: Vec<String>) -> Result<(), AwsError> {
+    use super::OrAws;
+    let request = aws.ecs.untag_resource().resource_arn(arn).set_tag_keys(Some(keys));
+    request.send().await.or_aws("ecs:UntagResource").map(|_| ())
+}
+
+/// The keys of tags, as calls are described with them.
+pub fn keys(tags: &Tags) -> String {
+    tags.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
