@@ -5,6 +5,7 @@ pub mod aws;
 pub mod facts;
 pub mod kind;
 pub mod kinds;
+pub mod run;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod stack;
