@@ -1,5 +1,7 @@
 //! What runs tasks: containers, bubblewrap, or nothing at all.
 
+pub mod fake;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
