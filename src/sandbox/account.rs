@@ -98,6 +98,12 @@ impl Account {
     pub fn settle(&mut self, cx: &Cx) {
         ec2::settle(self, cx);
         ecs::settle(self, cx);
+        logs::settle(self, cx);
+    }
+
+    /// Whether anything runs: an instance that is not terminated, or a task that is not stopped.
+    pub fn busy(&self) -> bool {
+        ecs::busy(self) || self.ec2.instances.iter().any(|instance| !instance.gone())
     }
 
     /// What exists, by service and kind.
