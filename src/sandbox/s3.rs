@@ -122,8 +122,7 @@ impl State {
         let blob = self.number();
         let (size, etag) = (staged.size(), staged.md5());
         store.commit(staged, blob)?;
-        let object =
-            Object { blob, size, etag: etag.clone(), modified: now, headers: BTreeMap::new(), checksum: None };
+        let object = Object { blob, size, etag: etag.clone(), modified: now, headers: BTreeMap::new(), checksum: None };
         self.place(bucket, key, object);
         Ok(etag)
     }
@@ -308,8 +307,14 @@ impl Call {
 
     /// The headers that are kept with an object.
     fn kept_headers(&self) -> Result<BTreeMap<String, String>, ApiError> {
-        const KEPT: &[&str] =
-            &["content-type", "content-encoding", "content-disposition", "content-language", "cache-control", "expires"];
+        const KEPT: &[&str] = &[
+            "content-type",
+            "content-encoding",
+            "content-disposition",
+            "content-language",
+            "cache-control",
+            "expires",
+        ];
         let mut kept = BTreeMap::new();
         let mut metadata = 0;
         for (name, value) in &self.headers {
@@ -337,7 +342,10 @@ impl Call {
                 .or_insert(text);
         }
         if metadata > 2048 {
-            return Err(ApiError::new("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size."));
+            return Err(ApiError::new(
+                "MetadataTooLarge",
+                "Your metadata headers exceed the maximum allowed metadata size.",
+            ));
         }
         Ok(kept)
     }
@@ -429,7 +437,8 @@ pub(super) fn no_such_key(key: &str) -> ApiError {
 fn precondition(header: &str) -> ApiError {
     ApiError {
         more: Some(serde_json::json!({"Condition": header})),
-        ..ApiError::new("PreconditionFailed", "At least one of the pre-conditions you specified did not hold").status(412)
+        ..ApiError::new("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+            .status(412)
     }
 }
 
@@ -457,7 +466,8 @@ impl Rights<'_> {
         }
         let arn = self.caller.arn(&self.account.id);
         let place = key.map_or_else(|| bucket.to_owned(), |key| format!("{bucket}/{key}"));
-        let message = format!("User: {arn} is not authorized to perform: {action} on resource: \"arn:aws:s3:::{place}\"");
+        let message =
+            format!("User: {arn} is not authorized to perform: {action} on resource: \"arn:aws:s3:::{place}\"");
         Err(ApiError::new("AccessDenied", message).status(403))
     }
 }

@@ -69,9 +69,8 @@ async fn a_role_lives_and_is_deleted_in_order() {
     let config = sdk_config(&sandbox, Wire::default());
     let iam = aws_sdk_iam::Client::new(&config);
     let tag = aws_sdk_iam::types::Tag::builder().key("seqstack:address").value("role.x").build().unwrap();
-    let create = || {
-        iam.create_role().role_name("r").path("/seqstack/x/").assume_role_policy_document(TRUST).tags(tag.clone())
-    };
+    let create =
+        || iam.create_role().role_name("r").path("/seqstack/x/").assume_role_policy_document(TRUST).tags(tag.clone());
     let role = create().send().await.unwrap().role.unwrap();
     assert_eq!(role.arn, "arn:aws:iam::123456789012:role/seqstack/x/r");
     assert_eq!(code(create().path("/").send().await), "EntityAlreadyExists");
@@ -162,7 +161,8 @@ async fn conditional_writes_are_a_lock() {
     let sandbox = Sandbox::new(setup());
     let s3 = s3_of(&sdk_config(&sandbox, Wire::default()));
     sandbox.create_bucket("b");
-    let put = |body: &'static str| s3.put_object().bucket("b").key("a key/+&").body(ByteStream::from_static(body.as_bytes()));
+    let put =
+        |body: &'static str| s3.put_object().bucket("b").key("a key/+&").body(ByteStream::from_static(body.as_bytes()));
     assert_eq!(code(put("0").if_match("\"x\"").send().await), "NoSuchKey");
     let first = put("1").if_none_match("*").metadata("sha", "1").send().await.unwrap().e_tag.unwrap();
     assert_eq!(code(put("2").if_none_match("*").send().await), "PreconditionFailed");
@@ -175,7 +175,7 @@ async fn conditional_writes_are_a_lock() {
 
     let got = s3.get_object().bucket("b").key("a key/+&").send().await.unwrap();
     assert_eq!(got.e_tag.as_deref(), Some(second.as_str()));
-    assert!(got.metadata.unwrap().is_empty());
+    assert!(got.metadata.unwrap_or_default().is_empty());
     assert_eq!(got.body.collect().await.unwrap().into_bytes(), "22");
     let part = s3.get_object().bucket("b").key("a key/+&").range("bytes=1-").send().await.unwrap();
     assert_eq!(part.content_range.as_deref(), Some("bytes 1-1/2"));
@@ -250,9 +250,8 @@ async fn strangers_are_refused() {
 
     // A request of twenty minutes ago is not served again.
     let config = sdk_config(&sandbox, Wire::default());
-    let old = config.into_builder().time_source(aws_smithy_async::time::StaticTimeSource::new(
-        sandbox.clock().now().into(),
-    ));
+    let old =
+        config.into_builder().time_source(aws_smithy_async::time::StaticTimeSource::new(sandbox.clock().now().into()));
     tokio::time::advance(Duration::from_secs(20 * 60)).await;
     let old = aws_sdk_sts::Client::new(&old.disable_clock_skew_correction(true).build());
     assert_eq!(code(old.get_caller_identity().send().await), "RequestExpired");
@@ -333,8 +332,7 @@ async fn it_is_served_over_loopback_and_nothing_else() {
     setup.endpoint = format!("http://{}", listener.local_addr().unwrap());
     let sandbox = Sandbox::new(setup);
     let server = tokio::spawn(listen::listen(sandbox.clone(), listener));
-    let config = sdk_config(&sandbox, Wire::default()).into_builder();
-    let mut config = config;
+    let mut config = sdk_config(&sandbox, Wire::default()).into_builder();
     config.set_http_client(None);
     let config = config.build();
     let s3 = s3_of(&config);
