@@ -350,3 +350,54 @@ async fn it_is_served_over_loopback_and_nothing_else() {
     let outside = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     assert!(listen::listen(sandbox, outside).await.is_err());
 }
+
+/// AWS's own command line as a second judge: `AWS_CLI=path/to/aws cargo test -- --ignored aws_cli`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the AWS command line, named by AWS_CLI"]
+async fn aws_cli_finds_what_it_expects() {
+    let program = std::env::var("AWS_CLI").expect("AWS_CLI names the aws program");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = setup();
+    setup.endpoint = format!("http://{}", listener.local_addr().unwrap());
+    setup.folder = Some(folder.path().join("account"));
+    setup.clock_start = Timestamp::now();
+    let endpoint = setup.endpoint.clone();
+    let sandbox = Sandbox::new(setup);
+    let _server = tokio::spawn(listen::listen(sandbox.clone(), listener));
+    let aws = async |line: &str| -> String {
+        let mut command = tokio::process::Command::new(&program);
+        command.env_clear().current_dir(folder.path()).env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.envs([("AWS_ACCESS_KEY_ID", "AKIDSANDBOX"), ("AWS_SECRET_ACCESS_KEY", "a secret")]);
+        command.envs([("AWS_REGION", "eu-west-2"), ("AWS_DEFAULT_REGION", "eu-west-2")]);
+        command.env("AWS_ENDPOINT_URL", &endpoint).args(shell_words::split(line).unwrap());
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        format!("{} {}\n", output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).trim())
+    };
+    let lines = [
+        ("sts get-caller-identity --query Arn --output text", "0 arn:aws:iam::123456789012:user/sandbox"),
+        ("s3 mb s3://bucket", "0 make_bucket: bucket"),
+        ("s3 sync up s3://bucket/in --no-progress", "0 upload"),
+        ("s3 ls s3://bucket/in/", "0 "),
+        ("s3 sync s3://bucket/in down --no-progress", "0 download"),
+        ("s3 sync s3://bucket/in down", "0 \n"),
+        ("s3 cp s3://bucket/in/small s3://bucket/copy --no-progress", "0 copy"),
+        ("s3 rm s3://bucket/copy", "0 delete"),
+        ("s3api head-object --bucket bucket --key none", "25"),
+        ("iam list-roles --query Roles[].RoleName", "0 []"),
+        ("ssm get-parameters --names /no --query InvalidParameters --output text", "0 /no"),
+        ("ecs list-services", "25"),
+    ];
+    std::fs::create_dir(folder.path().join("up")).unwrap();
+    std::fs::write(folder.path().join("up/small"), b"small").unwrap();
+    std::fs::write(folder.path().join("up/a large one"), vec![b'x'; 20 * 1024 * 1024]).unwrap();
+    for (line, start) in lines {
+        let answer = aws(line).await;
+        assert!(answer.starts_with(start), "aws {line}\n{answer}");
+    }
+    for name in ["small", "a large one"] {
+        let (up, down) = (folder.path().join("up").join(name), folder.path().join("down").join(name));
+        assert_eq!(std::fs::read(up).unwrap(), std::fs::read(down).unwrap());
+    }
+}

@@ -5,8 +5,9 @@ use serde_json::json;
 use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Caller, Cx};
 use super::super::wire;
+use super::rights::Rights;
 use super::store::{Staged, Store};
-use super::{Call, Content, Object, Operation, Reply, Rights, checksum, http_date, no_such_key, precondition};
+use super::{Call, Content, Object, Operation, Reply, checksum, http_date, no_such_key, precondition};
 
 /// S3's longest key, bytes.
 const LONGEST_KEY: usize = 1024;
