@@ -172,8 +172,9 @@ pub fn end_credentials(account: &mut Account, task_id: &str) {
 
 fn random(bytes: usize) -> Result<String, ApiError> {
     let mut buffer = vec![0; bytes];
-    getrandom::fill(&mut buffer)
-        .map_err(|error| ApiError::new("ServerException", format!("no randomness for credentials: {error}")).status(500))?;
+    getrandom::fill(&mut buffer).map_err(|error| {
+        ApiError::new("ServerException", format!("no randomness for credentials: {error}")).status(500)
+    })?;
     Ok(hex::encode(buffer))
 }
 
