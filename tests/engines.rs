@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -17,9 +17,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::{Request, Response};
 use jiff::Timestamp;
 use seqstack::sandbox::engine::detect::{Relay, detect, usable};
 use seqstack::sandbox::engine::{Engine, Launch, Process};
+use seqstack::sandbox::listen::Service;
+use seqstack::sandbox::process::serve::{ServeArgs, ServeError, serve};
+use seqstack::sandbox::process::{StartError, connect_or_start, running, stop};
+use seqstack::sandbox::service::Options;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const IMAGE: &str = "seqstack-demo/bwa:0.7.17";
 const CHILD: &str = "SEQSTACK_ENGINE_TEST_CHILD";
@@ -35,13 +42,13 @@ fn exe() -> &'static Path {
 }
 
 fn ready(name: &str) -> bool {
-    let has_image = || {
-        let found = Command::new(name).args(["image", "inspect", IMAGE]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        found.is_ok_and(|status| status.success())
+    let runs = || {
+        let trial = ["run", "--rm", "--pull", "never", "--network", "none", IMAGE, "true"];
+        Command::new(name).args(trial).output().is_ok_and(|done| done.status.success())
     };
     let why = match usable(name) {
         Err(why) => why,
-        Ok(()) if name != "bubblewrap" && !has_image() => format!("it has no image {IMAGE}"),
+        Ok(()) if name != "bubblewrap" && !runs() => format!("it does not run {IMAGE}"),
         Ok(()) => return true,
     };
     println!("skipped: {name}: {why}");
@@ -107,7 +114,9 @@ impl Bench {
 
     fn when(&self, task: &str, is: impl Fn(&Process) -> bool) -> Process {
         let found = within(Duration::from_secs(90), || self.engine.process(task, Timestamp::now()).filter(|at| is(at)));
-        found.unwrap_or_else(|| panic!("{task} is {:?}\n{:?}", self.engine.process(task, Timestamp::now()), self.lines(task)))
+        found.unwrap_or_else(|| {
+            panic!("{task} is {:?}\n{:?}", self.engine.process(task, Timestamp::now()), self.lines(task))
+        })
     }
 
     fn end(&self, task: &str) -> Process {
@@ -171,10 +180,15 @@ fn a_task_sees_what_it_was_given(name: &str) {
         exit 3"#;
     bench.start(&bench.launch("0a", script));
     assert_eq!(bench.code("0a"), (3, false), "{:?}", bench.lines("0a"));
-    assert_eq!(bench.lines("0a"), ["NA 12878 1000 /data", "complaint", "heard ping"]);
+    let mut lines = bench.lines("0a");
+    // A container's two streams reach its engine apart, so their order is known to nobody.
+    lines.sort();
+    assert_eq!(lines, ["NA 12878 1000 /data", "complaint", "heard ping"]);
     assert_eq!(fs::read_to_string(bench.data().join("out.txt")).unwrap(), "kept\n");
     assert!(!bench.folder.join("tasks/0a/environment").exists() && !bench.folder.join("tasks/0a/run.json").exists());
-    bench.start(&bench.launch("0b", "cat out.txt; ls -A /data; sed 1d /proc/net/route | wc -l; ls /sys/class/net || true"));
+    bench.start(
+        &bench.launch("0b", "cat out.txt; ls -A /data; sed 1d /proc/net/route | wc -l; ls /sys/class/net || true"),
+    );
     assert_eq!(bench.code("0b").0, 0);
     assert_eq!(bench.lines("0b")[..3], ["kept", "out.txt", "0"], "no route leads out of a task");
     bench.end_instance();
@@ -185,7 +199,8 @@ fn nothing_but_loopback(name: &str) {
     // A port of this machine, on its loopback: the task's loopback is another one.
     let host = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = host.local_addr().unwrap().port();
-    let script = format!("(exec 3<>/dev/tcp/127.0.0.1/{port}) || echo refused; (exec 3<>/dev/tcp/192.0.2.1/80) || echo none");
+    let script =
+        format!("(exec 3<>/dev/tcp/127.0.0.1/{port}) || echo refused; (exec 3<>/dev/tcp/192.0.2.1/80) || echo none");
     let begun = Instant::now();
     bench.start(&bench.launch("0a", &script));
     assert_eq!(bench.code("0a").0, 0);
@@ -198,8 +213,8 @@ fn nothing_but_loopback(name: &str) {
 fn memory_is_a_hard_limit(name: &str) {
     let Some(bench) = Bench::new(name) else { return };
     bench.start(&bench.launch("0a", "exec dd if=/dev/zero of=/dev/null bs=200M count=1"));
-    let limited = !bench.engine.log("0a", Timestamp::now()).iter().any(|(_, line)| line.contains("is not enforced"));
     let end = bench.code("0a");
+    let limited = !bench.engine.log("0a", Timestamp::now()).iter().any(|(_, line)| line.contains("is not enforced"));
     if limited {
         assert_eq!(end, (137, true), "{:?}", bench.lines("0a"));
     } else {
@@ -323,4 +338,59 @@ fn engine_podman_survives() {
 #[test]
 fn engine_bubblewrap_survives() {
     a_task_outlives_the_sandbox("bubblewrap", "engine_bubblewrap_survives");
+}
+
+struct Account;
+
+impl Service for Account {
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        Response::new(Bytes::from(request.uri().path().to_owned()))
+    }
+
+    fn busy(&self) -> bool {
+        false
+    }
+}
+
+// The whole life of the process but its being one: served here, found as a command finds it, asked to end.
+#[tokio::test]
+async fn engine_process_is_found_and_ends() {
+    if !ready("bubblewrap") {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let folder = top.path().join(".sandbox");
+    let args = ServeArgs { folder: folder.clone(), id: None, port: None, engine: Some("bubblewrap".into()) };
+    let serving = tokio::spawn(serve(args.clone(), exe(), Options::default(), |parts| {
+        assert!(parts.endpoint.starts_with("http://127.0.0.1:"));
+        Ok(Arc::new(Account))
+    }));
+    let found = loop {
+        match running(&folder) {
+            Ok(Some(found)) => break found,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    let endpoint = connect_or_start(&folder, exe(), Some("bubblewrap")).await.unwrap();
+    assert_eq!(endpoint.url, format!("http://127.0.0.1:{}", found.port));
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let second = serve(args, exe(), Options::default(), |_| Ok(Arc::new(Account))).await;
+    assert!(matches!(second, Err(ServeError::Running(_))), "one process owns the folder");
+    let mut socket = tokio::net::UnixStream::connect(&found.socket).await.unwrap();
+    socket.write_all(b"GET /over/the/socket HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("/over/the/socket"), "{answer}");
+    assert!(stop(&folder).await.unwrap());
+    serving.await.unwrap().unwrap();
+    assert_eq!(running(&folder).unwrap(), None);
+    assert!(!found.socket.exists(), "nothing is left outside the folder");
+}
+
+#[tokio::test]
+async fn engine_process_that_cannot_start_says_why() {
+    let top = tempfile::tempdir().unwrap();
+    // No sandbox, but a program that ends at once.
+    let started = connect_or_start(&top.path().join(".sandbox"), Path::new("/bin/false"), None).await;
+    assert!(matches!(started, Err(StartError::Ended { .. })), "{started:?}");
 }

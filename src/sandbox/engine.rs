@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod container;
 pub mod detect;
 pub mod fake;
+pub mod podman;
 pub mod programs;
 pub mod relay;
 pub mod supervisor;

@@ -25,7 +25,9 @@ pub fn dispatch(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCod
             Err(fault) => complain(&fault),
         }),
         "sandbox-supervise" => Some(supervise_main(arguments)),
-        "sandbox-remove" => Some(arguments.next().map_or_else(|| complain("no folder"), |path| remove_main(Path::new(&path)))),
+        "sandbox-remove" => {
+            Some(arguments.next().map_or_else(|| complain("no folder"), |path| remove_main(Path::new(&path))))
+        }
         "sandbox-serve" => Some(serve_main(arguments)),
         _ => None,
     }

@@ -187,8 +187,10 @@ pub async fn connect_or_start(folder: &Path, exe: &Path, engine: Option<&str>) -
     make_folder(folder).map_err(in_folder(folder))?;
     let folder = &fs::canonicalize(folder).map_err(in_folder(folder))?;
     let ours = version(exe);
-    let wanted = engine.map(str::to_owned).or_else(|| std::env::var(ENGINE_VARIABLE).ok()).filter(|name| !name.is_empty());
-    let fits = |shake: &Handshake| shake.version == ours && shake.schema == SCHEMA && has_engine(shake, wanted.as_deref());
+    let wanted =
+        engine.map(str::to_owned).or_else(|| std::env::var(ENGINE_VARIABLE).ok()).filter(|name| !name.is_empty());
+    let fits =
+        |shake: &Handshake| shake.version == ours && shake.schema == SCHEMA && has_engine(shake, wanted.as_deref());
     if let Some(shake) = answering(folder).await?
         && fits(&shake)
     {
@@ -244,7 +246,8 @@ pub async fn stop(folder: &Path) -> Result<bool, StartError> {
 
 /// The version and the build of a binary, so that a rebuilt one does not talk to its own past by accident.
 pub fn version(exe: &Path) -> String {
-    let build = fs::metadata(exe).map(|found| format!("{:x}.{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()));
+    let build =
+        fs::metadata(exe).map(|found| format!("{:x}.{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()));
     format!("{}+{}", env!("CARGO_PKG_VERSION"), build.unwrap_or_default())
 }
 
@@ -350,7 +353,8 @@ fn spawn(folder: &Path, exe: &Path, engine: Option<&str>, id: &str) -> Result<Ch
 
 fn endpoint(folder: &Path, shake: Handshake) -> Result<Endpoint, StartError> {
     let keys: Option<Keys> = read_json(&folder.join("keys.json"));
-    let keys = keys.ok_or_else(|| in_folder(folder)(io::Error::new(io::ErrorKind::InvalidData, "keys.json is not whole")))?;
+    let keys =
+        keys.ok_or_else(|| in_folder(folder)(io::Error::new(io::ErrorKind::InvalidData, "keys.json is not whole")))?;
     let Handshake { port, engine, region, account, .. } = shake;
     let url = format!("http://127.0.0.1:{port}");
     Ok(Endpoint { url, region, account, engine, key_id: keys.key_id, secret: keys.secret })

@@ -160,13 +160,16 @@ impl Inner {
                 self.book.write_line(&launch.task, line);
             }
             if ended {
-                let end = read_json(&folder.join("exit.json")).ok_or("CannotInspectContainerError: its end was lost")?;
+                let end =
+                    read_json(&folder.join("exit.json")).ok_or("CannotInspectContainerError: its end was lost")?;
                 self.book.end(&launch.task, end).map_err(cannot_create)?;
                 return Ok(());
             }
             if supervisor::lives(folder) {
                 alone = Instant::now();
-            } else if folder.join("started.json").exists() && !folder.join("exit.json").exists() || alone.elapsed() > PATIENCE {
+            } else if folder.join("started.json").exists() && !folder.join("exit.json").exists()
+                || alone.elapsed() > PATIENCE
+            {
                 return self.lost(launch, folder);
             }
             thread::sleep(GLANCE);
@@ -175,7 +178,7 @@ impl Inner {
 
     // The supervisor was killed, and with it (bubblewrap's --die-with-parent) the program.
     fn lost(&self, launch: &Launch, folder: &Path) -> Result<(), String> {
-        if let Ok(group) = Cgroup::make(&launch.task, launch.memory_mib << 20) {
+        if let Ok(group) = Cgroup::make(folder, launch.memory_mib << 20) {
             group.remove();
         }
         let Some(Process::Running { since }) = read_json(&folder.join("started.json")) else {
@@ -183,7 +186,9 @@ impl Inner {
         };
         let at = Timestamp::now();
         self.book.write_line(&launch.task, (at, "seqstack: its supervisor was killed, and it with it".to_owned()));
-        self.book.end(&launch.task, Process::Exited { since, at, code: 137, out_of_memory: false }).map_err(cannot_create)
+        self.book
+            .end(&launch.task, Process::Exited { since, at, code: 137, out_of_memory: false })
+            .map_err(cannot_create)
     }
 
     fn run(&self, launch: &Launch, stand: &Stand) -> Result<Run, String> {
@@ -209,7 +214,6 @@ impl Inner {
         environment.insert("PATH".to_owned(), path.join(":"));
         environment.extend(launch.environment.clone());
         Ok(Run {
-            task: launch.task.clone(),
             argv: walls.argv(&self.exe, &self.relay, &self.book.task_folder(&launch.task).join("status"))?,
             environment,
             memory_mib: launch.memory_mib,
@@ -303,7 +307,17 @@ impl Walls<'_> {
         add(&["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]);
         let folder = relay.socket.parent().unwrap_or(Path::new("/"));
         let socket = Path::new(SOCKET_FOLDER).join(relay.socket.file_name().unwrap_or_default());
-        add(&["--bind", &text(folder)?, SOCKET_FOLDER, "--ro-bind", &text(exe)?, EXE, "--bind", &text(status)?, STATUS]);
+        add(&[
+            "--bind",
+            &text(folder)?,
+            SOCKET_FOLDER,
+            "--ro-bind",
+            &text(exe)?,
+            EXE,
+            "--bind",
+            &text(status)?,
+            STATUS,
+        ]);
         for path in &self.stand.bind {
             add(&["--ro-bind", &text(path)?, &text(path)?]);
         }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 /// A control group with a hard memory limit.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -16,13 +18,15 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the group `name`, or takes over what is left of one, with a limit in bytes.
+    /// Makes the group of the task in this folder, or takes over what is left of it, with a limit in bytes.
     ///
     /// # Errors
     ///
     /// When no group can be made here.
-    pub fn make(name: &str, limit_bytes: u64) -> io::Result<Self> {
-        Self::make_in(Path::new("/sys/fs/cgroup"), name, limit_bytes)
+    pub fn make(task_folder: &Path, limit_bytes: u64) -> io::Result<Self> {
+        // By the whole path: two sandboxes may have tasks of one name.
+        let name = hex::encode(&Sha256::digest(task_folder.as_os_str().as_encoded_bytes())[..8]);
+        Self::make_in(Path::new("/sys/fs/cgroup"), &name, limit_bytes)
     }
 
     fn make_in(top: &Path, name: &str, limit_bytes: u64) -> io::Result<Self> {

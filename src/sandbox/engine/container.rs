@@ -6,13 +6,15 @@
 //!
 //! A task's network is that of its instance's pause container, made with `--network none`: loopback, with our relay on it.
 
+mod pause;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,14 +24,9 @@ use sha2::{Digest, Sha256};
 
 use super::book::{Book, parse_line, write_file};
 use super::detect::Relay;
-use super::relay::LISTENING;
+use super::podman;
 use super::supervisor::STOP_TIMEOUT;
 use super::{Engine, Launch, Process};
-
-/// An image with nothing in it; what a pause container runs is mounted into it.
-const EMPTY_IMAGE: &str = "seqstack/empty:1";
-/// The user of pause containers: nobody.
-const PAUSE_USER: &str = "65534:65534";
 
 const LABEL_SANDBOX: &str = "seqstack.sandbox";
 const LABEL_INSTANCE: &str = "seqstack.instance";
@@ -263,7 +260,9 @@ impl Inner {
         let memory = format!("{}m", launch.memory_mib);
         let mut arguments: Vec<String> = ["create", "--pull", "never", "--name", name].map(str::to_owned).into();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        for (label, value) in [(LABEL_SANDBOX, &self.id), (LABEL_INSTANCE, &launch.instance), (LABEL_TASK, &launch.task)] {
+        for (label, value) in
+            [(LABEL_SANDBOX, &self.id), (LABEL_INSTANCE, &launch.instance), (LABEL_TASK, &launch.task)]
+        {
             add("--label", format!("{label}={value}"));
         }
         add("--network", format!("container:{}", self.pause(&launch.instance)));
@@ -272,6 +271,11 @@ impl Inner {
         add("--memory-swap", memory);
         // What SELinux would otherwise forbid is a folder of the user's own.
         add("--security-opt", "label=disable".to_owned());
+        if self.cli == Cli::Podman {
+            let log = podman::log_file(&self.book.task_folder(&launch.task));
+            add("--log-driver", "k8s-file".to_owned());
+            add("--log-opt", format!("path={}", log.display()));
+        }
         if let Some(user) = &launch.user {
             add("--user", user.clone());
         }
@@ -311,20 +315,23 @@ impl Inner {
         };
         let since = state.since();
         self.book.running(&launch.task, since);
-        self.copy_log(&launch.task, name, true);
-        // The log ends when the container does, or when the command that follows it failed; this is what decides.
-        if let Err(complaint) = self.cli.run(["wait", name]) {
-            tracing::debug!(complaint, name, "waiting for a container ended early");
-        }
-        let state = self.over(name)?;
-        // Whatever the follower missed: the log is complete now, and longer by just that.
-        self.copy_log(&launch.task, name, false);
+        let state = match self.cli {
+            Cli::Docker => {
+                self.copy_log(&launch.task, name, true);
+                // The log ends when the container does, or when the command that follows it failed; this decides.
+                let state = self.over(name)?;
+                // Whatever the follower missed: the log is complete now, and longer by just that.
+                self.copy_log(&launch.task, name, false);
+                state
+            }
+            Cli::Podman => self.tail_log(&launch.task, name)?,
+        };
         let end = match state {
             Some(state) => Process::Exited {
                 since,
                 at: state.finished_at.parse().unwrap_or_else(|_| Timestamp::now()),
                 code: state.exit_code,
-                out_of_memory: state.oom_killed,
+                out_of_memory: state.oom_killed || self.killed_for_memory(&launch.task, name, &state),
             },
             // Somebody removed it by force: it was killed.
             None => Process::Exited { since, at: Timestamp::now(), code: 137, out_of_memory: false },
@@ -333,9 +340,48 @@ impl Inner {
         Ok(())
     }
 
+    fn tail_log(&self, task: &str, name: &str) -> Result<Option<State>, String> {
+        let mut tail = podman::Tail::new(podman::log_file(&self.book.task_folder(task)));
+        let mut read = |last: bool| {
+            let mut lines = tail.more().unwrap_or_else(|error| {
+                tracing::warn!(%error, name, "the log of a container could not be read");
+                Vec::new()
+            });
+            if last {
+                lines.extend(tail.rest());
+            }
+            lines.into_iter().for_each(|line| self.book.write_line(task, line));
+        };
+        let state = thread::scope(|scope| {
+            let over = scope.spawn(|| self.over(name));
+            while !over.is_finished() {
+                read(false);
+                thread::sleep(Duration::from_millis(30));
+            }
+            over.join().map_err(|_| cannot("Inspect")("the thread that waits for it failed".to_owned()))?
+        })?;
+        read(true);
+        Ok(state)
+    }
+
+    fn killed_for_memory(&self, task: &str, name: &str, state: &State) -> bool {
+        if self.cli != Cli::Podman || state.exit_code != 137 || self.book.stop_asked(task) {
+            return false;
+        }
+        let id = self.cli.run(["container", "inspect", "--format", "{{.Id}}", name]).unwrap_or_default();
+        podman::killed_for_memory(&id).unwrap_or_else(|| {
+            let line = "seqstack: killed by SIGKILL, and the kernel's log may not be read: taken for out of memory";
+            self.book.write_line(task, (Timestamp::now(), line.to_owned()));
+            true
+        })
+    }
+
     // A daemon that is restarted in between answers again after a while.
     fn over(&self, name: &str) -> Result<Option<State>, String> {
         const PATIENCE: Duration = Duration::from_secs(120);
+        if let Err(complaint) = self.cli.run(["wait", name]) {
+            tracing::debug!(complaint, name, "waiting for a container ended early");
+        }
         let mut trouble = None;
         loop {
             match self.inspect(name) {
@@ -396,144 +442,6 @@ impl Inner {
             tracing::warn!(complaint, name, "a container could not be removed");
         }
     }
-
-    // The instance's network: a pause container in which our relay listens.
-    fn network(&self, instance: &str) -> Result<(), String> {
-        let lock = {
-            let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(networks.entry(instance.to_owned()).or_default())
-        };
-        let _one_at_a_time = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.book.instance_ended(instance) {
-            return Err("CannotCreateContainerError: the instance was terminated".to_owned());
-        }
-        let name = self.pause(instance);
-        match self.inspect(&name).map_err(cannot("Create"))? {
-            Some(state) if state.status == "running" => return Ok(()),
-            Some(_) => self.remove(&name),
-            None => {}
-        }
-        self.empty_image().map_err(cannot("Create"))?;
-        let arguments = self.pause_arguments(instance, &name)?;
-        self.cli.run(&arguments).map_err(cannot("Create"))?;
-        self.cli.run(["start", &name]).map_err(cannot("Create"))?;
-        let started = Instant::now();
-        loop {
-            let said = self.cli.run(["logs", &name]).map_err(cannot("Create"))?;
-            if said.lines().any(|line| line == LISTENING) {
-                return Ok(());
-            }
-            let runs = self.inspect(&name).map_err(cannot("Create"))?.is_some_and(|state| state.status == "running");
-            if !runs || started.elapsed() > Duration::from_secs(20) {
-                self.remove(&name);
-                return Err(format!("CannotCreateContainerError: the relay to the sandbox does not listen: {said}"));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn pause_arguments(&self, instance: &str, name: &str) -> Result<Vec<String>, String> {
-        let mut arguments: Vec<String> = ["create", "--pull", "never", "--name", name].map(str::to_owned).into();
-        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        add("--label", format!("{LABEL_SANDBOX}={}", self.id));
-        add("--label", format!("{LABEL_INSTANCE}={instance}"));
-        add("--network", "none".to_owned());
-        add("--user", PAUSE_USER.to_owned());
-        add("--cap-drop", "ALL".to_owned());
-        add("--security-opt", "no-new-privileges".to_owned());
-        add("--security-opt", "label=disable".to_owned());
-        let folder = self.relay.socket.parent().unwrap_or(Path::new("/"));
-        add("--mount", mount(folder, Path::new("/run/seqstack"), false)?);
-        for option in self.own_program()? {
-            add("--mount", mount(&option.0, &option.1, true)?);
-        }
-        add("--env", "LD_LIBRARY_PATH=/seqstack-libraries".to_owned());
-        add("--entrypoint", "/seqstack".to_owned());
-        let socket = Path::new("/run/seqstack").join(self.relay.socket.file_name().unwrap_or_default());
-        let listen = format!("127.0.0.1:{}", self.relay.port);
-        arguments.extend([EMPTY_IMAGE, "sandbox-relay", "--listen", &listen, "--to"].map(str::to_owned));
-        arguments.push(socket.display().to_string());
-        Ok(arguments)
-    }
-
-    // Our own binary and what it is linked to, as (here, in the container).
-    fn own_program(&self) -> Result<Vec<(PathBuf, PathBuf)>, String> {
-        let mut files = vec![(self.exe.clone(), PathBuf::from("/seqstack"))];
-        // A static binary is "not a dynamic executable": there is nothing to add.
-        let listed = Command::new("ldd").arg(&self.exe).output();
-        let listed = listed.map_err(|error| format!("CannotCreateContainerError: ldd: {error}"))?;
-        for (name, path) in libraries(&String::from_utf8_lossy(&listed.stdout)) {
-            // The loader is asked for by its whole path, everything else by its name.
-            let target = if name.starts_with('/') { name } else { format!("/seqstack-libraries/{name}") };
-            files.push((PathBuf::from(path), PathBuf::from(target)));
-        }
-        Ok(files)
-    }
-
-    fn empty_image(&self) -> Result<(), String> {
-        if self.cli.run(["image", "inspect", "--format", "{{.Id}}", EMPTY_IMAGE]).is_ok() {
-            return Ok(());
-        }
-        let mut command = self.cli.command();
-        command.args(["import", "-", EMPTY_IMAGE]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| error.to_string())?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // An archive that ends at once.
-            stdin.write_all(&[0; 10240]).map_err(|error| error.to_string())?;
-        }
-        let done = child.wait_with_output().map_err(|error| error.to_string())?;
-        if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()) }
-    }
-
-    fn delete_behind(self: &Arc<Self>, instance: String) {
-        let inner = Arc::clone(self);
-        behind("delete an instance", move || {
-            if let Err(complaint) = inner.delete(&instance) {
-                tracing::error!(complaint, instance, "an instance could not be deleted; the next sandbox tries again");
-            }
-        });
-    }
-
-    fn delete(&self, instance: &str) -> Result<(), String> {
-        // First out of sight: should we be killed in between, the name says what is left to do.
-        let aside = self.book.set_aside(instance).map_err(|error| error.to_string())?;
-        let lock = {
-            let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(networks.entry(instance.to_owned()).or_default())
-        };
-        let one_at_a_time = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_sandbox = format!("label={LABEL_SANDBOX}={}", self.id);
-        let of_instance = format!("label={LABEL_INSTANCE}={instance}");
-        let filters = ["ps", "--all", "--quiet", "--filter", &of_sandbox, "--filter", &of_instance];
-        let found = self.cli.run(filters)?;
-        // Tasks before the network that they are in: Podman keeps a container that others depend on.
-        let pause = self.pause(instance);
-        let pause_id = self.cli.run(["container", "inspect", "--format", "{{.Id}}", &pause]).unwrap_or_default();
-        for container in found.lines().filter(|id| !pause_id.starts_with(*id)) {
-            self.remove(container);
-        }
-        self.remove(&pause);
-        drop(one_at_a_time);
-        let Some(aside) = aside else { return Ok(()) };
-        match fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.delete_as_root(&aside),
-            done => done.map_err(|error| error.to_string()),
-        }
-    }
-
-    // Tasks may have written as users whose files we may not delete; a container's root may.
-    fn delete_as_root(&self, folder: &Path) -> Result<(), String> {
-        self.empty_image()?;
-        let mut arguments: Vec<String> = ["run", "--rm", "--pull", "never", "--network", "none"].map(str::to_owned).into();
-        arguments.extend(["--security-opt", "label=disable", "--env", "LD_LIBRARY_PATH=/seqstack-libraries"].map(str::to_owned));
-        arguments.extend(["--mount".to_owned(), mount(folder, Path::new("/gone"), false)?]);
-        for (source, target) in self.own_program()? {
-            arguments.extend(["--mount".to_owned(), mount(&source, &target, true)?]);
-        }
-        arguments.extend(["--entrypoint", "/seqstack", EMPTY_IMAGE, "sandbox-remove", "/gone"].map(str::to_owned));
-        self.cli.run(&arguments)?;
-        fs::remove_dir(folder).map_err(|error| error.to_string())
-    }
 }
 
 fn cannot(what: &'static str) -> impl Fn(String) -> String {
@@ -552,30 +460,9 @@ fn mount(source: &Path, target: &Path, read_only: bool) -> Result<String, String
     Ok(format!("type=bind,{},{}{end}", field("source", source)?, field("target", target)?))
 }
 
-// What `ldd` prints, as (name, path): `libc.so.6 => /lib/…/libc.so.6 (0x…)`, and the loader `/lib64/ld-….so.2 (0x…)`.
-fn libraries(listed: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for line in listed.lines().map(str::trim) {
-        let (name, rest) = line.split_once(" => ").unwrap_or((line, line));
-        let path = rest.split(" (0x").next().unwrap_or(rest);
-        if path.starts_with('/') {
-            found.push((name.split(" (0x").next().unwrap_or(name).to_owned(), path.to_owned()));
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_ldd_prints() {
-        let listed = "\tlinux-vdso.so.1 (0x00007ff)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)\n\t/lib64/ld.so.2 (0x0)\n";
-        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(libraries(listed), [pair("libc.so.6", "/lib/x/libc.so.6"), pair("/lib64/ld.so.2", "/lib64/ld.so.2")]);
-        assert!(libraries("\tnot a dynamic executable\n").is_empty());
-    }
 
     #[test]
     fn mounts_with_commas_are_quoted() {

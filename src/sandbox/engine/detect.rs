@@ -96,7 +96,8 @@ pub fn usable(name: &str) -> Result<(), String> {
         },
         "podman" => ask("podman", &["info", "--format", "{{.Host.OS}}"]).map(drop),
         // Namespaces may be forbidden where the program is installed: only making them tells.
-        _ => ask("bwrap", &["--unshare-net", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"]).map(drop),
+        _ => ask("bwrap", &["--unshare-net", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"])
+            .map(drop),
     }
 }
 
@@ -132,5 +133,8 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
     if status.success() {
         return Ok(out.trim().to_owned());
     }
-    Err(err.lines().find(|line| !line.trim().is_empty()).map_or_else(|| status.to_string(), |line| line.trim().to_owned()))
+    Err(err
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .map_or_else(|| status.to_string(), |line| line.trim().to_owned()))
 }

@@ -88,7 +88,9 @@ impl Programs {
             }
         }
         Err(match missing {
-            Some(program) => format!("under bubblewrap {image} stands for host programs, and the host has no {program}"),
+            Some(program) => {
+                format!("under bubblewrap {image} stands for host programs, and the host has no {program}")
+            }
             None => format!("no host programs stand for {image} under bubblewrap (see programs.toml)"),
         })
     }
@@ -132,7 +134,8 @@ mod tests {
         let tools = folder.path().join("tools/bin");
         std::fs::create_dir_all(&tools).unwrap();
         std::fs::write(tools.join("aligner"), "").unwrap();
-        let table = "[[image]]\nimage = 'lab/aligner'\nprograms = ['aligner']\npath = ['tools/bin']\nbind = ['tools']\n";
+        let table =
+            "[[image]]\nimage = 'lab/aligner'\nprograms = ['aligner']\npath = ['tools/bin']\nbind = ['tools']\n";
         std::fs::write(folder.path().join("programs.toml"), table).unwrap();
         let programs = Programs::read(folder.path()).unwrap();
         assert!(programs.stand("lab/aligner:1").unwrap_err().contains("the host has no aligner"));

@@ -201,7 +201,8 @@ pub fn remove_main(path: &Path) -> ExitCode {
     let Ok(entries) = fs::read_dir(path) else { return ExitCode::FAILURE };
     for entry in entries.flatten() {
         let path = entry.path();
-        let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        let removed =
+            if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         if removed.is_err() {
             return ExitCode::FAILURE;
         }

@@ -31,8 +31,6 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// What a supervisor runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// The task's id, for the control group's name.
-    pub task: String,
     /// The program (bubblewrap) and its arguments.
     pub argv: Vec<String>,
     /// The whole environment of the task; never on a command line, which everybody can read.
@@ -95,7 +93,7 @@ fn attempt(folder: &Path, run: &Run) -> io::Result<Process> {
     let mut log = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join("log"))?;
     let mut note = |line: &str| log.write_all(stamped(Timestamp::now(), line).as_bytes());
     note(&run.preface)?;
-    let group = match Cgroup::make(&run.task, run.memory_mib << 20) {
+    let group = match Cgroup::make(folder, run.memory_mib << 20) {
         Ok(group) => Some(group),
         Err(error) => {
             note(&format!("seqstack: the memory limit of {} MiB is not enforced: {error}", run.memory_mib))?;

@@ -125,7 +125,8 @@ where
         account: options.account.clone(),
     };
     let endpoint = format!("http://127.0.0.1:{port}");
-    let service = build(Parts { folder: folder.clone(), keys, endpoint, engine, options }).map_err(ServeError::Build)?;
+    let service =
+        build(Parts { folder: folder.clone(), keys, endpoint, engine, options }).map_err(ServeError::Build)?;
 
     let traffic = Arc::new(Traffic::default());
     let (stop, stopped) = watch::channel(false);
@@ -308,7 +309,8 @@ mod tests {
         let traffic = Traffic::default();
         tokio::time::advance(Duration::from_secs(1)).await;
         fs::write(folder.path().join("stop"), "b").unwrap();
-        let waited = tokio::time::timeout(Duration::from_secs(9), ends.wait(folder.path(), "a", &account, &traffic)).await;
+        let waited =
+            tokio::time::timeout(Duration::from_secs(9), ends.wait(folder.path(), "a", &account, &traffic)).await;
         assert!(waited.is_err(), "the request was for another one");
         fs::write(folder.path().join("stop"), "a").unwrap();
         assert!(ends.wait(folder.path(), "a", &account, &traffic).await.contains("asked to"));
