@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Unsettled;
 use crate::aws::AwsError;
 
+mod begin;
 pub mod drive;
 pub mod due;
 mod end;

@@ -7,34 +7,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::due::{Due, StepPlan, due};
-use super::key::{Keys, keys, parts, settings};
+use super::key::{Keys, keys, parts};
 use super::lease::{Book, Fresh, Patience, Wants};
-use super::ledger::{Attempt, Object, Request, RunRecord, RunState, StepNote};
+use super::ledger::{Attempt, Request, RunState};
 use super::observe::{Kept, Observed, objects};
-use super::place::{Answer, answer, request, too_large};
+use super::place::request;
 use super::spec::{RunSpec, StepSpec};
-use super::stop::{close, put_down};
+use super::stop::close;
 use super::verdict::{Judgement, TaskEnd, Verdict, verdict};
-use super::world::{Agent, Live, TaskNow, World};
+use super::world::{Live, TaskNow, World};
 use super::{Outcome, RunError, RunEvent};
 use crate::aws::Aws;
-use crate::aws::wait::Pace;
 
 /// How often a step that did not start for a passing reason is tried in one drive.
 const TRIES: u32 = 3;
 /// The first and the longest pause between looks at running tasks: a step follows another in less than 2 s.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(1500));
 /// How often EC2 is asked whether the instance is there: ECS takes minutes to notice that one went away.
-const HOST_CHECK: Duration = Duration::from_secs(30);
-/// How long other things may take to make room on an instance that is large enough.
-const ROOM: Duration = Duration::from_secs(60);
-/// How long an instance that is there may be missing from the cluster.
-const NOWHERE: Duration = Duration::from_secs(120);
+pub(super) const HOST_CHECK: Duration = Duration::from_secs(30);
 /// How long a fresh task may be unknown to DescribeTasks.
 const VISIBLE: Duration = Duration::from_secs(60);
 
@@ -158,7 +152,7 @@ pub(super) async fn drive_in<W: World>(
 }
 
 /// Where a step stands.
-enum Stage {
+pub(super) enum Stage {
     /// For what it follows, or for another try.
     Waiting { until: Instant },
     /// Its attempt is in the ledger, and no task is known.
@@ -178,7 +172,7 @@ pub(super) struct Ended {
     pub(super) end: TaskEnd,
     pub(super) judgement: Judgement,
     /// Whether another attempt may follow in this drive.
-    again: bool,
+    pub(super) again: bool,
 }
 
 /// One drive of one run.
@@ -188,14 +182,14 @@ pub(super) struct Driver<'a, W> {
     options: &'a DriveOptions,
     pub(super) patience: &'a Patience<'a>,
     pub(super) book: &'a Book<'a, W>,
-    cluster: String,
+    pub(super) cluster: String,
     pub(super) instance: String,
     pub(super) keys: Keys,
-    plans: Vec<StepPlan>,
-    stages: BTreeMap<String, Stage>,
+    pub(super) plans: Vec<StepPlan>,
+    pub(super) stages: BTreeMap<String, Stage>,
     tries: BTreeMap<String, u32>,
     /// Container, log group and stream prefix by step.
-    containers: BTreeMap<String, (String, Option<(String, String)>)>,
+    pub(super) containers: BTreeMap<String, (String, Option<(String, String)>)>,
 }
 
 impl<W: World> Driver<'_, W> {
@@ -234,161 +228,6 @@ impl<W: World> Driver<'_, W> {
         self.run_steps().await
     }
 
-    /// Records that the run is on, and takes results that do not count any more out of account.
-    async fn begin(&mut self, inputs: &[Object]) -> Result<(), RunError> {
-        let steps: Vec<StepNote> = self
-            .spec
-            .steps
-            .iter()
-            .map(|step| StepNote {
-                name: step.name.clone(),
-                key: self.keys.steps[&step.name].clone(),
-                parts: parts(&step.content),
-            })
-            .collect();
-        let (plans, keys, instance) = (&self.plans, &self.keys, &self.instance);
-        let settings = settings(self.spec);
-        self.book
-            .update(|ledger, now| {
-                for plan in plans.iter().filter(|plan| !plan.kept) {
-                    let last = ledger.last_attempt(&plan.name).filter(|last| last.verdict == Some(Verdict::Succeeded));
-                    let last = last.map(|last| last.n);
-                    if let Some(attempt) = last.and_then(|n| ledger.attempt_mut(&plan.name, n)) {
-                        // Gone with another instance is not void: a later plan should still say so.
-                        attempt.void |= attempt.request.instance == *instance;
-                    }
-                }
-                let going_on = ledger.runs.last_mut().filter(|run| run.key == keys.run && run.state == RunState::Running);
-                if let Some(run) = going_on {
-                    run.instance.clone_from(instance);
-                    run.settings = settings;
-                    return;
-                }
-                ledger.push_run(RunRecord {
-                    key: keys.run.clone(),
-                    settings,
-                    inputs: inputs.to_vec(),
-                    steps,
-                    instance: instance.clone(),
-                    started_at: now,
-                    ended_at: None,
-                    state: RunState::Running,
-                    outputs: Vec::new(),
-                });
-            })
-            .await
-    }
-
-    /// What an earlier driver started: followed where it is what we would start, stopped where it is not.
-    async fn leftovers(&mut self) -> Result<(), RunError> {
-        let now = Instant::now();
-        self.stages = self
-            .plans
-            .iter()
-            .map(|plan| (plan.name.clone(), if plan.kept { Stage::Done } else { Stage::Waiting { until: now } }))
-            .collect();
-        let ledger = self.book.ledger().await;
-        let mut strays = Vec::new();
-        for (name, attempt) in ledger.open() {
-            let step = self.spec.steps.iter().find(|step| step.name == name);
-            let follow = step.is_some_and(|step| {
-                self.keys.steps.get(name) == Some(&attempt.key)
-                    && attempt.request.instance == self.instance
-                    && step.follows.iter().all(|before| matches!(self.stages.get(before), Some(Stage::Done)))
-                    && attempt.after.iter().all(|(name, n)| ledger.last_attempt(name).is_some_and(|last| last.n == *n))
-            });
-            if !follow {
-                strays.push((name.to_owned(), attempt.clone()));
-                continue;
-            }
-            (self.patience.events)(RunEvent::StepFound { name: name.to_owned(), attempt: attempt.n });
-            let stage = match &attempt.task_arn {
-                Some(arn) => Stage::Running { n: attempt.n, arn: arn.clone(), since: now },
-                None => Stage::Placing {
-                    n: attempt.n,
-                    token: attempt.token.clone(),
-                    request: Box::new(attempt.request.clone()),
-                    since: now,
-                    until: now,
-                    told: false,
-                },
-            };
-            self.stages.insert(name.to_owned(), stage);
-        }
-        if strays.is_empty() {
-            return Ok(());
-        }
-        let reason = "seqstack: what this task was started for has changed";
-        let ends = strays
-            .iter()
-            .map(|(step, attempt)| put_down(self.world, self.patience, self.book, step, attempt, reason));
-        let ends = futures_util::future::try_join_all(ends).await?;
-        self.book
-            .update(|ledger, _| {
-                for ((step, attempt), (arn, end, judgement)) in strays.iter().zip(ends) {
-                    if let Some(attempt) = ledger.attempt_mut(step, attempt.n) {
-                        close(attempt, arn, &end, &judgement);
-                    }
-                }
-            })
-            .await
-    }
-
-    /// Container and log of each step; asked for where the task definition is not ours.
-    async fn name_containers(&mut self) -> Result<(), RunError> {
-        for step in &self.spec.steps {
-            let known = if step.container.is_empty() {
-                let arn = step.task.id()?;
-                self.patience.ask(|| self.world.container(arn)).await?
-            } else {
-                let log = match &step.log {
-                    Some(log) => Some((log.group.id()?.to_owned(), log.prefix.clone())),
-                    None => None,
-                };
-                (step.container.clone(), log)
-            };
-            self.containers.insert(step.name.clone(), known);
-        }
-        Ok(())
-    }
-
-    /// Waits until the instance's agent takes tasks: only that counts, EC2's checks take minutes longer. False if the
-    /// instance is gone.
-    async fn wait_for_agent(&self) -> Result<bool, RunError> {
-        let pace = Pace { first: Duration::from_millis(250), ..Pace::MACHINE };
-        let begun = Instant::now();
-        let mut checked = begun;
-        let mut pause = pace.first;
-        let mut told = false;
-        loop {
-            let status = match self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await? {
-                Agent::Ready { .. } => return Ok(true),
-                Agent::Absent => "not registered".to_owned(),
-                Agent::Away(status) => status,
-            };
-            if !told {
-                (self.patience.events)(RunEvent::WaitingForAgent { instance: self.instance.clone() });
-                told = true;
-            }
-            if checked.elapsed() >= HOST_CHECK {
-                checked = Instant::now();
-                if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
-                    return Ok(false);
-                }
-            }
-            if begun.elapsed() > pace.within {
-                return Err(RunError::NoAgent {
-                    instance: self.instance.clone(),
-                    cluster: self.cluster.clone(),
-                    seconds: pace.within.as_secs(),
-                    status,
-                });
-            }
-            self.patience.sleep(pause).await?;
-            pause = (pause * 3 / 2).min(pace.most);
-        }
-    }
-
     async fn run_steps(&mut self) -> Result<Outcome, RunError> {
         let mut ended: Vec<Ended> = Vec::new();
         let mut bad: Option<Ended> = None;
@@ -399,8 +238,8 @@ impl<W: World> Driver<'_, W> {
                 self.apply(one);
             }
             let lost = ended.iter().position(|one| one.judgement.verdict == Verdict::HostLost);
-            let first_bad = lost
-                .or_else(|| ended.iter().position(|one| !one.again && one.judgement.verdict != Verdict::Succeeded));
+            let first_bad =
+                lost.or_else(|| ended.iter().position(|one| !one.again && one.judgement.verdict != Verdict::Succeeded));
             let stopping = self.patience.stopped();
             let ready = if bad.is_some() || first_bad.is_some() || stopping { Vec::new() } else { self.ready() };
             if !ended.is_empty() || !ready.is_empty() {
@@ -548,126 +387,6 @@ impl<W: World> Driver<'_, W> {
         Ok(())
     }
 
-    /// Starts what has its attempt in the ledger, side by side, and writes down the tasks.
-    async fn place(&mut self) -> Result<Vec<Ended>, RunError> {
-        let now = Instant::now();
-        let asked: Vec<(String, u32, String, Request)> = self
-            .stages
-            .iter()
-            .filter_map(|(name, stage)| match stage {
-                Stage::Placing { n, token, request, until, .. } if *until <= now => {
-                    Some((name.clone(), *n, token.clone(), (**request).clone()))
-                }
-                _ => None,
-            })
-            .collect();
-        if asked.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.book.hold().await?;
-        let (world, patience) = (self.world, self.patience);
-        let answers = join_all(asked.iter().map(|(_, _, token, request)| async move {
-            answer(patience.ask(|| world.run_task(request, token)).await)
-        }))
-        .await;
-        let mut started = Vec::new();
-        let mut failed = None;
-        let mut refused = Vec::new();
-        for ((name, n, ..), answer) in asked.into_iter().zip(answers) {
-            match answer {
-                Ok(Answer::Started(arn)) => {
-                    self.stages.insert(name.clone(), Stage::Running { n, arn: arn.clone(), since: Instant::now() });
-                    started.push((name, n, arn));
-                }
-                Ok(other) => refused.push((name, n, other)),
-                Err(error) => failed = Some(error),
-            }
-        }
-        if !started.is_empty() {
-            self.book
-                .update(|ledger, _| {
-                    for (name, n, arn) in &started {
-                        if let Some(attempt) = ledger.attempt_mut(name, *n) {
-                            attempt.task_arn = Some(arn.clone());
-                        }
-                    }
-                })
-                .await?;
-        }
-        for (name, attempt, task_arn) in started {
-            (self.patience.events)(RunEvent::StepStarted { name, attempt, task_arn });
-        }
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let mut ended = Vec::new();
-        for (name, n, answer) in refused {
-            ended.extend(self.refused(&name, n, answer).await?);
-        }
-        Ok(ended)
-    }
-
-    /// What follows from a task that was not placed: patience, or an end.
-    async fn refused(&mut self, name: &str, n: u32, answer: Answer) -> Result<Option<Ended>, RunError> {
-        let others = self.stages.values().any(|stage| matches!(stage, Stage::Running { .. }));
-        let (reason, within, next) = match answer {
-            Answer::Started(_) => return Ok(None),
-            Answer::Never(reason) => return Ok(Some(never(name, n, reason, false, "mend what the message names"))),
-            Answer::Wait(reason, within) => (reason, within, "apply again: this passes"),
-            Answer::NoRoom(reason) if others => (reason, Duration::MAX, ""),
-            Answer::NoRoom(reason) => {
-                let agent = self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await?;
-                let step = self.spec.steps.iter().find(|step| step.name == name);
-                let mut reason = format!("ECS cannot place it on {}: {reason}", self.instance);
-                if let (Agent::Ready { registered, remaining }, Some(step)) = (agent, step) {
-                    if let Some(why) = too_large(step, registered) {
-                        let next = "lower the step's `cpu` or `memory`, or take a larger instance `type`";
-                        return Ok(Some(never(name, n, format!("{reason}: {why}"), false, next)));
-                    }
-                    reason = format!(
-                        "{reason}: {} CPU units and {} MiB are free, and it needs {} and {}",
-                        remaining.0,
-                        remaining.1,
-                        step.cpu.unwrap_or_default(),
-                        step.memory.unwrap_or_default()
-                    );
-                }
-                (reason, ROOM, "something else runs on the instance; apply again once it has room")
-            }
-            Answer::Nowhere(reason) => {
-                if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
-                    let judgement = host_lost(&self.instance);
-                    let step = name.to_owned();
-                    return Ok(Some(Ended { step, n, end: TaskEnd::default(), judgement, again: false }));
-                }
-                (reason, NOWHERE, "see whether the instance is registered with the cluster, and apply again")
-            }
-        };
-        let Some(Stage::Placing { since, until, told, .. }) = self.stages.get_mut(name) else { return Ok(None) };
-        if since.elapsed() > within {
-            return Ok(Some(never(name, n, reason, true, next)));
-        }
-        *until = Instant::now() + Duration::from_secs(2);
-        if !*told {
-            *told = true;
-            (self.patience.events)(RunEvent::StepWaiting { name: name.to_owned(), reason });
-        }
-        Ok(None)
-    }
-
-    /// What was still to be placed when another step failed.
-    fn give_up_placing(&mut self) -> Vec<Ended> {
-        self.stages
-            .iter()
-            .filter_map(|(name, stage)| match stage {
-                Stage::Placing { n, .. } => {
-                    Some(Ended { again: true, ..never(name, *n, "another step failed first".to_owned(), true, "") })
-                }
-                _ => None,
-            })
-            .collect()
-    }
-
     /// Looks at the running tasks, and now and then at the machine under them.
     async fn look(&mut self, host_checked: &mut Instant) -> Result<Vec<Ended>, RunError> {
         let running: Vec<(String, u32, String, Instant)> = self
@@ -720,7 +439,7 @@ impl<W: World> Driver<'_, W> {
     }
 
     /// The instance is gone: the run is due still, on another one.
-    async fn lost(&self, steps: Vec<String>, explanation: &str) -> Result<Outcome, RunError> {
+    pub(super) async fn lost(&self, steps: Vec<String>, explanation: &str) -> Result<Outcome, RunError> {
         self.book.release(|ledger, now| ledger.end_run(RunState::HostLost, now)).await?;
         Ok(Outcome::HostLost { instance: self.instance.clone(), steps, explanation: explanation.to_owned() })
     }
@@ -728,10 +447,8 @@ impl<W: World> Driver<'_, W> {
     /// We were asked to stop: what runs on, and what was not started.
     async fn stopped(&self) -> Outcome {
         let ledger = self.book.ledger().await;
-        let running: BTreeMap<String, String> = ledger
-            .open()
-            .filter_map(|(step, attempt)| Some((step.to_owned(), attempt.task_arn.clone()?)))
-            .collect();
+        let running: BTreeMap<String, String> =
+            ledger.open().filter_map(|(step, attempt)| Some((step.to_owned(), attempt.task_arn.clone()?))).collect();
         let done = |name: &str| {
             self.keys.steps.get(name).is_some_and(|key| ledger.kept(name, key, &self.instance))
                 || running.contains_key(name)
@@ -741,21 +458,7 @@ impl<W: World> Driver<'_, W> {
     }
 }
 
-fn never(step: &str, n: u32, reason: String, retryable: bool, next: &str) -> Ended {
-    Ended {
-        step: step.to_owned(),
-        n,
-        end: TaskEnd::default(),
-        judgement: Judgement {
-            explanation: reason.clone(),
-            verdict: Verdict::NeverStarted { reason, retryable },
-            next: next.to_owned(),
-        },
-        again: false,
-    }
-}
-
-fn host_lost(instance: &str) -> Judgement {
+pub(super) fn host_lost(instance: &str) -> Judgement {
     Judgement {
         verdict: Verdict::HostLost,
         explanation: format!("the instance {instance} has been terminated"),

@@ -189,9 +189,7 @@ fn uploads_to_inputs(spec: &RunSpec, pending: &BTreeSet<(String, String)>) -> Ve
     pending
         .iter()
         .filter(|(bucket, key)| {
-            spec.inputs
-                .iter()
-                .any(|globs| globs.bucket == *bucket && globs.keys.iter().any(|glob| matches(glob, key)))
+            spec.inputs.iter().any(|globs| globs.bucket == *bucket && globs.keys.iter().any(|glob| matches(glob, key)))
         })
         .map(|(bucket, key)| format!("s3://{bucket}/{key}"))
         .collect()
@@ -206,9 +204,10 @@ fn succeeded<'a>(ledger: &'a Ledger, key: &str) -> Option<&'a RunRecord> {
 /// an earlier one's only while they are what it wrote, since a later run may have begun to overwrite them.
 fn stands(ledger: &Ledger, run: &RunRecord, outputs: &[Object]) -> bool {
     let last = ledger.run().is_some_and(|last| std::ptr::eq(last, run));
-    last || run.outputs.iter().all(|was| {
-        outputs.iter().any(|now| same_place(&was.object, now) && now.etag == was.object.etag)
-    })
+    last || run
+        .outputs
+        .iter()
+        .all(|was| outputs.iter().any(|now| same_place(&was.object, now) && now.etag == was.object.etag))
 }
 
 /// Outputs that should be there and are not, as `s3://bucket/key` or glob.
@@ -259,7 +258,9 @@ fn overwrites(ledger: Option<&Ledger>, outputs: &[Object]) -> Vec<String> {
     outputs
         .iter()
         .filter(|now| !ours(now))
-        .map(|now| format!("{} of {} was not written by a finished run, and will be overwritten", place(now), date(now)))
+        .map(|now| {
+            format!("{} of {} was not written by a finished run, and will be overwritten", place(now), date(now))
+        })
         .collect()
 }
 
@@ -421,8 +422,8 @@ fn step_plans(
             .iter()
             .rev()
             .find(|attempt| attempt.key == *key && attempt.verdict == Some(Verdict::Succeeded) && !attempt.void);
-        let there = live_instance
-            .is_some_and(|instance| ledger.is_some_and(|ledger| ledger.kept(&step.name, key, instance)));
+        let there =
+            live_instance.is_some_and(|instance| ledger.is_some_and(|ledger| ledger.kept(&step.name, key, instance)));
         let kept = there && again.is_none() && !redone.contains(&step.name);
         let why = if kept {
             "it succeeded, and its result is on the instance".to_owned()

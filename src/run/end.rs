@@ -112,7 +112,10 @@ impl<W: World> Driver<'_, W> {
         if let Some(hint) = log_hint(&last_lines) {
             explanation = format!("{explanation}: {hint}");
         }
-        (self.patience.events)(RunEvent::RunFailed { step: Some(failed.step.clone()), explanation: explanation.clone() });
+        (self.patience.events)(RunEvent::RunFailed {
+            step: Some(failed.step.clone()),
+            explanation: explanation.clone(),
+        });
         let (log_group, log_stream) = place.unzip();
         Ok(Outcome::Failed(Box::new(Failure {
             step: Some(failed.step.clone()),
@@ -157,12 +160,7 @@ fn log_place(attempt: &Attempt) -> Option<(String, String)> {
 
 /// When the run began: with the first of the attempts whose results it consists of, kept ones included.
 fn begun<W: World>(ledger: &Ledger, driver: &Driver<'_, W>) -> Timestamp {
-    let first = driver
-        .spec
-        .steps
-        .iter()
-        .filter_map(|step| ledger.last_attempt(&step.name)?.started_at)
-        .min();
+    let first = driver.spec.steps.iter().filter_map(|step| ledger.last_attempt(&step.name)?.started_at).min();
     let run = ledger.run().map_or(Timestamp::UNIX_EPOCH, |run| run.started_at);
     first.map_or(run, |first| first.min(run))
 }

@@ -153,8 +153,8 @@ impl<'a, W: World> Book<'a, W> {
             let (mut ledger, etag, written) = match read.object {
                 None => (Ledger { schema: SCHEMA, ..Ledger::default() }, None, read.now),
                 Some((body, etag, written)) => {
-                    let ledger = Ledger::read(&body)
-                        .map_err(|source| RunError::Ledger { at: wants.at.to_owned(), source })?;
+                    let ledger =
+                        Ledger::read(&body).map_err(|source| RunError::Ledger { at: wants.at.to_owned(), source })?;
                     (ledger, Some(etag), written)
                 }
             };
@@ -206,11 +206,6 @@ impl<'a, W: World> Book<'a, W> {
         self.inner.lock().await.ledger.clone()
     }
 
-    /// S3's clock at its last answer.
-    pub(super) async fn now(&self) -> Timestamp {
-        self.inner.lock().await.now
-    }
-
     /// Changes the ledger by one conditional write.
     ///
     /// # Errors
@@ -260,7 +255,9 @@ impl<'a, W: World> Book<'a, W> {
                         continue;
                     }
                     let by = found.and_then(|found| found.lease).map(|lease| lease.who);
-                    return Err(RunError::LeaseLost { by: by.unwrap_or_else(|| "somebody who has let go since".to_owned()) });
+                    return Err(RunError::LeaseLost {
+                        by: by.unwrap_or_else(|| "somebody who has let go since".to_owned()),
+                    });
                 }
                 // Two conditional writes met; neither need have won.
                 Err(RunError::Aws(error)) if error.status == Some(409) && conflicts < 20 => {

@@ -262,7 +262,10 @@ impl Ledger {
     /// Attempts without a verdict: their tasks may be running.
     pub fn open(&self) -> impl Iterator<Item = (&str, &Attempt)> {
         self.steps.iter().flat_map(|(name, step)| {
-            step.attempts.iter().filter(|attempt| attempt.verdict.is_none()).map(move |attempt| (name.as_str(), attempt))
+            step.attempts
+                .iter()
+                .filter(|attempt| attempt.verdict.is_none())
+                .map(move |attempt| (name.as_str(), attempt))
         })
     }
 

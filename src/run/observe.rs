@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::RunError;
 use super::ledger::{Ledger, Object};
 use super::spec::{Globs, RunSpec};
 use super::world::{Live, Read, World};
-use super::RunError;
 use crate::aws::{Aws, AwsError, trace};
 
 /// A sample's run as it is in S3.
@@ -76,10 +76,8 @@ pub(super) fn age(written: jiff::Timestamp, now: jiff::Timestamp) -> Duration {
 }
 
 async fn matching<W: World>(world: &W, globs: &[Globs]) -> Result<Vec<Object>, AwsError> {
-    let listings: BTreeSet<Listing> = globs
-        .iter()
-        .flat_map(|globs| globs.keys.iter().map(|key| listing(&globs.bucket, key)))
-        .collect();
+    let listings: BTreeSet<Listing> =
+        globs.iter().flat_map(|globs| globs.keys.iter().map(|key| listing(&globs.bucket, key))).collect();
     let found = try_join_all(listings.iter().map(|listing| trace::branch(world.list(listing)))).await?;
     let matchers: Vec<(&str, GlobMatcher)> = globs
         .iter()

@@ -1,15 +1,24 @@
-//! What RunTask's answer means: turns it into started, worth waiting for, or never. Pure, but for the requests' making.
+//! Placing tasks: turns a step into a RunTask request, and the answer into started, worth waiting for, or never.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::drive::{Driver, Ended, Stage, host_lost};
 use super::key::digest;
 use super::ledger::Request;
 use super::spec::{RunSpec, StepSpec};
-use super::world::Placed;
-use super::RunError;
+use super::verdict::{Judgement, TaskEnd, Verdict};
+use super::world::{Agent, Placed, World};
+use super::{RunError, RunEvent};
 use crate::aws::{AwsError, Class};
 use crate::kind::{TAG_REGION, TAG_SAMPLE, TAG_STACK};
 
+/// How long other things may take to make room on an instance that is large enough.
+const ROOM: Duration = Duration::from_secs(60);
+/// How long an instance that is there may be missing from the cluster.
+const NOWHERE: Duration = Duration::from_secs(120);
 /// The tag of a task that says which pipeline step it runs.
 const TAG_STEP: &str = "seqstack:step";
 
@@ -114,6 +123,142 @@ pub(super) fn too_large(step: &StepSpec, registered: (i64, i64)) -> Option<Strin
     })
 }
 
+impl<W: World> Driver<'_, W> {
+    /// Starts what has its attempt in the ledger, side by side, and writes down the tasks.
+    pub(super) async fn place(&mut self) -> Result<Vec<Ended>, RunError> {
+        let now = Instant::now();
+        let asked: Vec<(String, u32, String, Request)> = self
+            .stages
+            .iter()
+            .filter_map(|(name, stage)| match stage {
+                Stage::Placing { n, token, request, until, .. } if *until <= now => {
+                    Some((name.clone(), *n, token.clone(), (**request).clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.book.hold().await?;
+        let (world, patience) = (self.world, self.patience);
+        let answers = join_all(asked.iter().map(|(_, _, token, request)| async move {
+            answer(patience.ask(|| world.run_task(request, token)).await)
+        }))
+        .await;
+        let mut started = Vec::new();
+        let mut failed = None;
+        let mut refused = Vec::new();
+        for ((name, n, ..), answer) in asked.into_iter().zip(answers) {
+            match answer {
+                Ok(Answer::Started(arn)) => {
+                    self.stages.insert(name.clone(), Stage::Running { n, arn: arn.clone(), since: Instant::now() });
+                    started.push((name, n, arn));
+                }
+                Ok(other) => refused.push((name, n, other)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if !started.is_empty() {
+            self.book
+                .update(|ledger, _| {
+                    for (name, n, arn) in &started {
+                        if let Some(attempt) = ledger.attempt_mut(name, *n) {
+                            attempt.task_arn = Some(arn.clone());
+                        }
+                    }
+                })
+                .await?;
+        }
+        for (name, attempt, task_arn) in started {
+            (self.patience.events)(RunEvent::StepStarted { name, attempt, task_arn });
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let mut ended = Vec::new();
+        for (name, n, answer) in refused {
+            ended.extend(self.refused(&name, n, answer).await?);
+        }
+        Ok(ended)
+    }
+
+    /// What follows from a task that was not placed: patience, or an end.
+    async fn refused(&mut self, name: &str, n: u32, answer: Answer) -> Result<Option<Ended>, RunError> {
+        let others = self.stages.values().any(|stage| matches!(stage, Stage::Running { .. }));
+        let (reason, within, next) = match answer {
+            Answer::Started(_) => return Ok(None),
+            Answer::Never(reason) => return Ok(Some(never(name, n, reason, false, "mend what the message names"))),
+            Answer::Wait(reason, within) => (reason, within, "apply again: this passes"),
+            Answer::NoRoom(reason) if others => (reason, Duration::MAX, ""),
+            Answer::NoRoom(reason) => {
+                let agent = self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await?;
+                let step = self.spec.steps.iter().find(|step| step.name == name);
+                let mut reason = format!("ECS cannot place it on {}: {reason}", self.instance);
+                if let (Agent::Ready { registered, remaining }, Some(step)) = (agent, step) {
+                    if let Some(why) = too_large(step, registered) {
+                        let next = "lower the step's `cpu` or `memory`, or take a larger instance `type`";
+                        return Ok(Some(never(name, n, format!("{reason}: {why}"), false, next)));
+                    }
+                    reason = format!(
+                        "{reason}: {} CPU units and {} MiB are free, and it needs {} and {}",
+                        remaining.0,
+                        remaining.1,
+                        step.cpu.unwrap_or_default(),
+                        step.memory.unwrap_or_default()
+                    );
+                }
+                (reason, ROOM, "something else runs on the instance; apply again once it has room")
+            }
+            Answer::Nowhere(reason) => {
+                if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
+                    let judgement = host_lost(&self.instance);
+                    let step = name.to_owned();
+                    return Ok(Some(Ended { step, n, end: TaskEnd::default(), judgement, again: false }));
+                }
+                (reason, NOWHERE, "see whether the instance is registered with the cluster, and apply again")
+            }
+        };
+        let Some(Stage::Placing { since, until, told, .. }) = self.stages.get_mut(name) else { return Ok(None) };
+        if since.elapsed() > within {
+            return Ok(Some(never(name, n, reason, true, next)));
+        }
+        *until = Instant::now() + Duration::from_secs(2);
+        if !*told {
+            *told = true;
+            (self.patience.events)(RunEvent::StepWaiting { name: name.to_owned(), reason });
+        }
+        Ok(None)
+    }
+
+    /// What was still to be placed when another step failed.
+    pub(super) fn give_up_placing(&mut self) -> Vec<Ended> {
+        self.stages
+            .iter()
+            .filter_map(|(name, stage)| match stage {
+                Stage::Placing { n, .. } => {
+                    Some(Ended { again: true, ..never(name, *n, "another step failed first".to_owned(), true, "") })
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn never(step: &str, n: u32, reason: String, retryable: bool, next: &str) -> Ended {
+    Ended {
+        step: step.to_owned(),
+        n,
+        end: TaskEnd::default(),
+        judgement: Judgement {
+            explanation: reason.clone(),
+            verdict: Verdict::NeverStarted { reason, retryable },
+            next: next.to_owned(),
+        },
+        again: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +283,8 @@ mod tests {
         assert!(matches!(refused("RESOURCE:MEMORY"), Answer::NoRoom(_)));
         assert!(matches!(refused("AGENT"), Answer::Wait(..)));
         assert!(matches!(refused("MISSING"), Answer::Nowhere(_)));
-        let none = error("InvalidParameterException", "No Container Instances were found in your cluster.", Class::Refused);
+        let none =
+            error("InvalidParameterException", "No Container Instances were found in your cluster.", Class::Refused);
         assert!(matches!(answer(Err(none)), Ok(Answer::Nowhere(_))));
         let role = error("ClientException", "ECS was unable to assume the role 'r'", Class::Refused);
         assert!(matches!(answer(Err(role)), Ok(Answer::Wait(..))));

@@ -221,11 +221,7 @@ fn globs(objects: &Objects, cx: &Context<'_>) -> Result<Globs, String> {
     Ok(Globs { bucket: bucket.clone(), keys: objects.keys.clone() })
 }
 
-fn instance_of(
-    pipeline: &Pipeline,
-    cx: &Context<'_>,
-    desired: &BTreeMap<Address, Value>,
-) -> Result<Address, String> {
+fn instance_of(pipeline: &Pipeline, cx: &Context<'_>, desired: &BTreeMap<Address, Value>) -> Result<Address, String> {
     if let Some(instance) = &pipeline.instance {
         return Ok(cx.target("instance", &instance.text));
     }
@@ -247,8 +243,7 @@ fn instance_of(
 
 fn machine(state: Option<&Value>) -> String {
     const MATTERS: &[&str] = &["type", "types", "instance_type", "volume"];
-    let parts: BTreeMap<&str, &Value> =
-        MATTERS.iter().filter_map(|name| Some((*name, state?.get(*name)?))).collect();
+    let parts: BTreeMap<&str, &Value> = MATTERS.iter().filter_map(|name| Some((*name, state?.get(*name)?))).collect();
     digest("machine", &parts)
 }
 
@@ -279,8 +274,6 @@ fn lower_step(
     content.environment = definition.environment;
     content.environment.extend(step.environment.clone());
     content.secrets = definition.secrets;
-    // An override of that name wins over the secret: ECS takes the plain value then.
-    content.secrets.retain(|name, _| !step.environment.contains_key(name));
     content.user = definition.user;
     content.working_dir = definition.working_dir;
     content.mounts = definition.mounts;
@@ -335,4 +328,91 @@ fn in_order(mut steps: Vec<StepSpec>) -> Result<Vec<StepSpec>, String> {
         sorted.push(steps.remove(next));
     }
     Ok(sorted)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::facts::Facts;
+    use crate::kind::StackInfo;
+
+    fn lowered(step: Value, desired: &BTreeMap<Address, Value>) -> Result<RunSpec, String> {
+        let pipeline: Pipeline = serde_json::from_value(json!({
+            "cluster": "main",
+            "outputs": [{ "bucket": "results", "keys": ["s1/*.vcf"] }],
+            "step": step,
+        }))
+        .unwrap();
+        let stack = StackInfo {
+            name: "g".to_owned(),
+            region: "eu-west-2".to_owned(),
+            buckets: BTreeMap::from([("results".to_owned(), "lab-out".to_owned())]),
+            per_run: BTreeSet::from([Address::new("instance", "worker")]),
+            ..StackInfo::default()
+        };
+        lower(&pipeline, &Context { stack: &stack, facts: &Facts::default(), sample: Some("s1") }, desired)
+    }
+
+    fn desired() -> BTreeMap<Address, Value> {
+        let role = json!({ "ours": { "to": "role.execution", "part": "arn" } });
+        let group = json!({ "ours": { "to": "log_group.pipeline", "part": "name" } });
+        BTreeMap::from([
+            (
+                Address::new("task_definition", "bwa"),
+                json!({
+                    "family": "g--bwa", "image": "bwa:1", "entry_point": null, "command": ["bwa"],
+                    "environment": { "A": "1", "B": "2" }, "secrets": { "B": "ssm:/b", "C": "ssm:/c" }, "user": "1000",
+                    "working_dir": "/data", "mounts": [{ "host": "/h", "container": "/data", "read_only": false }],
+                    "cpu": 1024, "memory": 512, "privileged": false, "execution_role": role, "task_role": null,
+                    "log": { "group": group, "region": "eu-west-2", "prefix": "bwa" }, "container": "bwa", "tags": {},
+                }),
+            ),
+            (Address::new("instance", "worker").of(Some("s1")), json!({ "type": "r6i.large" })),
+        ])
+    }
+
+    #[test]
+    fn a_pipeline_lowers_to_what_is_keyed_and_what_is_overridden() {
+        let step = json!([
+            { "name": "b", "task": "bwa", "needs": ["a"], "command": ["mem"], "environment": { "B": "3" }, "memory": 900 },
+            { "name": "a", "task": "bwa", "needs": [] },
+        ]);
+        let spec = lowered(step, &desired()).unwrap();
+        assert_eq!(spec.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(spec.instance_at.to_string(), "instance.worker[s1]");
+        assert_eq!(spec.ledger_key, ".seqstack/eu-west-2/g/s1/ledger.json");
+        let (a, b) = (&spec.steps[0], &spec.steps[1]);
+        assert_eq!(
+            (a.content.command.as_deref(), b.content.command.as_deref()),
+            (Some(&["bwa".to_owned()][..]), Some(&["mem".to_owned()][..]))
+        );
+        assert_eq!((a.memory, b.memory, b.cpu), (Some(512), Some(900), Some(1024)));
+        assert_eq!(b.content.environment["B"], "3");
+        assert_eq!(b.content.secrets["C"], "ssm:/c");
+        // Links settle in the spec's JSON as in any state's.
+        let mut value = serde_json::to_value(&spec).unwrap();
+        crate::address::settle(&mut value, &|to, part| Some(format!("{to}/{part}")));
+        let settled: RunSpec = serde_json::from_value(value).unwrap();
+        assert_eq!(settled.cluster.id().unwrap(), "cluster.main/name");
+        assert_eq!(settled.steps[0].log.as_ref().unwrap().group.id().unwrap(), "log_group.pipeline/name");
+    }
+
+    #[test]
+    fn settings_tell_apart_what_keys_do_not() {
+        let step = json!([{ "name": "a", "task": "bwa" }]);
+        let before = lowered(step.clone(), &desired()).unwrap();
+        let mut more = desired();
+        more.get_mut(&Address::new("task_definition", "bwa")).unwrap()["memory"] = json!(1024);
+        let after = lowered(step, &more).unwrap();
+        assert_eq!(before.steps[0].content, after.steps[0].content);
+        assert_ne!(before.steps[0].settings, after.steps[0].settings);
+    }
+
+    #[test]
+    fn steps_that_need_one_another_are_named() {
+        let step = json!([{ "name": "a", "task": "bwa", "needs": ["b"] }, { "name": "b", "task": "bwa" }]);
+        assert!(lowered(step, &desired()).unwrap_err().contains("`a`, `b`"));
+    }
 }

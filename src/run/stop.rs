@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::drive::DriveOptions;
 use super::due::{Holder, holder};
-use super::ledger::{Attempt, Ledger, RunState};
 use super::lease::{Book, Patience, Wants};
+use super::ledger::{Attempt, Ledger, RunState};
 use super::observe::{Kept, age};
 use super::verdict::{Judgement, TaskEnd, Verdict, verdict};
 use super::world::{Live, TaskNow, World};
@@ -91,8 +91,12 @@ pub(super) async fn in_progress_in<W: World>(world: &W, at: &str) -> Result<Opti
         return Ok(None);
     }
     let since = kept.ledger.run().map_or(Timestamp::UNIX_EPOCH, |run| run.started_at);
-    let nobody =
-        || Holder { who: "nobody at present".to_owned(), since, seen_seconds_ago: kept.age.as_secs(), tasks: BTreeMap::new() };
+    let nobody = || Holder {
+        who: "nobody at present".to_owned(),
+        since,
+        seen_seconds_ago: kept.age.as_secs(),
+        tasks: BTreeMap::new(),
+    };
     Ok(Some(Holder { tasks, ..alive.unwrap_or_else(nobody) }))
 }
 

@@ -138,10 +138,11 @@ fn host_lost(code: &str, task_reason: &str) -> bool {
 }
 
 fn without_exit_code(end: &TaskEnd, code: &str, said: &str) -> Judgement {
-    let before_the_start = ["CannotPull", "CannotCreate", "CannotStart", "ResourceInitialization", "Docker", "ContainerRuntime"]
-        .iter()
-        .any(|prefix| said.starts_with(prefix))
-        && end.started_at.is_none();
+    let before_the_start =
+        ["CannotPull", "CannotCreate", "CannotStart", "ResourceInitialization", "Docker", "ContainerRuntime"]
+            .iter()
+            .any(|prefix| said.starts_with(prefix))
+            && end.started_at.is_none();
     if code == "TaskFailedToStart" || before_the_start || (code.is_empty() && end.started_at.is_none()) {
         let retryable = may_start_next_time(said);
         let reason = if said.is_empty() { "ECS gave no reason".to_owned() } else { said.to_owned() };
@@ -361,7 +362,13 @@ mod tests {
                 "never started, again",
             ),
             (
-                end("TaskFailedToStart", "", "CannotCreateContainerError: write /x: no space left on device", None, false),
+                end(
+                    "TaskFailedToStart",
+                    "",
+                    "CannotCreateContainerError: write /x: no space left on device",
+                    None,
+                    false,
+                ),
                 "never started, definitive",
             ),
             (end("TaskFailedToStart", "Task failed to start", "", None, false), "never started, again"),

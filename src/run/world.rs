@@ -400,7 +400,8 @@ impl World for Live<'_> {
     }
 
     async fn instance_gone(&self, instance: &str) -> Result<bool, AwsError> {
-        let answer = self.aws.ec2.describe_instances().instance_ids(instance).send().await.or_aws("ec2:DescribeInstances");
+        let answer =
+            self.aws.ec2.describe_instances().instance_ids(instance).send().await.or_aws("ec2:DescribeInstances");
         let answer = match answer {
             // Also what EC2 says of an instance that is seconds old: absence is told from that by the caller's patience.
             Err(error) if error.is(&["InvalidInstanceID.NotFound"]) => return Ok(true),
@@ -432,14 +433,8 @@ impl World for Live<'_> {
 
     async fn container(&self, task_definition: &str) -> Result<(String, Option<(String, String)>), AwsError> {
         const OPERATION: &str = "ecs:DescribeTaskDefinition";
-        let answer = self
-            .aws
-            .ecs
-            .describe_task_definition()
-            .task_definition(task_definition)
-            .send()
-            .await
-            .or_aws(OPERATION)?;
+        let answer =
+            self.aws.ecs.describe_task_definition().task_definition(task_definition).send().await.or_aws(OPERATION)?;
         let first = answer
             .task_definition()
             .and_then(|definition| definition.container_definitions().first())

@@ -1,0 +1,171 @@
+//! The beginning of a drive: the run's record, what an earlier driver left running, and the instance's agent.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::drive::{Driver, HOST_CHECK, Stage};
+use super::key::{parts, settings};
+use super::ledger::{Object, RunRecord, RunState, StepNote};
+use super::stop::{close, put_down};
+use super::verdict::Verdict;
+use super::world::{Agent, World};
+use super::{RunError, RunEvent};
+use crate::aws::wait::Pace;
+
+impl<W: World> Driver<'_, W> {
+    /// Records that the run is on, and takes results that do not count any more out of account.
+    pub(super) async fn begin(&mut self, inputs: &[Object]) -> Result<(), RunError> {
+        let steps: Vec<StepNote> = self
+            .spec
+            .steps
+            .iter()
+            .map(|step| StepNote {
+                name: step.name.clone(),
+                key: self.keys.steps[&step.name].clone(),
+                parts: parts(&step.content),
+            })
+            .collect();
+        let (plans, keys, instance) = (&self.plans, &self.keys, &self.instance);
+        let settings = settings(self.spec);
+        self.book
+            .update(|ledger, now| {
+                for plan in plans.iter().filter(|plan| !plan.kept) {
+                    let last = ledger.last_attempt(&plan.name).filter(|last| last.verdict == Some(Verdict::Succeeded));
+                    let last = last.map(|last| last.n);
+                    if let Some(attempt) = last.and_then(|n| ledger.attempt_mut(&plan.name, n)) {
+                        // Gone with another instance is not void: a later plan should still say so.
+                        attempt.void |= attempt.request.instance == *instance;
+                    }
+                }
+                let going_on =
+                    ledger.runs.last_mut().filter(|run| run.key == keys.run && run.state == RunState::Running);
+                if let Some(run) = going_on {
+                    run.instance.clone_from(instance);
+                    run.settings = settings;
+                    return;
+                }
+                ledger.push_run(RunRecord {
+                    key: keys.run.clone(),
+                    settings,
+                    inputs: inputs.to_vec(),
+                    steps,
+                    instance: instance.clone(),
+                    started_at: now,
+                    ended_at: None,
+                    state: RunState::Running,
+                    outputs: Vec::new(),
+                });
+            })
+            .await
+    }
+
+    /// What an earlier driver started: followed where it is what we would start, stopped where it is not.
+    pub(super) async fn leftovers(&mut self) -> Result<(), RunError> {
+        let now = Instant::now();
+        self.stages = self
+            .plans
+            .iter()
+            .map(|plan| (plan.name.clone(), if plan.kept { Stage::Done } else { Stage::Waiting { until: now } }))
+            .collect();
+        let ledger = self.book.ledger().await;
+        let mut strays = Vec::new();
+        for (name, attempt) in ledger.open() {
+            let step = self.spec.steps.iter().find(|step| step.name == name);
+            let follow = step.is_some_and(|step| {
+                self.keys.steps.get(name) == Some(&attempt.key)
+                    && attempt.request.instance == self.instance
+                    && step.follows.iter().all(|before| matches!(self.stages.get(before), Some(Stage::Done)))
+                    && attempt.after.iter().all(|(name, n)| ledger.last_attempt(name).is_some_and(|last| last.n == *n))
+            });
+            if !follow {
+                strays.push((name.to_owned(), attempt.clone()));
+                continue;
+            }
+            (self.patience.events)(RunEvent::StepFound { name: name.to_owned(), attempt: attempt.n });
+            let stage = match &attempt.task_arn {
+                Some(arn) => Stage::Running { n: attempt.n, arn: arn.clone(), since: now },
+                None => Stage::Placing {
+                    n: attempt.n,
+                    token: attempt.token.clone(),
+                    request: Box::new(attempt.request.clone()),
+                    since: now,
+                    until: now,
+                    told: false,
+                },
+            };
+            self.stages.insert(name.to_owned(), stage);
+        }
+        if strays.is_empty() {
+            return Ok(());
+        }
+        let reason = "seqstack: what this task was started for has changed";
+        let ends =
+            strays.iter().map(|(step, attempt)| put_down(self.world, self.patience, self.book, step, attempt, reason));
+        let ends = futures_util::future::try_join_all(ends).await?;
+        self.book
+            .update(|ledger, _| {
+                for ((step, attempt), (arn, end, judgement)) in strays.iter().zip(ends) {
+                    if let Some(attempt) = ledger.attempt_mut(step, attempt.n) {
+                        close(attempt, arn, &end, &judgement);
+                    }
+                }
+            })
+            .await
+    }
+
+    /// Container and log of each step; asked for where the task definition is not ours.
+    pub(super) async fn name_containers(&mut self) -> Result<(), RunError> {
+        for step in &self.spec.steps {
+            let known = if step.container.is_empty() {
+                let arn = step.task.id()?;
+                self.patience.ask(|| self.world.container(arn)).await?
+            } else {
+                let log = match &step.log {
+                    Some(log) => Some((log.group.id()?.to_owned(), log.prefix.clone())),
+                    None => None,
+                };
+                (step.container.clone(), log)
+            };
+            self.containers.insert(step.name.clone(), known);
+        }
+        Ok(())
+    }
+
+    /// Waits until the instance's agent takes tasks: only that counts, EC2's checks take minutes longer. False if the
+    /// instance is gone.
+    pub(super) async fn wait_for_agent(&self) -> Result<bool, RunError> {
+        let pace = Pace { first: Duration::from_millis(250), ..Pace::MACHINE };
+        let begun = Instant::now();
+        let mut checked = begun;
+        let mut pause = pace.first;
+        let mut told = false;
+        loop {
+            let status = match self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await? {
+                Agent::Ready { .. } => return Ok(true),
+                Agent::Absent => "not registered".to_owned(),
+                Agent::Away(status) => status,
+            };
+            if !told {
+                (self.patience.events)(RunEvent::WaitingForAgent { instance: self.instance.clone() });
+                told = true;
+            }
+            if checked.elapsed() >= HOST_CHECK {
+                checked = Instant::now();
+                if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
+                    return Ok(false);
+                }
+            }
+            if begun.elapsed() > pace.within {
+                return Err(RunError::NoAgent {
+                    instance: self.instance.clone(),
+                    cluster: self.cluster.clone(),
+                    seconds: pace.within.as_secs(),
+                    status,
+                });
+            }
+            self.patience.sleep(pause).await?;
+            pause = (pause * 3 / 2).min(pace.most);
+        }
+    }
+}
