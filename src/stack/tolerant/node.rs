@@ -6,7 +6,7 @@ use serde::de::{self, Visitor};
 
 use super::access::{Entries, Items, Variant};
 use super::{Pass, Reference, Site, Stop};
-use crate::stack::diagnostic::{closest, suggest};
+use crate::stack::diagnostic::closest;
 use crate::stack::tree::{Node, Value};
 use crate::stack::values::PLACEHOLDER;
 
@@ -113,9 +113,16 @@ impl<'a> At<'a> {
                     if let Some(fields) = fields
                         && !fields.contains(&entry.key.as_str())
                     {
-                        let hint = suggest(&entry.key, fields.iter().copied(), "known here");
-                        let sink = self.pass.table.sink;
-                        sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), hint);
+                        let table = self.pass.table;
+                        let unused = fields.iter().copied().filter(|field| entries.iter().all(|own| own.key != *field));
+                        if let (Some(meant), Site::Value(id)) = (closest(&entry.key, unused), self.site) {
+                            table.misspelt.borrow_mut().insert(Site::Missing(id, meant));
+                            let hint = format!("did you mean `{meant}`?");
+                            table.sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), Some(hint));
+                        } else {
+                            let hint = format!("known here: {}", fields.join(", "));
+                            table.sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), Some(hint));
+                        }
                         continue;
                     }
                     if self.pass.muted.contains(&Site::Key(entry.node.id)) {
@@ -131,7 +138,7 @@ impl<'a> At<'a> {
                         }
                     }
                 }
-                todo.sort_by_key(|(_, at, _)| self.pass.is_late(&at.site));
+                todo.sort_by_key(|(_, at, _)| self.pass.turn(&at.site));
             }
             Some(_) => return self.wrong("a table"),
         }
@@ -144,7 +151,7 @@ impl<'a> At<'a> {
             None => items.extend((0..phantoms).map(|_| self.phantom(self.site))),
             Some(Value::Array(nodes)) => {
                 items.extend(nodes.iter().map(|node| At::node(node, self.pass)));
-                items.sort_by_key(|at| self.pass.is_late(&at.site));
+                items.sort_by_key(|at| self.pass.turn(&at.site));
             }
             Some(_) => return self.wrong("a list"),
         }
