@@ -10,8 +10,10 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+pub mod absence;
 pub mod clients;
 pub mod facts;
+pub mod tags;
 pub mod trace;
 pub mod wait;
 

@@ -4,5 +4,285 @@
 //! The real SDK clients talk the real wire protocols to it: in process through an `HttpClient` (tests, in the paused
 //! clock), or over loopback to a process of its own (`--sandbox`). It knows nothing of the rest of this crate.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
+
+pub mod account;
+pub mod connector;
+pub mod ec2;
+pub mod ecs;
 pub mod engine;
+mod front;
+pub mod hidden;
+pub mod iam;
+pub mod images;
+pub mod listen;
+pub mod logs;
+pub mod persist;
+pub mod policy;
+pub mod process;
+pub mod s3;
 pub mod service;
+pub mod serving;
+pub mod sigv4;
+mod ssm;
+mod sts;
+pub mod wire;
+
+pub use account::Account;
+pub use connector::{Fault, Wire, http_client, sdk_config, sdk_config_as};
+use engine::Engine;
+use persist::Keeper;
+use s3::store::Store;
+use service::{ApiError, Cx, Options};
+
+/// An access key that may do everything.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The access key's id.
+    pub id: String,
+    /// The secret.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How a sandbox is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The account, its region, and how quickly things happen.
+    pub options: Options,
+    /// What runs tasks.
+    pub engine: Arc<dyn Engine>,
+    /// The keys of the account's owner.
+    pub keys: Vec<Key>,
+    /// Where it is reached, e.g. `http://127.0.0.1:4566`; the `Host` of every request must be this one's authority.
+    pub endpoint: String,
+    /// Where the account is kept; all in memory where there is none.
+    pub folder: Option<PathBuf>,
+    /// What time it is now.
+    pub clock_start: Timestamp,
+}
+
+/// The sandbox's clock: a start, and tokio's time since then, so that the paused clock of tests moves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Timestamp,
+    began: Instant,
+}
+
+impl Clock {
+    /// A clock that shows `start` now.
+    pub fn starting(start: Timestamp) -> Self {
+        Self { start, began: Instant::now() }
+    }
+
+    /// What it shows now.
+    pub fn now(&self) -> Timestamp {
+        self.start + self.began.elapsed()
+    }
+}
+
+/// An AWS account on this machine.
+#[derive(Debug)]
+pub struct Sandbox {
+    options: Arc<Options>,
+    engine: Arc<dyn Engine>,
+    keys: Vec<Key>,
+    endpoint: String,
+    clock: Clock,
+    state: Mutex<Kept>,
+    store: Store,
+    set_aside: Option<String>,
+    requests: AtomicU64,
+    asked: Mutex<Instant>,
+}
+
+/// The account and where it is kept, under one lock.
+#[derive(Debug)]
+struct Kept {
+    account: Account,
+    keeper: Option<Keeper>,
+    /// Why the account could not be loaded or kept; nothing is served meanwhile.
+    fault: Option<String>,
+    /// The fault is that it could not be loaded: nothing may be written over it.
+    closed: bool,
+}
+
+impl Kept {
+    fn keep(&mut self) -> Result<(), String> {
+        if self.closed {
+            return Err(self.fault.clone().unwrap_or_default());
+        }
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        self.fault = keeper.keep(&self.account).err().map(|error| format!("the account cannot be kept: {error}"));
+        self.fault.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Sandbox {
+    /// Opens the account of the setup's folder, or a new one. Where that fails, [`Sandbox::fault`] says why and every
+    /// request is answered `ServiceUnavailable`.
+    pub fn new(setup: Setup) -> Arc<Self> {
+        let mut set_aside = None;
+        let mut kept = Kept { account: Account::new(&setup.options), keeper: None, fault: None, closed: false };
+        let mut store = Store::memory();
+        if let Some(folder) = &setup.folder {
+            let opened = Keeper::open(folder, &setup.options)
+                .and_then(|opened| Ok((opened, Store::folder(folder.join("objects"))?)));
+            match opened {
+                Ok(((keeper, account, aside), objects)) => {
+                    // After a crash there may be content that no object names.
+                    if aside.is_none() {
+                        objects.sweep(&account.s3);
+                    }
+                    set_aside = aside;
+                    store = objects;
+                    kept.account = account;
+                    kept.keeper = Some(keeper);
+                }
+                Err(error) => {
+                    kept.fault = Some(format!("the account in {} cannot be opened: {error}", folder.display()));
+                    kept.closed = true;
+                }
+            }
+        }
+        if let Some(message) = &set_aside {
+            tracing::warn!("{message}");
+        }
+        Arc::new(Self {
+            options: Arc::new(setup.options),
+            engine: setup.engine,
+            keys: setup.keys,
+            endpoint: setup.endpoint,
+            clock: Clock::starting(setup.clock_start),
+            state: Mutex::new(kept),
+            store,
+            set_aside,
+            requests: AtomicU64::new(0),
+            asked: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Why the account could not be loaded or kept, if so.
+    pub fn fault(&self) -> Option<String> {
+        self.lock().fault.clone()
+    }
+
+    /// What was set aside when the account was opened, if anything.
+    pub fn set_aside(&self) -> Option<&str> {
+        self.set_aside.as_deref()
+    }
+
+    /// The sandbox's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Where it is reached.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The first of the owner's keys.
+    pub fn key(&self) -> Option<&Key> {
+        self.keys.first()
+    }
+
+    /// For how long nobody has asked anything with a valid signature.
+    pub fn idle(&self) -> Duration {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// The account as it is now, settled; what is changed is kept. Must not be called from inside an engine's call.
+    pub fn with_account<T>(&self, f: impl FnOnce(&mut Account, &Cx) -> T) -> T {
+        let cx = self.cx();
+        let mut kept = self.lock();
+        kept.account.settle(&cx);
+        let out = f(&mut kept.account, &cx);
+        // A failure is kept as the fault, which the next request reports.
+        let _fault = self.keep(&mut kept);
+        out
+    }
+
+    /// How often each operation was called, by `service:Operation`, e.g. `iam:CreateRole`.
+    pub fn counts(&self) -> BTreeMap<String, usize> {
+        self.lock().account.counts.clone()
+    }
+
+    /// What exists in the account, by service and kind.
+    pub fn status(&self) -> Value {
+        self.with_account(|account, _| account.status())
+    }
+
+    /// Makes a bucket, or finds that it is there.
+    pub fn create_bucket(&self, name: &str) {
+        self.with_account(|account, cx| account.s3.create_bucket(name, cx.now));
+    }
+
+    /// Puts an object as its owner would, without a request.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, or where it cannot be stored.
+    pub fn put_object(&self, bucket: &str, key: &str, content: bytes::Bytes) -> Result<String, ApiError> {
+        let staged = self.store.stage(&content)?;
+        self.with_account(|account, cx| account.s3.put(&self.store, bucket, key, staged, cx.now))
+    }
+
+    /// Gets an object's content without a request.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `NoSuchKey`, or where it cannot be read.
+    pub fn get_object(&self, bucket: &str, key: &str) -> Result<bytes::Bytes, ApiError> {
+        let opened = self.with_account(|account, _| {
+            let object = account.s3.bucket(bucket)?.objects.get(key).ok_or_else(|| s3::no_such_key(key))?;
+            self.store.open(object.blob, object.size)
+        })?;
+        opened.read(None)
+    }
+
+    fn cx(&self) -> Cx {
+        Cx {
+            now: self.clock.now(),
+            options: self.options.clone(),
+            engine: self.engine.clone(),
+            endpoint: self.endpoint.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what changed, and only then lets go of content that nothing names any more.
+    fn keep(&self, kept: &mut Kept) -> Result<(), ApiError> {
+        kept.keep().map_err(|fault| front::unavailable(&fault))?;
+        for blob in std::mem::take(&mut kept.account.s3.garbage) {
+            self.store.remove(blob);
+        }
+        Ok(())
+    }
+
+    fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn note_asked(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests;

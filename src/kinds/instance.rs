@@ -1,59 +1,500 @@
-//! `[instance.…]`
+//! `[instance.…]`: one EC2 instance that serves a cluster's tasks, and ends itself when its time is up.
+//!
+//! Its identity is its tags and its client token ([`launch`]); what DescribeInstances does not tell of a launch is a digest
+//! in a tag. An AMI behind `ssm:` that has moved on, another of the types or subnets that were allowed: no differences.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Address, Ids};
-use crate::aws::AwsError;
-use crate::kind::{Acting, Context, Found, Kind, Reading};
+use super::role::last_part;
+use crate::address::{Address, Ids, Link};
+use crate::aws::{AwsError, tags};
+use crate::facts::Lookup;
+use crate::kind::{Acting, Context, Found, Kind, Lifetime, Reading, SpecFault, Tags};
+use crate::stack::reference::{Cluster, KeyPair, Ref, Role, SecurityGroup};
+use crate::stack::values::{Int, PLACEHOLDER};
+
+mod launch;
+mod live;
+mod user_data;
 
 /// The kind.
 pub enum Instance {}
 
+/// The tag with the digest of what DescribeInstances does not tell of a launch.
+pub const TAG_LAUNCH: &str = "seqstack:launch";
+/// The tag with the cluster that user data names.
+pub const TAG_CLUSTER: &str = "seqstack:cluster";
+/// The tag with the hours from launch to the deadline.
+pub const TAG_MAX_HOURS: &str = "seqstack:max-hours";
+/// The tag with the time (RFC 3339, UTC) at which the instance ends itself. It reads it through instance metadata.
+pub const TAG_DEADLINE: &str = "seqstack:deadline";
+/// Tags that say what a launch was; they are no part of a state's tags.
+const TECHNICAL: &[&str] = &[TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE];
+
 /// What a person writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spec {}
+pub struct Spec {
+    /// Its `Name` tag, instead of `<stack>-<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The cluster whose tasks it runs.
+    pub cluster: Ref<Cluster>,
+    /// The instance type.
+    pub r#type: String,
+    /// Further types, tried in turn where there is no capacity or quota for the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// `ami-…`, or `ssm:/…` for a public parameter that holds its id.
+    pub ami: String,
+    /// The role that it has; it needs an instance profile.
+    pub role: Ref<Role>,
+    /// For signing in over SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_pair: Option<Ref<KeyPair>>,
+    /// Left out, the VPC's default group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<Ref<SecurityGroup>>,
+    /// `subnet-…`; left out, one of the default VPC's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    /// Availability zones of the default VPC, tried in turn; left out, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    /// Its root volume; left out, 30 GiB of encrypted gp3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeSpec>,
+    /// `run`: exactly while a run is due; or `always`.
+    #[serde(default)]
+    pub lifetime: Lifetime,
+    /// It ends itself then, whatever happened to us. Left out, 24 for `run`, never for `always`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_hours: Option<Int<1, 8760>>,
+}
+
+/// A root volume as a person writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSpec {
+    /// GiB.
+    pub size_gib: Int<1, 16_384>,
+    /// What sort of disk.
+    #[serde(default)]
+    pub r#type: VolumeType,
+    /// Whether it is encrypted.
+    #[serde(default = "yes")]
+    pub encrypted: bool,
+    /// Operations a second (gp3, io1, io2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<Int<100, 256_000>>,
+    /// MiB a second (gp3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<Int<125, 2000>>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What sort of disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "EBS's own names")]
+pub enum VolumeType {
+    #[default]
+    Gp3,
+    Gp2,
+    Io1,
+    Io2,
+    St1,
+    Sc1,
+    Standard,
+}
+
+impl VolumeType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gp3 => "gp3",
+            Self::Gp2 => "gp2",
+            Self::Io1 => "io1",
+            Self::Io2 => "io2",
+            Self::St1 => "st1",
+            Self::Sc1 => "sc1",
+            Self::Standard => "standard",
+        }
+    }
+}
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {}
+pub struct State {
+    /// The instance type.
+    pub r#type: String,
+    /// The AMI.
+    pub ami: String,
+    /// The parameter that the AMI is behind. Only wanted; gone once an instance of some such AMI is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ami_behind: Option<String>,
+    /// The root volume's device name.
+    pub root_device: String,
+    /// The cluster's name.
+    pub cluster: Link,
+    /// The instance profile's name.
+    pub profile: Link,
+    /// The key pair's name.
+    pub key_pair: Option<Link>,
+    /// Ids of its security groups.
+    pub security_groups: BTreeSet<Link>,
+    /// Its subnet.
+    pub subnet: String,
+    /// Where it may be, in the order in which that is tried. Only wanted; gone once it is somewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Choice>,
+    /// The root volume; None while a just-launched instance does not tell yet.
+    pub volume: Option<Volume>,
+    /// Hours from launch to the deadline.
+    pub max_hours: Option<i64>,
+    /// A digest of user data and of the other parameters that DescribeInstances does not tell.
+    pub launch: String,
+    /// Its id, where it is there. Not wanted, only known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When it was launched (RFC 3339), where it was. Not wanted, only known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launched: Option<String>,
+    /// Its tags, without those that say what the launch was.
+    pub tags: Tags,
+}
+
+/// A type in a subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// The instance type.
+    pub r#type: String,
+    /// The subnet's id.
+    pub subnet: String,
+}
+
+/// A root volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Volume {
+    /// GiB.
+    pub size_gib: i64,
+    /// EBS's name of what sort of disk it is.
+    pub r#type: String,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Operations a second, where they can be chosen.
+    pub iops: Option<i64>,
+    /// MiB a second, where they can be chosen.
+    pub throughput: Option<i64>,
+}
 
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Call {}
+#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+pub enum Call {
+    RunInstances { at: Address, want: Box<State> },
+    ModifyInstanceAttribute { instance: Link, security_groups: BTreeSet<Link> },
+    CreateTags { instance: Link, tags: Tags },
+    DeleteTags { instance: Link, keys: Vec<String> },
+    TerminateInstances { instance: Link, cluster: Link },
+}
+
+impl State {
+    fn is_choice(&self, live: &Self) -> bool {
+        let same = |choice: &Choice| choice.r#type == live.r#type && choice.subnet == live.subnet;
+        self.choices.iter().any(same)
+    }
+}
+
+/// Equal, as far as it is known: what has no id yet may be the same.
+fn maybe(one: &Link, other: &Link) -> bool {
+    matches!(one, Link::Ours { .. }) || matches!(other, Link::Ours { .. }) || one == other
+}
+
+/// The time at which an instance launched then ends itself.
+pub(super) fn deadline(launched: jiff::Timestamp, hours: i64) -> jiff::Timestamp {
+    launched.saturating_add(jiff::SignedDuration::from_hours(hours)).unwrap_or(jiff::Timestamp::MAX)
+}
 
 impl Kind for Instance {
     const TABLE: &'static str = "instance";
-    const FIXED: &'static [&'static str] = &[];
-    const PARTS: &'static [&'static str] = &[];
+    const FIXED: &'static [&'static str] = &[
+        "type",
+        "ami",
+        "root_device",
+        "cluster",
+        "profile",
+        "key_pair",
+        "subnet",
+        "volume",
+        "volume.size_gib",
+        "volume.type",
+        "volume.encrypted",
+        "volume.iops",
+        "volume.throughput",
+        "launch",
+    ];
+    const PARTS: &'static [&'static str] = &["id"];
     type Spec = Spec;
     type State = State;
     type Call = Call;
 
-    fn lower(_at: &Address, _spec: Spec, _cx: &Context<'_>) -> Result<State, String> {
-        Ok(State {})
+    fn check(spec: &Spec) -> Vec<SpecFault> {
+        let fault = |key: &str, message: String, hint: &str| SpecFault {
+            key: key.to_owned(),
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        let mut faults = Vec::new();
+        if spec.subnet.is_some() && !spec.zones.is_empty() {
+            let hint = "a subnet is in one zone; name zones without it for subnets of the default VPC";
+            faults.push(fault("zones", "`subnet` and `zones` exclude each other".to_owned(), hint));
+        }
+        let ami = &spec.ami;
+        if ami != PLACEHOLDER && !(ami.starts_with("ami-") || ami.starts_with("ssm:/")) {
+            let hint = "`ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id`, or `ami-…`";
+            faults.push(fault("ami", format!("`{ami}` is no AMI"), hint));
+        }
+        if let Some(subnet) = spec.subnet.as_ref().filter(|id| *id != PLACEHOLDER && !id.starts_with("subnet-")) {
+            faults.push(fault("subnet", format!("`{subnet}` is no subnet id"), "`subnet-…`"));
+        }
+        if let Some(volume) = &spec.volume {
+            let kind = volume.r#type;
+            let faster = matches!(kind, VolumeType::Gp3 | VolumeType::Io1 | VolumeType::Io2);
+            if volume.iops.is_some() && !faster {
+                let message = format!("the operations of a {} volume cannot be chosen", kind.name());
+                faults.push(fault("volume.iops", message, "gp3, io1 and io2 take `iops`"));
+            }
+            if volume.iops.is_none() && matches!(kind, VolumeType::Io1 | VolumeType::Io2) {
+                let message = format!("a {} volume needs `iops`", kind.name());
+                faults.push(fault("volume", message, "or use gp3"));
+            }
+            if volume.throughput.is_some() && kind != VolumeType::Gp3 {
+                let message = format!("the throughput of a {} volume cannot be chosen", kind.name());
+                faults.push(fault("volume.throughput", message, "gp3 takes `throughput`"));
+            }
+        }
+        faults
     }
 
-    fn calls(_at: &Address, _live: Option<&State>, _want: Option<&State>) -> Vec<Call> {
-        Vec::new()
+    fn lifetime(spec: &Spec) -> Lifetime {
+        spec.lifetime
+    }
+
+    fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
+        let subnet = spec.subnet.clone().map_or(Lookup::DefaultVpc, Lookup::Subnet);
+        let types = std::iter::once(&spec.r#type).chain(&spec.types).cloned().map(Lookup::InstanceType);
+        [Lookup::Image(spec.ami.clone()), subnet].into_iter().chain(types).collect()
+    }
+
+    fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
+        let image = cx.facts.images.get(&spec.ami).ok_or_else(|| format!("the AMI {} is not known", spec.ami))?;
+        let mut types = vec![spec.r#type.clone()];
+        types.extend(spec.types.iter().filter(|name| **name != spec.r#type).cloned());
+        for name in &types {
+            let known = cx.facts.instance_types.get(name);
+            let known = known.ok_or_else(|| format!("the instance type {name} is not known"))?;
+            if !known.architectures.contains(&image.architecture) {
+                return Err(format!(
+                    "the instance type {name} is {}, but the AMI {} is {}",
+                    known.architectures.join(" or "),
+                    image.id,
+                    image.architecture
+                ));
+            }
+        }
+        let subnets = subnets(&spec, cx)?;
+        let choices: Vec<Choice> = types
+            .iter()
+            .flat_map(|name| subnets.iter().map(|subnet| Choice { r#type: name.clone(), subnet: subnet.clone() }))
+            .collect();
+        let Some(Choice { r#type, subnet }) = choices.first().cloned() else {
+            return Err("there is no subnet for it".to_owned());
+        };
+        let mut tags = cx.tags(at);
+        let name = spec.name.clone().unwrap_or_else(|| cx.physical_name(at));
+        tags.entry("Name".to_owned()).or_insert(name);
+        // Its tags are readable in instance metadata, whose paths their keys are parts of.
+        if let Some(key) = tags.keys().find(|key| key.contains('/') || key.contains(' ')) {
+            return Err(format!("the tag key `{key}` has a `/` or a space, which instance metadata cannot show"));
+        }
+        let by_name = |link: Link| match link {
+            Link::Theirs { kind, id } => Link::Theirs { kind, id: last_part(&id).to_owned() },
+            ours @ Link::Ours { .. } => ours,
+        };
+        let default_hours = (spec.lifetime == Lifetime::Run).then_some(24);
+        Ok(State {
+            r#type,
+            ami: image.id.clone(),
+            ami_behind: spec.ami.starts_with("ssm:").then(|| spec.ami.clone()),
+            root_device: image.root_device.clone(),
+            cluster: by_name(spec.cluster.link(cx, "name")),
+            profile: by_name(spec.role.link(cx, "profile")),
+            key_pair: spec.key_pair.as_ref().map(|pair| pair.link(cx, "name")),
+            security_groups: spec.security_groups.iter().map(|group| group.link(cx, "id")).collect(),
+            subnet,
+            choices,
+            volume: Some(volume(spec.volume.as_ref())),
+            max_hours: spec.max_hours.map(|hours| hours.0).or(default_hours),
+            launch: user_data::digest(),
+            id: None,
+            launched: None,
+            tags,
+        })
+    }
+
+    fn keep(want: &mut State, live: &State) -> Vec<String> {
+        want.id.clone_from(&live.id);
+        want.launched.clone_from(&live.launched);
+        if want.security_groups.is_empty() {
+            want.security_groups.clone_from(&live.security_groups);
+        }
+        if live.volume.is_none() {
+            want.volume = None;
+        }
+        let pairs = match (&want.key_pair, &live.key_pair) {
+            (Some(want), Some(live)) => maybe(want, live),
+            (want, live) => want == live,
+        };
+        let same_ami = want.ami == live.ami || want.ami_behind.is_some();
+        // Only where it would stay for all else: one that is replaced anyway is launched anew from everything now known.
+        let stays = same_ami
+            && pairs
+            && want.is_choice(live)
+            && maybe(&want.cluster, &live.cluster)
+            && maybe(&want.profile, &live.profile)
+            && want.volume == live.volume
+            && want.launch == live.launch;
+        let mut notes = Vec::new();
+        if stays {
+            if want.ami != live.ami {
+                let behind = want.ami_behind.as_deref().unwrap_or_default();
+                notes.push(format!("{behind} is {} by now; the instance keeps {}", want.ami, live.ami));
+                want.ami.clone_from(&live.ami);
+                want.root_device.clone_from(&live.root_device);
+            }
+            want.ami_behind = None;
+            want.r#type.clone_from(&live.r#type);
+            want.subnet.clone_from(&live.subnet);
+            want.choices.clear();
+        }
+        notes
+    }
+
+    fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
+        let instance = || match live.and_then(|live| live.id.clone()) {
+            Some(id) => Link::theirs("instance", id),
+            None => Link::ours(at.clone(), "id"),
+        };
+        match (live, want) {
+            (None, Some(want)) => {
+                let want = State { id: None, launched: None, ..want.clone() };
+                vec![Call::RunInstances { at: at.clone(), want: Box::new(want) }]
+            }
+            (Some(live), None) => {
+                vec![Call::TerminateInstances { instance: instance(), cluster: live.cluster.clone() }]
+            }
+            (Some(live), Some(want)) => {
+                let mut calls = Vec::new();
+                if live.security_groups != want.security_groups {
+                    let security_groups = want.security_groups.clone();
+                    calls.push(Call::ModifyInstanceAttribute { instance: instance(), security_groups });
+                }
+                let (mut tags, mut keys) = tags::change(&live.tags, &want.tags);
+                match (live.max_hours == want.max_hours, want.max_hours) {
+                    (true, _) => {}
+                    (false, Some(hours)) => {
+                        tags.insert(TAG_MAX_HOURS.to_owned(), hours.to_string());
+                        let launched = live.launched.as_deref().and_then(|at| at.parse().ok());
+                        let at = launched.map(|launched| (TAG_DEADLINE.to_owned(), deadline(launched, hours).to_string()));
+                        tags.extend(at);
+                    }
+                    (false, None) => keys.extend([TAG_MAX_HOURS, TAG_DEADLINE].map(str::to_owned)),
+                }
+                calls.extend((!tags.is_empty()).then(|| Call::CreateTags { instance: instance(), tags }));
+                calls.extend((!keys.is_empty()).then(|| Call::DeleteTags { instance: instance(), keys }));
+                calls
+            }
+            (None, None) => Vec::new(),
+        }
     }
 
     fn describe(call: &Call) -> String {
-        match *call {}
+        match call {
+            Call::RunInstances { at, want } => {
+                format!("ec2:RunInstances {at} {} {} in {}", want.r#type, want.ami, want.subnet)
+            }
+            Call::ModifyInstanceAttribute { instance, security_groups } => {
+                let groups: Vec<_> = security_groups.iter().map(ToString::to_string).collect();
+                format!("ec2:ModifyInstanceAttribute {instance} groups {}", groups.join(" "))
+            }
+            Call::CreateTags { instance, tags } => format!("ec2:CreateTags {instance} {}", tags::keys(tags)),
+            Call::DeleteTags { instance, keys } => format!("ec2:DeleteTags {instance} {}", keys.join(" ")),
+            Call::TerminateInstances { instance, .. } => format!("ec2:TerminateInstances {instance}"),
+        }
     }
 
-    async fn list(_cx: Reading<'_>, _wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
-        Ok(Vec::new())
+    async fn list(cx: Reading<'_>, _wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
+        live::list(cx).await
     }
 
-    async fn find_existing(_cx: Reading<'_>, _existing: &str) -> Result<Option<Ids>, AwsError> {
-        Ok(None)
+    async fn find_existing(cx: Reading<'_>, existing: &str) -> Result<Option<Ids>, AwsError> {
+        live::find_existing(cx.aws, existing).await
     }
 
-    async fn perform(_cx: Acting, call: Call) -> Result<Ids, AwsError> {
-        match call {}
+    async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
+        launch::perform(cx, call).await
     }
 }
+
+/// The subnet that was named, or the default VPC's in the order of their zones.
+fn subnets(spec: &Spec, cx: &Context<'_>) -> Result<Vec<String>, String> {
+    if let Some(subnet) = &spec.subnet {
+        return Ok(vec![subnet.clone()]);
+    }
+    let vpc = cx.facts.default_vpc.as_ref();
+    let vpc = vpc.ok_or_else(|| format!("{} has no default VPC; name a `subnet`", cx.facts.region))?;
+    let default = cx.facts.subnets.iter().filter(|(_, subnet)| subnet.default && subnet.vpc == *vpc);
+    let by_zone: BTreeMap<&str, &String> = default.map(|(id, subnet)| (subnet.zone.as_str(), id)).collect();
+    if by_zone.is_empty() {
+        return Err(format!("the default VPC {vpc} has no default subnet; name a `subnet`"));
+    }
+    if spec.zones.is_empty() {
+        return Ok(by_zone.into_values().cloned().collect());
+    }
+    let in_zone = |zone: &String| {
+        let zones: Vec<_> = by_zone.keys().copied().collect();
+        let found = by_zone.get(zone.as_str()).map(|id| (*id).clone());
+        found.ok_or_else(|| format!("the default VPC has no subnet in the zone {zone}; it has {}", zones.join(", ")))
+    };
+    spec.zones.iter().map(in_zone).collect()
+}
+
+fn volume(spec: Option<&VolumeSpec>) -> Volume {
+    let Some(spec) = spec else {
+        return Volume {
+            size_gib: 30,
+            r#type: "gp3".to_owned(),
+            encrypted: true,
+            iops: Some(3000),
+            throughput: Some(125),
+        };
+    };
+    // What EBS gives a gp3 volume that asks for nothing.
+    let gp3 = spec.r#type == VolumeType::Gp3;
+    Volume {
+        size_gib: spec.size_gib.0,
+        r#type: spec.r#type.name().to_owned(),
+        encrypted: spec.encrypted,
+        iops: spec.iops.map(|iops| iops.0).or(gp3.then_some(3000)),
+        throughput: spec.throughput.map(|throughput| throughput.0).or(gp3.then_some(125)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,26 @@
-//! `[security_group.…]`
+//! `[security_group.…]`: a security group and its rules, the default egress rule included.
+//!
+//! A replacement is made first, so the physical name ends in a hash of what is fixed, unless `name` gives another: a
+//! name of one's own is used as it is, and such a group must be renamed to be replaced. Rules are a set, each added and
+//! revoked by a call of its own, so that one of them that is there already hides nothing about the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_ec2::types as ec2;
+use futures_util::future::try_join;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use crate::address::{Address, Ids};
-use crate::aws::AwsError;
-use crate::kind::{Acting, Context, Found, Kind, Reading};
+use super::key_pair::settled;
+use crate::address::{Address, Ids, Link};
+use crate::aws::absence::{OrAbsent, SEEN, again};
+use crate::aws::trace::branch;
+use crate::aws::wait::Pace;
+use crate::aws::{Aws, AwsError, Class, OrAws, tags};
+use crate::facts::Lookup;
+use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, Replace, SpecFault, TAG_STACK, Tags};
+use crate::stack::reference::{Ref, SecurityGroup as Group};
+use crate::stack::values::{Cidr, Int};
 
 /// The kind.
 pub enum SecurityGroup {}
@@ -14,46 +28,664 @@ pub enum SecurityGroup {}
 /// What a person writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spec {}
+pub struct Spec {
+    /// The group's name, instead of `<stack>-<name>-<hash>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// EC2 wants one; left out, the stack and the logical name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `vpc-…`; left out, the default VPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<String>,
+    /// Who may connect.
+    #[serde(default)]
+    pub ingress: Vec<RuleSpec>,
+    /// Where it may connect to; left out, everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<RuleSpec>>,
+}
+
+/// A rule as a person writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSpec {
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// The port, or the first of a range up to `to_port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Int<0, 65535>>,
+    /// The last port of a range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_port: Option<Int<0, 65535>>,
+    /// The other side, by address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr: Option<Cidr>,
+    /// The other side, by its security group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_group: Option<Ref<Group>>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// The protocol of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the protocols' own names")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Icmp,
+    Icmpv6,
+    /// Every protocol and port.
+    #[serde(alias = "-1")]
+    All,
+}
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {}
+pub struct State {
+    /// The group's name.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Its VPC.
+    pub vpc: String,
+    /// Its id, where it is there. Not wanted, only known: its deletion may come after a new one of the same address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Who may connect.
+    pub ingress: BTreeSet<Rule>,
+    /// Where it may connect to.
+    pub egress: BTreeSet<Rule>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rule {
+    /// EC2's name or number of the protocol; `-1` is all of them.
+    pub protocol: String,
+    /// The first port (ICMP: the type); -1 is all of them.
+    pub from_port: i32,
+    /// The last port (ICMP: the code); -1 is all of them.
+    pub to_port: i32,
+    /// The other side.
+    pub peer: Peer,
+    /// For people.
+    pub description: String,
+}
+
+/// The other side of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Peer {
+    /// An address range.
+    Cidr(String),
+    /// The members of a security group.
+    Group(Link),
+    /// A prefix list, which a stack file cannot ask for.
+    PrefixList(String),
+}
 
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Call {}
+#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+pub enum Call {
+    CreateSecurityGroup { at: Address, name: String, description: String, vpc: String, tags: Tags },
+    AuthorizeSecurityGroupIngress { group: Link, name: String, rule: Rule },
+    AuthorizeSecurityGroupEgress { group: Link, name: String, rule: Rule },
+    RevokeSecurityGroupIngress { group: Link, name: String, rule: Rule },
+    RevokeSecurityGroupEgress { group: Link, name: String, rule: Rule },
+    UpdateSecurityGroupRuleDescriptionsIngress { group: Link, name: String, rule: Rule },
+    UpdateSecurityGroupRuleDescriptionsEgress { group: Link, name: String, rule: Rule },
+    CreateTags { group: Link, name: String, tags: Tags },
+    DeleteTags { group: Link, name: String, keys: Vec<String> },
+    DeleteSecurityGroup { group: Link, name: String },
+}
+
+impl Rule {
+    /// To or from everywhere.
+    fn everywhere(cidr: &str) -> Self {
+        Self {
+            protocol: "-1".to_owned(),
+            from_port: -1,
+            to_port: -1,
+            peer: Peer::Cidr(cidr.to_owned()),
+            description: String::new(),
+        }
+    }
+
+    /// What makes it this rule: all but its description.
+    fn identity(&self) -> (&str, i32, i32, &Peer) {
+        (&self.protocol, self.from_port, self.to_port, &self.peer)
+    }
+
+    fn lower(spec: &RuleSpec, cx: &Context<'_>) -> Self {
+        let port = |port: Int<0, 65535>| i32::try_from(port.0).unwrap_or(-1);
+        let from_port = spec.port.map_or(-1, port);
+        let (protocol, from_port, to_port) = match spec.protocol {
+            Protocol::Tcp => ("tcp", from_port, spec.to_port.map_or(from_port, port)),
+            Protocol::Udp => ("udp", from_port, spec.to_port.map_or(from_port, port)),
+            Protocol::Icmp => ("icmp", -1, -1),
+            Protocol::Icmpv6 => ("icmpv6", -1, -1),
+            Protocol::All => ("-1", -1, -1),
+        };
+        let peer = match (&spec.cidr, &spec.security_group) {
+            (_, Some(group)) => Peer::Group(group.link(cx, "id")),
+            (Some(cidr), None) => Peer::Cidr(cidr.0.to_string()),
+            (None, None) => Peer::Cidr("0.0.0.0/0".to_owned()),
+        };
+        Self { protocol: protocol.to_owned(), from_port, to_port, peer, description: spec.description.clone() }
+    }
+
+    /// As EC2 groups them: one permission, several peers.
+    fn of(permission: &ec2::IpPermission) -> impl Iterator<Item = Self> {
+        let protocol = match permission.ip_protocol().unwrap_or("-1") {
+            "6" => "tcp",
+            "17" => "udp",
+            "1" => "icmp",
+            "58" => "icmpv6",
+            other => other,
+        };
+        let all = protocol == "-1";
+        let port = |port: Option<i32>| if all { -1 } else { port.unwrap_or(-1) };
+        let (from_port, to_port) = (port(permission.from_port()), port(permission.to_port()));
+        let cidr = |text: Option<&str>| {
+            let text = text.unwrap_or_default();
+            Peer::Cidr(text.parse::<ipnet::IpNet>().map_or_else(|_| text.to_owned(), |net| net.to_string()))
+        };
+        let v4 = permission.ip_ranges().iter().map(|range| (cidr(range.cidr_ip()), range.description()));
+        let v6 = permission.ipv6_ranges().iter().map(|range| (cidr(range.cidr_ipv6()), range.description()));
+        let groups = permission.user_id_group_pairs().iter().map(|pair| {
+            (Peer::Group(Link::theirs("security_group", pair.group_id().unwrap_or_default())), pair.description())
+        });
+        let lists = permission.prefix_list_ids().iter().map(|list| {
+            (Peer::PrefixList(list.prefix_list_id().unwrap_or_default().to_owned()), list.description())
+        });
+        let peers: Vec<_> = v4.chain(v6).chain(groups).chain(lists).collect();
+        let rules: Vec<_> = peers
+            .into_iter()
+            .map(|(peer, description)| Self {
+                protocol: protocol.to_owned(),
+                from_port,
+                to_port,
+                peer,
+                description: description.unwrap_or_default().to_owned(),
+            })
+            .collect();
+        rules.into_iter()
+    }
+
+    fn permission(&self, operation: &'static str) -> Result<ec2::IpPermission, AwsError> {
+        let described = (!self.description.is_empty()).then(|| self.description.clone());
+        let permission = ec2::IpPermission::builder().ip_protocol(&self.protocol);
+        let permission = match self.protocol.as_str() {
+            "-1" => permission,
+            _ => permission.from_port(self.from_port).to_port(self.to_port),
+        };
+        let permission = match &self.peer {
+            Peer::Cidr(cidr) if cidr.contains(':') => permission
+                .ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6(cidr).set_description(described).build()),
+            Peer::Cidr(cidr) => {
+                permission.ip_ranges(ec2::IpRange::builder().cidr_ip(cidr).set_description(described).build())
+            }
+            Peer::Group(group) => {
+                let id = settled(operation, "the other security group", group)?;
+                let pair = ec2::UserIdGroupPair::builder().group_id(id).set_description(described).build();
+                permission.user_id_group_pairs(pair)
+            }
+            Peer::PrefixList(id) => permission.prefix_list_ids(
+                ec2::PrefixListId::builder().prefix_list_id(id).set_description(described).build(),
+            ),
+        };
+        Ok(permission.build())
+    }
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let protocol = if self.protocol == "-1" { "all" } else { &self.protocol };
+        f.write_str(protocol)?;
+        match (self.from_port, self.to_port) {
+            (-1, _) => {}
+            (from, to) if from == to => write!(f, " {from}")?,
+            (from, to) => write!(f, " {from}-{to}")?,
+        }
+        match &self.peer {
+            Peer::Cidr(text) | Peer::PrefixList(text) => write!(f, " {text}"),
+            Peer::Group(link) => write!(f, " {link}"),
+        }
+    }
+}
 
 impl Kind for SecurityGroup {
     const TABLE: &'static str = "security_group";
-    const FIXED: &'static [&'static str] = &[];
-    const PARTS: &'static [&'static str] = &[];
+    const FIXED: &'static [&'static str] = &["name", "description", "vpc"];
+    const PARTS: &'static [&'static str] = &["id"];
+    const REPLACE: Replace = Replace::CreateFirst;
     type Spec = Spec;
     type State = State;
     type Call = Call;
 
-    fn lower(_at: &Address, _spec: Spec, _cx: &Context<'_>) -> Result<State, String> {
-        Ok(State {})
+    fn check(spec: &Spec) -> Vec<SpecFault> {
+        let egress = spec.egress.iter().flatten().map(|rule| ("egress", rule));
+        spec.ingress.iter().map(|rule| ("ingress", rule)).chain(egress).flat_map(|(key, rule)| check(key, rule)).collect()
     }
 
-    fn calls(_at: &Address, _live: Option<&State>, _want: Option<&State>) -> Vec<Call> {
+    fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
+        spec.vpc.is_none().then_some(Lookup::DefaultVpc).into_iter().collect()
+    }
+
+    fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
+        let vpc = spec.vpc.clone().or_else(|| cx.facts.default_vpc.clone());
+        let vpc = vpc.ok_or_else(|| format!("{} has no default VPC; name one with `vpc`", cx.facts.region))?;
+        let base = cx.physical_name(at);
+        let description = spec.description.clone().unwrap_or_else(|| base.clone());
+        let rules = |rules: &[RuleSpec]| rules.iter().map(|rule| Rule::lower(rule, cx)).collect();
+        Ok(State {
+            name: spec.name.unwrap_or_else(|| format!("{base}-{}", fixed_hash(&description, &vpc))),
+            description,
+            vpc,
+            id: None,
+            ingress: rules(&spec.ingress),
+            egress: spec.egress.map_or_else(|| BTreeSet::from([Rule::everywhere("0.0.0.0/0")]), |spec| rules(&spec)),
+            tags: cx.tags(at),
+        })
+    }
+
+    fn keep(want: &mut State, live: &State) -> Vec<String> {
+        want.id.clone_from(&live.id);
+        // In a VPC with IPv6, a new group's default egress has a second half.
+        let everywhere = |cidr| BTreeSet::from([Rule::everywhere(cidr)]);
+        if want.egress == everywhere("0.0.0.0/0") && live.egress == &want.egress | &everywhere("::/0") {
+            want.egress.clone_from(&live.egress);
+        }
         Vec::new()
     }
 
+    fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
+        let group = || match live.and_then(|live| live.id.clone()) {
+            Some(id) => Link::theirs("security_group", id),
+            None => Link::ours(at.clone(), "id"),
+        };
+        let Some(want) = want else {
+            let delete = |live: &State| Call::DeleteSecurityGroup { group: group(), name: live.name.clone() };
+            return live.map(delete).into_iter().collect();
+        };
+        let name = || want.name.clone();
+        let mut calls = Vec::new();
+        match live {
+            None => {
+                let (description, vpc, tags) = (want.description.clone(), want.vpc.clone(), want.tags.clone());
+                calls.push(Call::CreateSecurityGroup { at: at.clone(), name: name(), description, vpc, tags });
+            }
+            Some(live) => {
+                let (tags, keys) = tags::change(&live.tags, &want.tags);
+                calls.extend((!tags.is_empty()).then(|| Call::CreateTags { group: group(), name: name(), tags }));
+                calls.extend((!keys.is_empty()).then(|| Call::DeleteTags { group: group(), name: name(), keys }));
+            }
+        }
+        let (ingress, egress) = match live {
+            Some(live) => (live.ingress.clone(), live.egress.clone()),
+            None => (BTreeSet::new(), BTreeSet::from([Rule::everywhere("0.0.0.0/0")])),
+        };
+        for change in changes(&ingress, &want.ingress) {
+            let (group, name) = (group(), name());
+            calls.push(match change {
+                Change::Add(rule) => Call::AuthorizeSecurityGroupIngress { group, name, rule },
+                Change::Drop(rule) => Call::RevokeSecurityGroupIngress { group, name, rule },
+                Change::Describe(rule) => Call::UpdateSecurityGroupRuleDescriptionsIngress { group, name, rule },
+            });
+        }
+        for change in changes(&egress, &want.egress) {
+            let (group, name) = (group(), name());
+            calls.push(match change {
+                Change::Add(rule) => Call::AuthorizeSecurityGroupEgress { group, name, rule },
+                Change::Drop(rule) => Call::RevokeSecurityGroupEgress { group, name, rule },
+                Change::Describe(rule) => Call::UpdateSecurityGroupRuleDescriptionsEgress { group, name, rule },
+            });
+        }
+        calls
+    }
+
     fn describe(call: &Call) -> String {
-        match *call {}
+        match call {
+            Call::CreateSecurityGroup { name, .. } => format!("ec2:CreateSecurityGroup {name}"),
+            Call::AuthorizeSecurityGroupIngress { name, rule, .. } => {
+                format!("ec2:AuthorizeSecurityGroupIngress {name} {rule}")
+            }
+            Call::AuthorizeSecurityGroupEgress { name, rule, .. } => {
+                format!("ec2:AuthorizeSecurityGroupEgress {name} {rule}")
+            }
+            Call::RevokeSecurityGroupIngress { name, rule, .. } => {
+                format!("ec2:RevokeSecurityGroupIngress {name} {rule}")
+            }
+            Call::RevokeSecurityGroupEgress { name, rule, .. } => format!("ec2:RevokeSecurityGroupEgress {name} {rule}"),
+            Call::UpdateSecurityGroupRuleDescriptionsIngress { name, rule, .. } => {
+                format!("ec2:UpdateSecurityGroupRuleDescriptionsIngress {name} {rule}")
+            }
+            Call::UpdateSecurityGroupRuleDescriptionsEgress { name, rule, .. } => {
+                format!("ec2:UpdateSecurityGroupRuleDescriptionsEgress {name} {rule}")
+            }
+            Call::CreateTags { name, tags, .. } => format!("ec2:CreateTags {name} {}", tags::keys(tags)),
+            Call::DeleteTags { name, keys, .. } => format!("ec2:DeleteTags {name} {}", keys.join(" ")),
+            Call::DeleteSecurityGroup { name, .. } => format!("ec2:DeleteSecurityGroup {name}"),
+        }
     }
 
-    async fn list(_cx: Reading<'_>, _wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
-        Ok(Vec::new())
+    async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
+        let names: BTreeMap<&str, &Address> =
+            wanted.iter().filter_map(|(at, spec)| Some((spec.name.as_deref()?, at))).collect();
+        let by_tag = format!("tag:{TAG_STACK}");
+        let tagged = found(cx.aws, vec![(by_tag.as_str(), vec![cx.stack.name.clone()])]);
+        let named = async {
+            match names.is_empty() {
+                true => Ok(Vec::new()),
+                false => found(cx.aws, vec![("group-name", names.keys().map(|&name| name.to_owned()).collect())]).await,
+            }
+        };
+        let (tagged, named) = try_join(branch(tagged), branch(named)).await?;
+        let mut out = BTreeMap::new();
+        for group in tagged.iter().chain(&named) {
+            let state = state(group);
+            // A name is unique in one VPC only; another VPC's group of that name is no conflict.
+            let here = |at: &Address| match &wanted[at].vpc {
+                Some(vpc) => *vpc == state.vpc,
+                None => true,
+            };
+            let by_name = names.get(state.name.as_str()).filter(|at| here(at)).map(|at| (*at).clone());
+            let (owner, tagged) = cx.stack.owner(&state.tags);
+            if by_name.is_none() && !matches!(owner, Owner::Ours | Owner::Adopted) {
+                continue;
+            }
+            let Some(at) = by_name.or(tagged) else { continue };
+            let id = group.group_id().unwrap_or_default().to_owned();
+            out.insert(id.clone(), Found { at, ids: Ids::from([("id".to_owned(), id)]), owner, state });
+        }
+        Ok(out.into_values().collect())
     }
 
-    async fn find_existing(_cx: Reading<'_>, _existing: &str) -> Result<Option<Ids>, AwsError> {
-        Ok(None)
+    async fn find_existing(cx: Reading<'_>, existing: &str) -> Result<Option<Ids>, AwsError> {
+        let by = if existing.starts_with("sg-") { "group-id" } else { "group-name" };
+        let found = found(cx.aws, vec![(by, vec![existing.to_owned()])]).await?;
+        let id = found.first().and_then(|group| group.group_id());
+        Ok(id.map(|id| Ids::from([("id".to_owned(), id.to_owned())])))
     }
 
-    async fn perform(_cx: Acting, call: Call) -> Result<Ids, AwsError> {
-        match call {}
+    async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
+        match call {
+            Call::CreateSecurityGroup { at, name, description, vpc, tags } => {
+                create(&cx, &at, &name, &description, &vpc, &tags).await
+            }
+            Call::CreateTags { group, name, tags } => {
+                let id = settled("ec2:CreateTags", &name, &group)?;
+                tags::set_ec2(&cx.aws, &id, &tags).await.map(|()| Ids::new())
+            }
+            Call::DeleteTags { group, name, keys } => {
+                let id = settled("ec2:DeleteTags", &name, &group)?;
+                tags::remove_ec2(&cx.aws, &id, &keys).await.map(|()| Ids::new())
+            }
+            Call::DeleteSecurityGroup { group, name } => {
+                const NAME: &str = "ec2:DeleteSecurityGroup";
+                let id = settled(NAME, &name, &group)?;
+                // Held until every instance that used it has let go of its network interface (terraform-aws #27476).
+                let held = |error: &AwsError| error.is(&["DependencyViolation"]);
+                let sent = again(Pace::SETTLING, NAME, "nothing to use the group any more", held, || {
+                    let request = cx.aws.ec2.delete_security_group().group_id(&id);
+                    async move { request.send().await.or_aws(NAME) }
+                });
+                sent.await.or_absent().map(|_| Ids::new())
+            }
+            rule => change_rule(&cx.aws, rule).await.map(|()| Ids::new()),
+        }
+    }
+}
+
+fn check(key: &str, rule: &RuleSpec) -> Vec<SpecFault> {
+    let fault = |message: &str, hint: &str| SpecFault {
+        key: key.to_owned(),
+        message: message.to_owned(),
+        hint: Some(hint.to_owned()),
+    };
+    let ports = matches!(rule.protocol, Protocol::Tcp | Protocol::Udp);
+    let mut faults = Vec::new();
+    match (rule.port, rule.to_port) {
+        (None, _) if ports => {
+            faults.push(fault("a tcp or udp rule needs a `port`", "all of them: `port = 0, to_port = 65535`"));
+        }
+        (Some(_), _) | (_, Some(_)) if !ports => {
+            faults.push(fault("only tcp and udp rules have ports", "leave `port` and `to_port` out"));
+        }
+        (Some(from), Some(to)) if to.0 < from.0 => {
+            faults.push(fault("`to_port` comes before `port`", "the range goes upwards"));
+        }
+        _ => {}
+    }
+    if rule.cidr.is_some() == rule.security_group.is_some() {
+        let hint = "`cidr = \"203.0.113.0/24\"` or `security_group = \"name\"`";
+        faults.push(fault("a rule has either a `cidr` or a `security_group`", hint));
+    }
+    faults
+}
+
+fn fixed_hash(description: &str, vpc: &str) -> String {
+    hex::encode(&Sha256::digest(format!("{description}\n{vpc}"))[..4])
+}
+
+enum Change {
+    Add(Rule),
+    Drop(Rule),
+    Describe(Rule),
+}
+
+fn changes(live: &BTreeSet<Rule>, want: &BTreeSet<Rule>) -> Vec<Change> {
+    let same = |rules: &BTreeSet<Rule>, rule: &Rule| {
+        rules.iter().find(|other| other.identity() == rule.identity()).map(|other| other.description.clone())
+    };
+    let added = want.iter().filter_map(|rule| match same(live, rule) {
+        None => Some(Change::Add(rule.clone())),
+        Some(description) if description != rule.description => Some(Change::Describe(rule.clone())),
+        Some(_) => None,
+    });
+    let dropped = live.iter().filter(|rule| same(want, rule).is_none()).map(|rule| Change::Drop(rule.clone()));
+    added.chain(dropped).collect()
+}
+
+fn state(group: &ec2::SecurityGroup) -> State {
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    State {
+        name: text(group.group_name()),
+        description: text(group.description()),
+        vpc: text(group.vpc_id()),
+        id: group.group_id().map(str::to_owned),
+        ingress: group.ip_permissions().iter().flat_map(Rule::of).collect(),
+        egress: group.ip_permissions_egress().iter().flat_map(Rule::of).collect(),
+        tags: tags::from_ec2(group.tags()),
+    }
+}
+
+async fn found(aws: &Aws, by: Vec<(&str, Vec<String>)>) -> Result<Vec<ec2::SecurityGroup>, AwsError> {
+    let filter = |(name, values): (&str, Vec<String>)| ec2::Filter::builder().name(name).set_values(Some(values)).build();
+    let filters = by.into_iter().map(filter).collect();
+    let mut pages = aws.ec2.describe_security_groups().set_filters(Some(filters)).into_paginator().send();
+    let mut out = Vec::new();
+    while let Some(page) = pages.next().await {
+        out.extend(page.or_aws("ec2:DescribeSecurityGroups")?.security_groups.unwrap_or_default());
+    }
+    Ok(out)
+}
+
+async fn create(
+    cx: &Acting,
+    at: &Address,
+    name: &str,
+    description: &str,
+    vpc: &str,
+    tags: &Tags,
+) -> Result<Ids, AwsError> {
+    const NAME: &str = "ec2:CreateSecurityGroup";
+    let sent = cx
+        .aws
+        .ec2
+        .create_security_group()
+        .group_name(name)
+        .description(description)
+        .vpc_id(vpc)
+        .tag_specifications(tags::on_creation(ec2::ResourceType::SecurityGroup, tags))
+        .send()
+        .await
+        .or_aws(NAME);
+    let made = sent.or_absent_if(|error| error.is(&["InvalidGroup.Duplicate"]))?.and_then(|made| made.group_id);
+    if let Some(id) = made {
+        return Ok(Ids::from([("id".to_owned(), id)]));
+    }
+    let there = found(&cx.aws, vec![("group-name", vec![name.to_owned()]), ("vpc-id", vec![vpc.to_owned()])]).await?;
+    let ours = there.iter().find(|group| {
+        let (owner, tagged) = cx.stack.owner(&tags::from_ec2(group.tags()));
+        matches!(owner, Owner::Ours | Owner::Adopted) && tagged.as_ref() == Some(at)
+    });
+    match ours.and_then(|group| group.group_id()) {
+        Some(id) => Ok(Ids::from([("id".to_owned(), id.to_owned())])),
+        None => Err(AwsError::refused(NAME, format!("{name} exists meanwhile and is not this resource's; plan again"))),
+    }
+}
+
+/// One rule, added, revoked or described. What is so already is so.
+async fn change_rule(aws: &Aws, call: Call) -> Result<(), AwsError> {
+    let ec2 = &aws.ec2;
+    let duplicate = |error: &AwsError| error.is(&["InvalidPermission.Duplicate"]);
+    let gone = |error: &AwsError| error.is(&["InvalidPermission.NotFound"]);
+    match call {
+        Call::AuthorizeSecurityGroupIngress { group, name, rule } => {
+            const NAME: &str = "ec2:AuthorizeSecurityGroupIngress";
+            let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
+            let sent = seen(NAME, || {
+                let request = ec2.authorize_security_group_ingress().group_id(&id).ip_permissions(rule.clone());
+                async move { request.send().await.or_aws(NAME).map(|_| ()) }
+            });
+            sent.await.or_absent_if(duplicate).map(|_| ())
+        }
+        Call::AuthorizeSecurityGroupEgress { group, name, rule } => {
+            const NAME: &str = "ec2:AuthorizeSecurityGroupEgress";
+            let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
+            let sent = seen(NAME, || {
+                let request = ec2.authorize_security_group_egress().group_id(&id).ip_permissions(rule.clone());
+                async move { request.send().await.or_aws(NAME).map(|_| ()) }
+            });
+            sent.await.or_absent_if(duplicate).map(|_| ())
+        }
+        Call::RevokeSecurityGroupIngress { group, name, rule } => {
+            const NAME: &str = "ec2:RevokeSecurityGroupIngress";
+            let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
+            let request = ec2.revoke_security_group_ingress().group_id(id).ip_permissions(rule);
+            request.send().await.or_aws(NAME).or_absent_if(gone).map(|_| ())
+        }
+        Call::RevokeSecurityGroupEgress { group, name, rule } => {
+            const NAME: &str = "ec2:RevokeSecurityGroupEgress";
+            let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
+            let sent = seen(NAME, || {
+                let request = ec2.revoke_security_group_egress().group_id(&id).ip_permissions(rule.clone());
+                async move { request.send().await.or_aws(NAME).map(|_| ()) }
+            });
+            sent.await.or_absent_if(gone).map(|_| ())
+        }
+        Call::UpdateSecurityGroupRuleDescriptionsIngress { group, name, rule } => {
+            const NAME: &str = "ec2:UpdateSecurityGroupRuleDescriptionsIngress";
+            let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
+            let request = ec2.update_security_group_rule_descriptions_ingress().group_id(id).ip_permissions(rule);
+            request.send().await.or_aws(NAME).map(|_| ())
+        }
+        Call::UpdateSecurityGroupRuleDescriptionsEgress { group, name, rule } => {
+            const NAME: &str = "ec2:UpdateSecurityGroupRuleDescriptionsEgress";
+            let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
+            let request = ec2.update_security_group_rule_descriptions_egress().group_id(id).ip_permissions(rule);
+            request.send().await.or_aws(NAME).map(|_| ())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A group just made may not be seen yet (`InvalidGroup.NotFound`).
+async fn seen<F>(operation: &'static str, ask: impl FnMut() -> F) -> Result<(), AwsError>
+where
+    F: Future<Output = Result<(), AwsError>>,
+{
+    let unseen = |error: &AwsError| error.class == Class::NotFound && error.is(&["InvalidGroup.NotFound"]);
+    again(SEEN, operation, "the group to be seen", unseen, ask).await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::facts::Facts;
+    use crate::kind::StackInfo;
+
+    fn at() -> Address {
+        Address::new("security_group", "ecs")
+    }
+
+    fn lowered(spec: serde_json::Value) -> State {
+        let stack = StackInfo { name: "germline".to_owned(), ..StackInfo::default() };
+        let facts = Facts { default_vpc: Some("vpc-1".to_owned()), ..Facts::default() };
+        let spec = serde_json::from_value(spec).unwrap();
+        SecurityGroup::lower(&at(), spec, &Context { stack: &stack, facts: &facts, sample: None }).unwrap()
+    }
+
+    fn ssh(description: &str) -> State {
+        lowered(json!({ "ingress": [
+            { "protocol": "tcp", "port": 22, "cidr": "203.0.113.0/24", "description": description },
+            { "protocol": "udp", "port": 53, "to_port": 54, "security_group": "other" },
+        ] }))
+    }
+
+    fn described(live: Option<&State>, want: Option<&State>) -> Vec<String> {
+        SecurityGroup::calls(&at(), live, want).iter().map(SecurityGroup::describe).collect()
+    }
+
+    #[test]
+    fn a_create_cut_short_goes_on_with_the_rules() {
+        let want = ssh("");
+        let all = described(None, Some(&want));
+        assert_eq!(all.len(), 3, "{all:?}");
+        let bare = State { ingress: BTreeSet::new(), ..want.clone() };
+        assert_eq!(described(Some(&bare), Some(&want)), all[1..]);
+        assert!(described(Some(&want), Some(&want)).is_empty());
+    }
+
+    #[test]
+    fn a_description_alone_is_updated_in_place() {
+        let calls = described(Some(&ssh("")), Some(&ssh("SSH access")));
+        assert_eq!(calls.len(), 1);
+        assert!(calls[0].starts_with("ec2:UpdateSecurityGroupRuleDescriptionsIngress"), "{calls:?}");
+    }
+
+    #[test]
+    fn what_is_fixed_makes_another_name() {
+        assert_ne!(ssh("").name, lowered(json!({ "description": "x" })).name);
+        assert_eq!(lowered(json!({ "name": "mine" })).name, "mine");
+    }
+
+    #[test]
+    fn a_rule_reads_back_as_it_was_sent() {
+        for rule in lowered(json!({ "ingress": [
+            { "protocol": "all", "cidr": "2001:db8::/32" }, { "protocol": "icmp", "cidr": "10.0.0.0/8", "description": "p" },
+            { "protocol": "tcp", "port": 1, "to_port": 9, "security_group": "sg-1" },
+        ] }))
+        .ingress
+        {
+            assert_eq!(Rule::of(&rule.permission("test").unwrap()).collect::<Vec<_>>(), [rule]);
+        }
+    }
+
+    #[test]
+    fn rules_without_port_or_peer_are_faults() {
+        let spec = json!({ "ingress": [{ "protocol": "tcp" }, { "protocol": "icmp", "port": 1, "cidr": "0.0.0.0/0" }] });
+        assert_eq!(SecurityGroup::check(&serde_json::from_value(spec).unwrap()).len(), 3);
     }
 }

@@ -1,12 +1,24 @@
-//! `[task_definition.…]`
+//! `[task_definition.…]`: the newest active revision of a family with one container.
+//!
+//! What ECS gives back is more than what was registered, and in another order (terraform-aws #10387, #39533): both sides
+//! are lowered to the same few fields, and whatever a hand-made revision has beside them is named in `other`. A revision
+//! never changes: a new one is registered, and the old one deregistered after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Address, Ids};
-use crate::aws::AwsError;
-use crate::kind::{Acting, Context, Found, Kind, Reading};
+use super::log_group::name_of;
+use crate::address::{Address, Ids, Link};
+use crate::aws::{AwsError, tags};
+use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, StackInfo, Tags};
+use crate::stack::reference::{LogGroup, Ref, Role};
+use crate::stack::values::{Int, PLACEHOLDER};
+
+mod ecs;
+mod variable;
+
+pub use variable::Variable;
 
 /// The kind.
 pub enum TaskDefinition {}
@@ -14,46 +26,296 @@ pub enum TaskDefinition {}
 /// What a person writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spec {}
+pub struct Spec {
+    /// The family, instead of `<stack>--<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The image; pin it with `@sha256:…`.
+    pub image: String,
+    /// Instead of the image's own entry point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_point: Option<Vec<String>>,
+    /// Instead of the image's own command; a pipeline step usually gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Values, or secrets that ECS fetches.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Variable>,
+    /// `uid`, `uid:gid` or a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The working folder in the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// The task's cpu units, a hard share of the machine (1024 a virtual CPU).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Int<128, 196_608>>,
+    /// MiB, of the task and the container's hard limit.
+    pub memory: Int<6, 1_000_000>,
+    /// Folders of the instance in the container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// What ECS itself may do: pull the image, write logs, fetch secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_role: Option<Ref<Role>>,
+    /// What the task may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_role: Option<Ref<Role>>,
+    /// Where its output goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_group: Option<Ref<LogGroup>>,
+    /// Whether the container may do all that the instance may.
+    #[serde(default)]
+    pub privileged: bool,
+}
+
+/// A folder of the instance in the container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// The folder on the instance.
+    pub host: String,
+    /// Where it is in the container.
+    pub container: String,
+    /// Whether it is for reading only.
+    #[serde(default)]
+    pub read_only: bool,
+}
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {}
+pub struct State {
+    /// The family.
+    pub family: String,
+    /// The container's name.
+    pub container: String,
+    /// The image as written.
+    pub image: String,
+    /// Empty for the image's own.
+    pub entry_point: Vec<String>,
+    /// Empty for the image's own.
+    pub command: Vec<String>,
+    /// Plain values.
+    pub environment: BTreeMap<String, String>,
+    /// Where ECS fetches secrets, by the name of the variable.
+    pub secrets: BTreeMap<String, String>,
+    /// `uid`, `uid:gid` or a name.
+    pub user: Option<String>,
+    /// The working folder.
+    pub working_dir: Option<String>,
+    /// The task's cpu units.
+    pub cpu: Option<i64>,
+    /// MiB, of the task and the container.
+    pub memory: Option<i64>,
+    /// Folders of the instance in the container.
+    pub mounts: BTreeSet<Mount>,
+    /// The execution role's ARN.
+    pub execution_role: Option<Link>,
+    /// The task role's ARN.
+    pub task_role: Option<Link>,
+    /// The log group's name.
+    pub log_group: Option<Link>,
+    /// The log driver's other options.
+    pub log_options: BTreeMap<String, String>,
+    /// Whether the container may do all that the instance may.
+    pub privileged: bool,
+    /// What the revision has that a stack file cannot ask for.
+    pub other: BTreeSet<String>,
+    /// ARNs of older active revisions; none are wanted.
+    pub older: BTreeSet<String>,
+    /// The revision's ARN. Not wanted, only known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+}
 
-/// The mutating calls.
+impl State {
+    /// The same without what a new revision would not change.
+    fn content(&self) -> Self {
+        Self { older: BTreeSet::new(), arn: None, tags: Tags::new(), ..self.clone() }
+    }
+}
+
+/// The mutating calls. `arn` is a revision's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Call {}
+#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+pub enum Call {
+    RegisterTaskDefinition { at: Address, definition: Box<State> },
+    TagResource { arn: Link, tags: Tags },
+    UntagResource { arn: Link, keys: Vec<String> },
+    DeregisterTaskDefinition { arn: String },
+    DeleteTaskDefinitions { arns: Vec<String> },
+}
+
+fn family(spec: &Spec, at: &Address, stack: &StackInfo) -> String {
+    spec.name.clone().unwrap_or_else(|| format!("{}--{}", stack.name, at.name))
+}
+
+/// `family:revision` of a revision's ARN.
+fn revision(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
 
 impl Kind for TaskDefinition {
     const TABLE: &'static str = "task_definition";
     const FIXED: &'static [&'static str] = &[];
-    const PARTS: &'static [&'static str] = &[];
+    const PARTS: &'static [&'static str] = &["arn", "family"];
     type Spec = Spec;
     type State = State;
     type Call = Call;
 
-    fn lower(_at: &Address, _spec: Spec, _cx: &Context<'_>) -> Result<State, String> {
-        Ok(State {})
+    fn check(spec: &Spec) -> Vec<SpecFault> {
+        let fault = |key: String, message: &str, hint: &str| SpecFault {
+            key,
+            message: message.to_owned(),
+            hint: Some(hint.to_owned()),
+        };
+        let mut faults = Vec::new();
+        for (name, variable) in &spec.environment {
+            if let Variable::Secret(from) = variable
+                && from != PLACEHOLDER
+                && !(from.starts_with("ssm:") || from.starts_with("arn:"))
+            {
+                let hint = "`ssm:/path` of a parameter, or the ARN of a secret";
+                faults.push(fault(format!("environment.{name}"), "not a place that ECS fetches secrets from", hint));
+            }
+            if matches!(variable, Variable::Secret(_)) && spec.execution_role.is_none() {
+                let hint = "set `execution_role`, here or in [task_defaults]";
+                faults.push(fault(format!("environment.{name}"), "ECS needs an execution role to fetch a secret", hint));
+            }
+        }
+        let paths = spec.mounts.iter().flat_map(|mount| [&mount.host, &mount.container]);
+        for path in paths.filter(|path| *path != PLACEHOLDER && !path.starts_with('/')) {
+            faults.push(fault("mounts".to_owned(), &format!("`{path}` is not absolute"), "start it with `/`"));
+        }
+        faults
     }
 
-    fn calls(_at: &Address, _live: Option<&State>, _want: Option<&State>) -> Vec<Call> {
+    fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
+        let Context { stack, facts, .. } = cx;
+        let (mut environment, mut secrets) = (BTreeMap::new(), BTreeMap::new());
+        for (name, variable) in &spec.environment {
+            match variable {
+                Variable::Plain(value) => drop(environment.insert(name.clone(), value.clone())),
+                Variable::Secret(from) => {
+                    let from = match from.strip_prefix("ssm:") {
+                        Some(path) => {
+                            let (partition, region, account) = (&facts.partition, &facts.region, &facts.account);
+                            let path = path.trim_start_matches('/');
+                            format!("arn:{partition}:ssm:{region}:{account}:parameter/{path}")
+                        }
+                        None => from.clone(),
+                    };
+                    secrets.insert(name.clone(), from);
+                }
+            }
+        }
+        let log_options = [
+            ("awslogs-region", facts.region.clone()),
+            ("awslogs-stream-prefix", at.name.clone()),
+            // The default has been to drop lines rather than wait since 2025.
+            ("mode", "blocking".to_owned()),
+        ];
+        let log_options = log_options.map(|(key, value)| (key.to_owned(), value)).into();
+        let log_group = spec.log_group.as_ref().map(|group| match group.link(cx, "name") {
+            Link::Theirs { kind, id } => Link::Theirs { kind, id: name_of(&id).to_owned() },
+            ours @ Link::Ours { .. } => ours,
+        });
+        Ok(State {
+            family: family(&spec, at, stack),
+            container: at.name.clone(),
+            image: spec.image,
+            entry_point: spec.entry_point.unwrap_or_default(),
+            command: spec.command.unwrap_or_default(),
+            environment,
+            secrets,
+            user: spec.user,
+            working_dir: spec.working_dir,
+            cpu: spec.cpu.map(|cpu| cpu.0),
+            memory: Some(spec.memory.0),
+            mounts: spec.mounts.into_iter().collect(),
+            execution_role: spec.execution_role.map(|role| role.link(cx, "arn")),
+            task_role: spec.task_role.map(|role| role.link(cx, "arn")),
+            log_options: if log_group.is_some() { log_options } else { BTreeMap::new() },
+            log_group,
+            privileged: spec.privileged,
+            other: BTreeSet::new(),
+            older: BTreeSet::new(),
+            arn: None,
+            tags: cx.tags(at),
+        })
+    }
+
+    fn keep(want: &mut State, live: &State) -> Vec<String> {
+        want.arn.clone_from(&live.arn);
         Vec::new()
     }
 
+    fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
+        let deregister = |arn: &String| Call::DeregisterTaskDefinition { arn: arn.clone() };
+        let register = |want: &State| Call::RegisterTaskDefinition {
+            at: at.clone(),
+            definition: Box::new(State { arn: None, ..want.clone() }),
+        };
+        match (live, want) {
+            (None, Some(want)) => vec![register(want)],
+            (Some(live), None) => {
+                let arns: Vec<String> = live.arn.iter().chain(&live.older).cloned().collect();
+                let delete = |arns: &[String]| Call::DeleteTaskDefinitions { arns: arns.to_vec() };
+                arns.iter().map(deregister).chain(arns.chunks(10).map(delete)).collect()
+            }
+            (Some(live), Some(want)) if live.content() != want.content() => {
+                let old = live.arn.iter().chain(&live.older).map(deregister);
+                std::iter::once(register(want)).chain(old).collect()
+            }
+            (Some(live), Some(want)) => {
+                let arn = || match &live.arn {
+                    Some(arn) => Link::theirs("task_definition", arn),
+                    None => Link::ours(at.clone(), "arn"),
+                };
+                let (tags, keys) = tags::change(&live.tags, &want.tags);
+                let set = (!tags.is_empty()).then(|| Call::TagResource { arn: arn(), tags });
+                let gone = (!keys.is_empty()).then(|| Call::UntagResource { arn: arn(), keys });
+                let older = live.older.difference(&want.older).map(deregister);
+                set.into_iter().chain(gone).chain(older).collect()
+            }
+            (None, None) => Vec::new(),
+        }
+    }
+
     fn describe(call: &Call) -> String {
-        match *call {}
+        match call {
+            Call::RegisterTaskDefinition { definition, .. } => {
+                format!("ecs:RegisterTaskDefinition {}", definition.family)
+            }
+            Call::TagResource { arn, tags } => {
+                format!("ecs:TagResource {} {}", revision(&arn.to_string()), tags::keys(tags))
+            }
+            Call::UntagResource { arn, keys } => {
+                format!("ecs:UntagResource {} {}", revision(&arn.to_string()), keys.join(" "))
+            }
+            Call::DeregisterTaskDefinition { arn } => format!("ecs:DeregisterTaskDefinition {}", revision(arn)),
+            Call::DeleteTaskDefinitions { arns } => {
+                let arns: Vec<_> = arns.iter().map(|arn| revision(arn)).collect();
+                format!("ecs:DeleteTaskDefinitions {}", arns.join(" "))
+            }
+        }
     }
 
-    async fn list(_cx: Reading<'_>, _wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
-        Ok(Vec::new())
+    async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
+        ecs::list(cx, wanted).await
     }
 
-    async fn find_existing(_cx: Reading<'_>, _existing: &str) -> Result<Option<Ids>, AwsError> {
-        Ok(None)
+    async fn find_existing(cx: Reading<'_>, existing: &str) -> Result<Option<Ids>, AwsError> {
+        Ok(ecs::newest(cx.aws, existing).await?.map(|state| ecs::ids(&state)))
     }
 
-    async fn perform(_cx: Acting, call: Call) -> Result<Ids, AwsError> {
-        match call {}
+    async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
+        ecs::perform(cx, call).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,29 +1,92 @@
-//! `[upload.…]`
+//! `[upload.…]`: local files brought to a bucket when what is there differs.
+//!
+//! What an object holds is known by a checksum of our own in its metadata; an object without it is replaced. Never
+//! deletes an object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::address::{Address, Ids};
-use crate::aws::AwsError;
-use crate::kind::{Acting, Context, Found, Kind, Reading};
+use crate::aws::absence::OrAbsent;
+use crate::aws::trace::branch;
+use crate::aws::{Aws, AwsError, OrAws};
+use crate::facts::Lookup;
+use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault};
+use crate::stack::reference::{Bucket, Ref};
+use crate::stack::values::PLACEHOLDER;
 
 /// The kind.
 pub enum Upload {}
 
+/// Our checksum's place in an object's metadata.
+const CHECKSUM: &str = "seqstack-sha256";
+/// Files larger than this are sent in parts.
+const WHOLE_BYTES: u64 = 64 << 20;
+/// The smallest part that is sent.
+const PART_BYTES: u64 = 8 << 20;
+/// How many parts, or questions about objects, are under way at once.
+const AT_ONCE: usize = 8;
+
 /// What a person writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Spec {}
+pub struct Spec {
+    /// The bucket that they go to.
+    pub bucket: Ref<Bucket>,
+    /// Local files, relative to the stack file's folder.
+    pub files: Vec<String>,
+    /// What their keys start with, before the file's own name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+}
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {}
+pub struct State {
+    /// The bucket's physical name.
+    pub bucket: String,
+    /// SHA-256 by key; `unknown` for an object that was not put there by us.
+    pub objects: BTreeMap<String, String>,
+    /// The files that are still to be sent, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub from: BTreeMap<String, Source>,
+}
+
+/// A local file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where it is on this machine.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+}
 
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Call {}
+pub enum Call {
+    /// One file, whole or in parts.
+    PutObject {
+        /// The bucket's physical name.
+        bucket: String,
+        /// The object's key.
+        key: String,
+        /// The file on this machine.
+        path: String,
+        /// Its size in bytes, as it was planned.
+        size: u64,
+        /// Its checksum, as it was planned.
+        sha256: String,
+    },
+}
+
+fn key(prefix: &str, file: &str) -> String {
+    format!("{prefix}{}", file.rsplit('/').next().unwrap_or(file))
+}
 
 impl Kind for Upload {
     const TABLE: &'static str = "upload";
@@ -33,27 +96,239 @@ impl Kind for Upload {
     type State = State;
     type Call = Call;
 
-    fn lower(_at: &Address, _spec: Spec, _cx: &Context<'_>) -> Result<State, String> {
-        Ok(State {})
+    fn check(spec: &Spec) -> Vec<SpecFault> {
+        let mut seen = BTreeSet::new();
+        let files = spec.files.iter().filter(|file| *file != PLACEHOLDER);
+        let twice = files.map(|file| key(&spec.prefix, file)).filter(|key| !seen.insert(key.clone()));
+        let fault = |key| SpecFault {
+            key: "files".to_owned(),
+            message: format!("two files would both become `{key}`"),
+            hint: Some("an object's key is the prefix and the file's own name, without folders".to_owned()),
+        };
+        twice.map(fault).collect()
     }
 
-    fn calls(_at: &Address, _live: Option<&State>, _want: Option<&State>) -> Vec<Call> {
+    fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
+        spec.files.iter().cloned().map(Lookup::File).collect()
+    }
+
+    fn lower(_at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
+        let bucket = cx.stack.buckets.get(&spec.bucket.text);
+        let bucket = bucket.cloned().ok_or_else(|| format!("there is no bucket `{}`", spec.bucket.text))?;
+        let (mut objects, mut from) = (BTreeMap::new(), BTreeMap::new());
+        for path in &spec.files {
+            let file = cx.facts.files.get(path).ok_or_else(|| format!("the file `{path}` could not be read"))?;
+            objects.insert(key(&spec.prefix, path), file.sha256.clone());
+            from.insert(key(&spec.prefix, path), Source { path: file.path.clone(), size: file.size });
+        }
+        Ok(State { bucket, objects, from })
+    }
+
+    fn keep(want: &mut State, live: &State) -> Vec<String> {
+        // Where a file is on this machine is no part of what the bucket holds.
+        let State { bucket, objects, from } = want;
+        from.retain(|key, _| *bucket != live.bucket || live.objects.get(key) != objects.get(key));
         Vec::new()
     }
 
-    fn describe(call: &Call) -> String {
-        match *call {}
+    fn calls(_at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
+        let Some(want) = want else { return Vec::new() };
+        let there = |key: &String| live.filter(|live| live.bucket == want.bucket).and_then(|live| live.objects.get(key));
+        let differing = want.objects.iter().filter(|(key, sha256)| there(key) != Some(*sha256));
+        let calls = differing.filter_map(|(key, sha256)| {
+            let Source { path, size } = want.from.get(key)?.clone();
+            let (bucket, key, sha256) = (want.bucket.clone(), key.clone(), sha256.clone());
+            Some(Call::PutObject { bucket, key, path, size, sha256 })
+        });
+        calls.collect()
     }
 
-    async fn list(_cx: Reading<'_>, _wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
-        Ok(Vec::new())
+    fn describe(Call::PutObject { bucket, key, size, .. }: &Call) -> String {
+        format!("s3:PutObject s3://{bucket}/{key} ({size} bytes)")
+    }
+
+    async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
+        let each = wanted.iter().filter_map(|(at, spec)| {
+            let bucket = cx.stack.buckets.get(&spec.bucket.text)?;
+            Some((at.clone(), bucket.clone(), spec.files.iter().map(|file| key(&spec.prefix, file))))
+        });
+        let questions: Vec<_> =
+            each.flat_map(|(at, bucket, keys)| keys.map(move |key| (at.clone(), bucket.clone(), key))).collect();
+        let answers: Vec<_> = stream::iter(questions)
+            .map(|(at, bucket, key)| {
+                branch(async move {
+                    let sum = checksum(cx.aws, &bucket, &key).await?;
+                    Ok::<_, AwsError>((at, bucket, key, sum))
+                })
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut out: BTreeMap<Address, Found<State>> = BTreeMap::new();
+        for (at, bucket, key, sum) in answers {
+            let Some(sum) = sum else { continue };
+            let one = out.entry(at.clone()).or_insert_with(|| Found {
+                at,
+                ids: Ids::new(),
+                owner: Owner::Ours,
+                state: State { bucket, objects: BTreeMap::new(), from: BTreeMap::new() },
+            });
+            one.state.objects.insert(key, sum);
+        }
+        Ok(out.into_values().collect())
     }
 
     async fn find_existing(_cx: Reading<'_>, _existing: &str) -> Result<Option<Ids>, AwsError> {
         Ok(None)
     }
 
-    async fn perform(_cx: Acting, call: Call) -> Result<Ids, AwsError> {
-        match call {}
+    async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
+        let Call::PutObject { size, .. } = &call;
+        if *size > WHOLE_BYTES { put_in_parts(&cx, call).await } else { put_whole(&cx.aws, call).await }?;
+        Ok(Ids::new())
+    }
+}
+
+/// Our checksum of an object; `unknown` where it has none, `None` where there is no object.
+async fn checksum(aws: &Aws, bucket: &str, key: &str) -> Result<Option<String>, AwsError> {
+    let asked = aws.s3.head_object().bucket(bucket).key(key).send().await.or_aws("s3:HeadObject").or_absent()?;
+    Ok(asked.map(|object| {
+        let ours = object.metadata().and_then(|metadata| metadata.get(CHECKSUM));
+        ours.cloned().unwrap_or_else(|| "unknown".to_owned())
+    }))
+}
+
+fn unreadable(path: &str, error: &dyn std::fmt::Display) -> AwsError {
+    AwsError::refused("s3:PutObject", format!("{path}: {error}"))
+}
+
+async fn put_whole(aws: &Aws, call: Call) -> Result<(), AwsError> {
+    const NAME: &str = "s3:PutObject";
+    let Call::PutObject { bucket, key, path, sha256, .. } = call;
+    let digest = hex::decode(&sha256).map_err(|error| unreadable(&path, &error))?;
+    let content = tokio::fs::read(&path).await.map_err(|error| unreadable(&path, &error))?;
+    // S3 refuses the object if the file has changed since it was planned.
+    let request = aws.s3.put_object().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
+    let request = request.checksum_sha256(base64::engine::general_purpose::STANDARD.encode(digest));
+    request.body(content.into()).send().await.or_aws(NAME).map(|_| ())
+}
+
+/// Parts of equal size but the last; S3 takes ten thousand.
+fn parts(size: u64) -> impl Iterator<Item = (i32, u64, u64)> {
+    let part = PART_BYTES.max(size.div_ceil(10_000));
+    (1_i32..).zip((0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX))).map(move |(number, start)| {
+        (number, start, part.min(size - start))
+    })
+}
+
+async fn put_in_parts(cx: &Acting, call: Call) -> Result<(), AwsError> {
+    const NAME: &str = "s3:CreateMultipartUpload";
+    let Call::PutObject { bucket, key, path, size, sha256 } = call;
+    let s3 = &cx.aws.s3;
+    // The checksum of the whole is in the metadata before the first part is sent: what the file holds now must be it.
+    let now = crate::aws::facts::hashed(path.as_ref()).await.map_err(|error| unreadable(&path, &error))?;
+    if now != (size, sha256.clone()) {
+        return Err(AwsError::refused(NAME, format!("{path} has changed since it was planned; plan again")));
+    }
+    let create = s3.create_multipart_upload().bucket(&bucket).key(&key).metadata(CHECKSUM, sha256);
+    let made = create.send().await.or_aws(NAME)?;
+    let Some(upload) = made.upload_id else { return Err(AwsError::refused(NAME, "the answer has no upload id")) };
+    let sent = send_parts(cx, &bucket, &key, &upload, &path, size).await;
+    if sent.is_err() {
+        // The first failure is the one to tell; parts that stay behind are said too, since they cost.
+        let abort = s3.abort_multipart_upload().bucket(&bucket).key(&key).upload_id(&upload).send().await;
+        if let Err(error) = abort.or_aws("s3:AbortMultipartUpload") {
+            (cx.say)(format!("parts of s3://{bucket}/{key} stay behind in upload {upload}: {error}"));
+        }
+    }
+    sent
+}
+
+async fn send_parts(
+    cx: &Acting,
+    bucket: &str,
+    key: &str,
+    upload: &str,
+    path: &str,
+    size: u64,
+) -> Result<(), AwsError> {
+    use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+    let s3 = &cx.aws.s3;
+    let done: Vec<CompletedPart> = stream::iter(parts(size))
+        .map(|(number, start, length)| async move {
+            let content = read(path, start, length).await.map_err(|error| unreadable(path, &error))?;
+            let request = s3.upload_part().bucket(bucket).key(key).upload_id(upload).part_number(number);
+            let answer = request.body(content.into()).send().await.or_aws("s3:UploadPart")?;
+            let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
+            Ok::<_, AwsError>(part.set_checksum_crc32(answer.checksum_crc32).build())
+        })
+        .buffered(AT_ONCE / 2)
+        .try_collect()
+        .await?;
+    let done = CompletedMultipartUpload::builder().set_parts(Some(done)).build();
+    let complete = s3.complete_multipart_upload().bucket(bucket).key(key).upload_id(upload).multipart_upload(done);
+    complete.send().await.or_aws("s3:CompleteMultipartUpload").map(|_| ())
+}
+
+async fn read(path: &str, start: u64, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = tokio::fs::File::open(path).await?;
+    file.seek(std::io::SeekFrom::Start(start)).await?;
+    let mut content = vec![0; usize::try_from(length).map_err(std::io::Error::other)?];
+    file.read_exact(&mut content).await?;
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::facts::{Facts, LocalFile};
+    use crate::kind::StackInfo;
+
+    fn lowered(sums: [&str; 2]) -> State {
+        let stack = StackInfo { buckets: [("reads".to_owned(), "lab-in".to_owned())].into(), ..StackInfo::default() };
+        let names = ["fastq/a.gz", "fastq/b.gz"];
+        let file = |sum: &str| LocalFile { path: format!("/data/{sum}"), size: 3, sha256: sum.to_owned() };
+        let files = names.iter().zip(sums).map(|(name, sum)| ((*name).to_owned(), file(sum))).collect();
+        let facts = Facts { files, ..Facts::default() };
+        let files = names.map(str::to_owned).to_vec();
+        let spec = Spec { bucket: Ref::new("reads"), files, prefix: "in/".to_owned() };
+        Upload::lower(&at(), spec, &Context { stack: &stack, facts: &facts, sample: None }).unwrap()
+    }
+
+    fn at() -> Address {
+        Address::new("upload", "reads")
+    }
+
+    #[test]
+    fn only_what_differs_is_sent_and_nothing_is_deleted() {
+        let want = lowered(["aa", "bb"]);
+        assert_eq!(Upload::calls(&at(), None, Some(&want)).len(), 2);
+        let mut live = State { from: BTreeMap::new(), ..want.clone() };
+        let mut same = want.clone();
+        Upload::keep(&mut same, &live);
+        assert_eq!(same, live);
+        live.objects.insert("in/b.gz".to_owned(), "unknown".to_owned());
+        let mut kept = want.clone();
+        Upload::keep(&mut kept, &live);
+        let calls: Vec<_> = Upload::calls(&at(), Some(&live), Some(&kept)).iter().map(Upload::describe).collect();
+        assert_eq!(calls, ["s3:PutObject s3://lab-in/in/b.gz (3 bytes)"]);
+        assert!(Upload::calls(&at(), Some(&live), None).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_a_file_once(size in WHOLE_BYTES..(1_u64 << 42)) {
+            let mut end = 0;
+            let mut count = 0;
+            for (number, start, length) in parts(size) {
+                prop_assert_eq!(start, end);
+                prop_assert!(length > 0);
+                (end, count) = (start + length, number);
+            }
+            prop_assert_eq!(end, size);
+            prop_assert!(count <= 10_000);
+        }
     }
 }

@@ -1,5 +1,14 @@
 //! What runs tasks: containers, bubblewrap, or nothing at all.
 
+pub mod book;
+pub mod bubblewrap;
+pub mod cgroup;
+pub mod container;
+pub mod detect;
+pub mod programs;
+pub mod relay;
+pub mod supervisor;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -105,3 +105,40 @@ impl Cx {
 pub fn epoch(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1000.0
 }
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The owner of one of the sandbox's own keys: may do everything.
+    Root,
+    /// A task, with the rights of its role.
+    Task {
+        /// The task's id.
+        task: String,
+        /// The role's ARN.
+        role: String,
+    },
+}
+
+impl Caller {
+    /// The caller as an ARN.
+    pub fn arn(&self, account: &str) -> String {
+        match self {
+            Self::Root => format!("arn:aws:iam::{account}:user/sandbox"),
+            Self::Task { task, role } => {
+                let name = role.rsplit('/').next().unwrap_or(role);
+                format!("arn:aws:sts::{account}:assumed-role/{name}/{task}")
+            }
+        }
+    }
+}
+
+/// The refusal of an operation that the sandbox does not serve, in the words of the service's protocol.
+pub fn unserved(service: &str, operation: &str) -> ApiError {
+    let (code, status) = match service {
+        "iam" | "sts" | "ec2" => ("InvalidAction", 400),
+        "s3" => ("NotImplemented", 501),
+        _ => ("UnknownOperationException", 400),
+    };
+    ApiError::new(code, format!("the sandbox does not serve {service}:{operation}")).status(status)
+}

@@ -1,0 +1,172 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::address::Address;
+
+/// Brings an AWS account to the state that one stack file describes; the pipeline's run is the last thing to converge.
+#[derive(Debug, Parser)]
+#[command(name = "seqstack", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what apply would change, and change nothing
+    Plan(Plan),
+    /// Converge: show the plan, ask, change what differs, run the pipeline if its run is due
+    Apply(Apply),
+    /// Take the stack down; buckets, their objects and the ledger stay
+    Destroy(Destroy),
+    /// Look after the sandbox that --sandbox talks to
+    #[cfg(feature = "sandbox")]
+    Sandbox(Sandbox),
+}
+
+/// Which stack, where.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// The stack file
+    pub stack: PathBuf,
+    /// Work on an AWS of this machine's own instead of the real one: no account, no cost
+    #[cfg(feature = "sandbox")]
+    #[arg(long)]
+    pub sandbox: bool,
+    /// Set a key of [vars], e.g. --set regions=FH.bed
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// The AWS profile [default: the SDK's own rules]
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// The AWS region [default: the stack file's, then the profile's]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Another endpoint for every AWS service, e.g. an emulator's
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Also show what stays as it is, the calls of each step, and how many round trips the plan took
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What both plan and apply need.
+#[derive(Clone, Debug, Args)]
+pub struct Wish {
+    /// The sample to run, where the stack file has several
+    #[arg(long)]
+    pub sample: Option<String>,
+    /// Take over what exists under this address's name and is not seqstack's
+    #[arg(long, value_name = "ADDRESS")]
+    pub adopt: Vec<Address>,
+    /// Run again although the same run failed before and nothing has changed
+    #[arg(long)]
+    pub retry: bool,
+}
+
+/// `seqstack plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Which stack, where.
+    #[command(flatten)]
+    pub target: Target,
+    /// What to plan for.
+    #[command(flatten)]
+    pub wish: Wish,
+    /// Exit with 2 when there is something to do
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// What both apply and destroy need.
+#[derive(Clone, Debug, Args)]
+pub struct Consent {
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Agree to losing the intermediate files on an instance that would end (--yes alone does not)
+    #[arg(long)]
+    pub discard_intermediates: bool,
+}
+
+/// `seqstack apply`
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Which stack, where.
+    #[command(flatten)]
+    pub target: Target,
+    /// What to converge to.
+    #[command(flatten)]
+    pub wish: Wish,
+    /// Whether to ask.
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// `seqstack destroy`
+#[derive(Debug, Args)]
+pub struct Destroy {
+    /// Which stack, where.
+    #[command(flatten)]
+    pub target: Target,
+    /// Stop a run that is going on, instead of refusing
+    #[arg(long)]
+    pub stop_run: bool,
+    /// Whether to ask.
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// `seqstack sandbox`
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct Sandbox {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub verb: SandboxVerb,
+}
+
+/// What can be done with the sandbox.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Subcommand)]
+pub enum SandboxVerb {
+    /// List what exists in it, and how often each operation was called
+    Status(SandboxStatus),
+    /// Print the variables that point other AWS clients at it
+    Env(SandboxFolder),
+    /// Stop its process; what is in it stays
+    Stop(SandboxFolder),
+}
+
+/// Which sandbox.
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxFolder {
+    /// A folder beside .sandbox (the project's)
+    #[arg(long, default_value = ".")]
+    pub project: PathBuf,
+}
+
+/// `seqstack sandbox status`
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxStatus {
+    /// Which sandbox.
+    #[command(flatten)]
+    pub folder: SandboxFolder,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| format!("`{text}` is not of the form KEY=VALUE"))
+}

@@ -1,0 +1,78 @@
+//! The verbs of the command line, one file each, and how a process ends.
+
+use std::fmt;
+
+pub mod apply;
+pub mod destroy;
+pub mod plan;
+pub mod prepare;
+pub mod proceed;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
+pub mod session;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// Something failed.
+    Failed = 1,
+    /// There is something to do (`plan --detailed-exitcode`).
+    Changes = 2,
+    /// The pipeline ran and failed.
+    RunFailed = 3,
+    /// The stack file or the command line is wrong.
+    Usage = 64,
+}
+
+/// Why a command could not go on.
+#[derive(Debug)]
+pub struct Problem {
+    /// What to tell, without a prefix.
+    pub text: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// How the process ends.
+    pub exit: Exit,
+}
+
+impl Problem {
+    /// A failure.
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: None, exit: Exit::Failed }
+    }
+
+    /// The same, with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Faults of a stack file come rendered, each with its own `error:`.
+        if self.exit == Exit::Usage { write!(f, "{}", self.text)? } else { write!(f, "error: {}", self.text)? }
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
+/// Tells a line on stderr. A closed stderr is nobody listening: what is being done goes on.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    let _nobody_listens = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Puts text on stdout.
+///
+/// # Errors
+/// When stdout is closed or full.
+pub fn print(text: &str) -> Result<(), Problem> {
+    use std::io::Write as _;
+    let mut out = anstream::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Problem::failed(format!("failed to write to standard output: {error}")))
+}

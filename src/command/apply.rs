@@ -1,0 +1,79 @@
+//! `seqstack apply`
+
+use crate::cli::{Apply, Consent, Wish};
+use crate::report::span;
+use crate::report;
+use crate::run::{Due, observe, summary};
+
+use super::session::Session;
+use super::{Exit, Problem, prepare, print, proceed, say, session};
+
+/// Shows the plan, asks, and converges.
+///
+/// # Errors
+/// When the stack file is wrong, AWS could not be read, or nobody agreed.
+pub async fn run(args: &Apply) -> Result<Exit, Problem> {
+    let session = session::open(&args.target, args.wish.sample.as_deref(), true).await?;
+    apply(&session, &args.wish, &args.consent).await
+}
+
+/// The same, in a session that is open.
+///
+/// # Errors
+/// As [`run`].
+pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<Exit, Problem> {
+    let lock = proceed::Lock::take(&session.state_dir).await?;
+    let prepared = prepare::converge(session, wish, "apply").await?;
+    print(&prepared.text(session.verbose))?;
+    if !prepared.plan.conflicts.is_empty() {
+        return Ok(Exit::Failed);
+    }
+    if prepared.plan.is_empty() {
+        if session.verbose {
+            print(&prepare::calls(session))?;
+        }
+        return Ok(if matches!(prepared.due, Some(Due::Failed { .. })) { Exit::RunFailed } else { Exit::Done });
+    }
+    proceed::consent(&prepared, consent, "applied")?;
+    let (outcome, run_end) =
+        proceed::proceed(session, &prepared.plan, &prepared.header.identity, wish.retry, lock).await?;
+    if let Some(end) = run_end {
+        report(session, &prepared, end).await?;
+    }
+    let exit = proceed::exit(&prepared.plan, &outcome);
+    say(&match exit {
+        Exit::Done => "applied: the stack is as its file says".to_owned(),
+        _ => format!(
+            "not converged: {} done, {} failed, {} not begun; apply again goes on from here",
+            outcome.done.len(),
+            outcome.failed.len(),
+            outcome.skipped.len()
+        ),
+    });
+    if session.verbose {
+        print(&prepare::calls(session))?;
+    }
+    Ok(exit)
+}
+
+/// The run's steps with their times, exit codes and task ARNs, as the ledger has them.
+async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::RunEnd) -> Result<(), Problem> {
+    let Some(run) = &prepared.plan.run else { return Ok(()) };
+    match &end {
+        Ok(outcome) => say(&report::run::outcome(outcome)),
+        Err(error) => say(&format!("error: the run could not go on: {error}")),
+    }
+    let observed = observe(&session.aws, &run.spec)
+        .await
+        .map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
+    let Some(kept) = &observed.ledger else { return Ok(()) };
+    let rows = summary(&kept.ledger);
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in rows {
+        let exit = row.exit_code.map_or("-".to_owned(), |code| code.to_string());
+        let seconds = row.seconds.map_or("-".to_owned(), span);
+        text.push_str(&format!("{:<width$}  {seconds:>12}  exit {exit:>3}  {}\n", row.name, row.task_arn.unwrap_or_default()));
+    }
+    print(&text)
+}

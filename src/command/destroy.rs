@@ -1,0 +1,94 @@
+//! `seqstack destroy`
+
+use crate::aws::Class;
+use crate::cli::{Consent, Destroy};
+use crate::event::Event;
+use crate::report::progress;
+use crate::run::{DriveOptions, Holder, in_progress, list_ledgers, stop_run};
+
+use super::session::Session;
+use super::{Exit, Problem, prepare, print, proceed, say, session};
+
+/// Shows what would go, asks, and takes it down.
+///
+/// # Errors
+/// When the stack file is wrong, AWS could not be read, a run is going on, or nobody agreed.
+pub async fn run(args: &Destroy) -> Result<Exit, Problem> {
+    let session = session::open(&args.target, None, false).await?;
+    destroy(&session, args.stop_run, &args.consent).await
+}
+
+/// The same, in a session that is open.
+///
+/// # Errors
+/// As [`run`].
+pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Result<Exit, Problem> {
+    let lock = proceed::Lock::take(&session.state_dir).await?;
+    let prepared = prepare::destroy(session).await?;
+    print(&prepared.text(session.verbose))?;
+    let running = runs(session).await?;
+    if let (Some(run), false) = (running.first(), stop_run) {
+        return Err(Problem::failed(format!("a run of sample {} is going on, driven by {} since {}", run.sample, run.holder.who, run.holder.since))
+            .hint("wait until it has ended, or stop it with --stop-run; its ledger and results stay"));
+    }
+    if prepared.plan.is_empty() {
+        return Ok(Exit::Done);
+    }
+    proceed::consent(&prepared, consent, "destroyed")?;
+    for run in &running {
+        stop(session, run, &prepared.header.identity).await?;
+    }
+    let (outcome, _) = proceed::proceed(session, &prepared.plan, &prepared.header.identity, false, lock).await?;
+    let exit = proceed::exit(&prepared.plan, &outcome);
+    if exit == Exit::Done {
+        say("destroyed: nothing of the stack is left");
+        let buckets: Vec<&str> = session.stack.info.buckets.values().map(String::as_str).collect();
+        if !buckets.is_empty() {
+            say(&format!("the buckets, their objects and the runs' ledgers stay: {}", buckets.join(", ")));
+        }
+    } else {
+        say("not all of it is gone; destroy again goes on from here");
+    }
+    Ok(exit)
+}
+
+/// A run that is going on.
+struct Running {
+    sample: String,
+    bucket: String,
+    key: String,
+    holder: Holder,
+}
+
+/// Every run of the stack that is going on, whichever of its buckets has the ledger.
+async fn runs(session: &Session) -> Result<Vec<Running>, Problem> {
+    let failed = |error: &dyn std::error::Error| Problem::failed(format!("whether a run is going on is not known: {error}"));
+    let info = &session.stack.info;
+    let mut out = Vec::new();
+    for bucket in info.buckets.values() {
+        let ledgers = match list_ledgers(&session.aws, bucket, &info.name, &info.region).await {
+            Err(error) if error.class == Class::NotFound => continue,
+            answer => answer.map_err(|error| failed(&error))?,
+        };
+        for (sample, key) in ledgers {
+            let holder = in_progress(&session.aws, bucket, &key).await.map_err(|error| failed(&error))?;
+            out.extend(holder.map(|holder| Running { sample, bucket: bucket.clone(), key, holder }));
+        }
+    }
+    Ok(out)
+}
+
+async fn stop(session: &Session, run: &Running, identity: &str) -> Result<(), Problem> {
+    say(&format!("stopping the run of sample {}", run.sample));
+    let tell = |event| {
+        if let Some(line) = progress::line(&Event::Run(event), true) {
+            say(&line);
+        }
+    };
+    // Nobody asks it to stop half-way: it is bounded by itself.
+    let (_never, stopped) = tokio::sync::watch::channel(false);
+    stop_run(&session.aws, &run.bucket, &run.key, &DriveOptions::new(identity), &tell, stopped)
+        .await
+        .map(|_| ())
+        .map_err(|error| Problem::failed(crate::aws::chain(&error)))
+}

@@ -1,0 +1,339 @@
+//! From a session to a plan: reads facts, live state and the run's state side by side, and lowers, compares and plans.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use crate::address::Address;
+use crate::aws::trace::branch;
+use crate::aws::{AwsError, Class};
+use crate::cli::Wish;
+use crate::desired::{Desired, lower, wanted};
+use crate::diff::{Conflict, Scope, diff};
+use crate::facts::{Facts, Lookup};
+use crate::kind::{Context, kind};
+use crate::live::{self, Live};
+use crate::plan::{self, Phase, Plan, Run, Verb, Why};
+use crate::rehearse::rehearse;
+use crate::report::plan::{Detail, Header, render};
+use crate::run::ledger::RunState;
+use crate::run::{Assessment, Due, Ledger, Observed, RunSpec, Work, observe};
+use crate::report::{self, span};
+use crate::stack::pipeline::OnFailure;
+
+use super::session::Session;
+use super::{Exit, Problem};
+
+/// A plan, and what was read to make it.
+pub struct Prepared {
+    /// What the header says.
+    pub header: Header,
+    /// The plan.
+    pub plan: Plan,
+    /// What is due of the run, where there is a pipeline.
+    pub due: Option<Due>,
+    /// What would be lost, with its worth: to be confirmed apart.
+    pub losses: Vec<String>,
+    /// What stays as it is.
+    pub same: Vec<Address>,
+    /// Notes on the run.
+    pub run_lines: Vec<String>,
+}
+
+impl Prepared {
+    /// The whole plan as text.
+    pub fn text(&self, verbose: bool) -> String {
+        let mut out = format!("{}\n\n", self.header);
+        if verbose {
+            for at in &self.same {
+                let _infallible = writeln!(out, "    {at}");
+            }
+        }
+        out.push_str(&render(&self.plan, &self.run_lines, Detail { calls: verbose }));
+        for loss in &self.losses {
+            let _infallible = writeln!(out, "this loses {loss}");
+        }
+        out
+    }
+}
+
+/// The calls that were made so far, and how deep they had to wait for one another.
+pub fn calls(session: &Session) -> String {
+    let calls = session.aws.trace.calls();
+    let total: usize = calls.values().sum();
+    let mut out = format!("\n{total} calls, {} dependent round trips deep\n", session.aws.trace.depth());
+    for (name, times) in calls {
+        let _infallible = writeln!(out, "  {times:>4} {name}");
+    }
+    out
+}
+
+struct Read {
+    facts: Facts,
+    live: Live,
+    observed: Option<Observed>,
+}
+
+async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem> {
+    let lookups: BTreeSet<Lookup> = wanted(&session.stack)
+        .iter()
+        .filter_map(|(at, spec)| Some(kind(&at.kind)?.lookups(&at.name, spec)))
+        .flatten()
+        .collect();
+    let keys = session.state_dir.join("keys");
+    let (facts, live, observed) = futures_util::future::join3(
+        branch(crate::aws::facts::read(&session.aws, &lookups, &session.stack.folder, &keys)),
+        branch(live::read(&session.aws, &session.stack)),
+        branch(async {
+            match spec {
+                Some(spec) => observe(&session.aws, spec).await.map(Some),
+                None => Ok(None),
+            }
+        }),
+    )
+    .await;
+
+    let mut wrong: Vec<String> = Vec::new();
+    let mut denied = false;
+    let mut of_aws = |error: &AwsError, wrong: &mut Vec<String>| {
+        denied |= matches!(error.class, Class::Denied | Class::Credentials);
+        wrong.push(error.to_string());
+    };
+    if let Err(errors) = &live {
+        errors.iter().for_each(|error| of_aws(error, &mut wrong));
+    }
+    if let Err(errors) = &facts {
+        wrong.extend(errors.iter().map(ToString::to_string));
+    }
+    if let Err(error) = &observed {
+        wrong.push(crate::aws::chain(error));
+    }
+    if let (Ok(facts), Ok(live), Ok(observed)) = (facts, live, observed) {
+        return Ok(Read { facts, live, observed });
+    }
+    wrong.sort();
+    wrong.dedup();
+    let problem = Problem::failed(format!("the live state is not known, so there is no plan:\n  {}", wrong.join("\n  ")));
+    Err(if denied { problem.hint("what could not be read is not taken for absent: sign in again, or ask for the right to read it") } else { problem })
+}
+
+/// The plan that converges.
+///
+/// # Errors
+/// When live state is not known, another account answers, or the facts make the stack impossible.
+pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prepared, Problem> {
+    let stack = &session.stack;
+    let sample = stack.sample.as_deref();
+    // What the run reads is asked for before the account is known: its text needs no facts but the region.
+    let early = Facts { region: session.aws.region.clone(), ..Facts::default() };
+    let spec = run_spec(session, &early)?;
+    let Read { facts, live, observed } = read(session, spec.as_ref()).await?;
+    check_account(session, &facts)?;
+    let spec = run_spec(session, &facts)?;
+
+    let cx = Context { stack: &stack.info, facts: &facts, sample };
+    let adopt: BTreeSet<Address> = wish.adopt.iter().cloned().collect();
+    let mut unknown: Vec<String> =
+        adopt.iter().filter(|at| !wanted(stack).contains_key(at)).map(ToString::to_string).collect();
+    if let Some(first) = unknown.pop() {
+        return Err(Problem { text: format!("error: --adopt {first}: the stack file has no such resource"), hint: None, exit: Exit::Usage });
+    }
+    let scope = Scope { adopt, per_run: stack.info.per_run.clone(), sample: sample.map(str::to_owned) };
+    let all = lowered(session, &cx, |_| true)?;
+
+    let assessment = match (&spec, &observed) {
+        (Some(spec), Some(observed)) => {
+            let instance = live
+                .found
+                .get(&spec.instance_at)
+                .and_then(|found| found.first())
+                .and_then(|found| found.ids.get("id"))
+                .map(String::as_str);
+            let uploads = pending_uploads(&all, &live);
+            let answer = crate::run::due(spec, observed, instance, wish.retry, &uploads).map_err(|missing| {
+                Problem::failed(format!("no object matches {}", missing.join(", ")))
+                    .hint("the run's inputs must exist before it can be planned: upload them, or mend the key in [pipeline] inputs")
+            })?;
+            Some(answer)
+        }
+        _ => None,
+    };
+    let due = assessment.as_ref().map(|assessment| &assessment.due);
+    let runs = matches!(due, Some(Due::Yes(_) | Due::KnownAfterUpload { .. }));
+    let keeps = matches!(due, Some(Due::Failed(_))) && stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Keep);
+    let with_run = Desired(all.0.clone().into_iter().filter(|(at, _)| at.sample.is_none() || runs || (keeps && live.found.contains_key(at))).collect());
+    let without_run = Desired(all.0.into_iter().filter(|(at, _)| at.sample.is_none()).collect());
+
+    let cycle = |error: crate::diff::Cycle| Problem::failed(error.to_string());
+    let first = diff(&with_run, &live, &scope).map_err(cycle)?;
+    let same = with_run.0.keys().filter(|at| !first.by_address.contains_key(*at)).cloned().collect();
+    let why = |at: &Address| if at.sample.is_some() { Why::RunOver } else { Why::NotInStack };
+    let next = rehearse(&live, &with_run, &first);
+    let mut converge = plan::plan(Phase::Converge, first, &why);
+    converge.conflicts.extend(live.absent.iter().map(|(at, id)| Conflict {
+        at: at.clone(),
+        why: format!("there is no {} `{id}`, which the stack file calls `existing`", at.kind),
+        hint: "`existing` names something that somebody else made: correct the name, or leave `existing` out to have it made".to_owned(),
+    }));
+
+    let run_lines = assessment.as_ref().map(|assessment| run_lines(assessment, sample)).unwrap_or_default();
+    let losses = losses(&converge, observed.as_ref());
+    let plan = match (spec, due) {
+        (Some(spec), Some(due)) if runs => {
+            let settle = plan::plan(Phase::Settle, diff(&without_run, &next, &scope).map_err(cycle)?, &|_| Why::RunOver);
+            let settle_always = stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Release);
+            let reasons = match due {
+                Due::Yes(work) => work.reasons.clone(),
+                _ => vec!["its inputs are known only after the upload".to_owned()],
+            };
+            plan::with_run(converge, Run { spec, settle_always }, reasons, settle)
+        }
+        _ => converge,
+    };
+    let due = assessment.map(|assessment| assessment.due);
+    Ok(Prepared { header: header(session, &facts, verb), plan, due, losses, same, run_lines })
+}
+
+/// The plan that takes everything down.
+///
+/// # Errors
+/// As [`converge`].
+pub async fn destroy(session: &Session) -> Result<Prepared, Problem> {
+    let Read { facts, live, .. } = read_for_destroy(session).await?;
+    check_account(session, &facts)?;
+    // Every sample's compute goes, so nothing is another sample's here.
+    let scope = Scope::default();
+    let differences =
+        diff(&Desired::default(), &live, &scope).map_err(|error| Problem::failed(error.to_string()))?;
+    let plan = plan::plan(Phase::Converge, differences, &|_| Why::Destroy);
+    Ok(Prepared { header: header(session, &facts, "destroy"), plan, due: None, losses: Vec::new(), same: Vec::new(), run_lines: Vec::new() })
+}
+
+async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
+    let (facts, live) = futures_util::future::join(
+        branch(crate::aws::facts::read(&session.aws, &BTreeSet::new(), &session.stack.folder, &session.state_dir.join("keys"))),
+        branch(live::read(&session.aws, &session.stack)),
+    )
+    .await;
+    let facts = facts.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let live = live.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    Ok(Read { facts, live, observed: None })
+}
+
+fn check_account(session: &Session, facts: &Facts) -> Result<(), Problem> {
+    match &session.stack.account {
+        Some(account) if *account != facts.account && session.sandbox.is_none() => {
+            Err(Problem::failed(format!("the stack is for account {account}, and these credentials are of {}", facts.account))
+                .hint("sign in to the right account, or pick its profile with --profile"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn header(session: &Session, facts: &Facts, verb: &str) -> Header {
+    Header {
+        verb: verb.to_owned(),
+        stack: session.stack.info.name.clone(),
+        sample: session.stack.sample.clone(),
+        sandbox: session.sandbox.clone(),
+        account: facts.account.clone(),
+        region: session.stack.info.region.clone(),
+        identity: facts.identity.clone(),
+    }
+}
+
+fn lowered(session: &Session, cx: &Context<'_>, include: impl Fn(&Address) -> bool) -> Result<Desired, Problem> {
+    lower(&session.stack, cx, include).map_err(|wrong| {
+        let lines: Vec<String> = wrong.iter().map(|(at, why)| format!("{at}: {why}")).collect();
+        Problem::failed(lines.join("\n  "))
+    })
+}
+
+fn run_spec(session: &Session, facts: &Facts) -> Result<Option<RunSpec>, Problem> {
+    let stack = &session.stack;
+    let Some(pipeline) = &stack.pipeline else { return Ok(None) };
+    let cx = Context { stack: &stack.info, facts, sample: stack.sample.as_deref() };
+    let definitions = lowered(session, &cx, |at| at.kind == "task_definition")?;
+    crate::run::spec::lower(pipeline, &cx, &definitions.0).map(Some).map_err(Problem::failed)
+}
+
+/// Objects that this plan will upload, as bucket and key.
+fn pending_uploads(desired: &Desired, live: &Live) -> BTreeSet<(String, String)> {
+    let objects = |state: &serde_json::Value| -> BTreeMap<String, serde_json::Value> {
+        state.get("objects").and_then(|objects| objects.as_object()).map(|objects| objects.clone().into_iter().collect()).unwrap_or_default()
+    };
+    let mut out = BTreeSet::new();
+    for (at, want) in desired.0.iter().filter(|(at, _)| at.kind == "upload") {
+        let there = live.found.get(at).and_then(|found| found.first()).map(|found| objects(&found.state)).unwrap_or_default();
+        let bucket = want.get("bucket").and_then(|bucket| bucket.as_str()).unwrap_or_default();
+        for (key, object) in objects(want) {
+            if there.get(&key) != Some(&object) {
+                out.insert((bucket.to_owned(), key));
+            }
+        }
+    }
+    out
+}
+
+/// What ends with an instance that this plan ends before any run of it was done.
+fn losses(plan: &Plan, observed: Option<&Observed>) -> Vec<String> {
+    let ledger = observed.and_then(|observed| observed.ledger.as_ref()).map(|kept| &kept.ledger);
+    plan.phase(Phase::Converge)
+        .filter(|(id, step)| id.at.kind == "instance" && id.verb == Verb::Delete && !matches!(step.why, Why::RunOver))
+        .filter_map(|(id, step)| {
+            Some(format!("the intermediate files on {} ({})", id.at, intermediates(ledger?, &step.subject)?))
+        })
+        .collect()
+}
+
+/// What is on an instance, with its worth: the steps that succeeded there, of a run that has not.
+pub fn intermediates(ledger: &Ledger, instance: &str) -> Option<String> {
+    let run = ledger.run().filter(|run| run.state != RunState::Succeeded)?;
+    let kept: Vec<_> = run
+        .steps
+        .iter()
+        .filter(|step| ledger.kept(&step.name, &step.key, instance))
+        .filter_map(|step| Some((step.name.as_str(), ledger.last_attempt(&step.name)?.seconds().unwrap_or(0))))
+        .collect();
+    let seconds: i64 = kept.iter().map(|(_, seconds)| seconds).sum();
+    let names = match kept.as_slice() {
+        [] => return None,
+        [(only, _)] => format!("step {only}"),
+        [(first, _), .., (last, _)] => format!("steps {first} to {last}"),
+    };
+    Some(format!("{names}, {}", span(seconds)))
+}
+
+fn run_lines(assessment: &Assessment, sample: Option<&str>) -> Vec<String> {
+    let sample = sample.unwrap_or("the run");
+    let mut lines = match &assessment.due {
+        Due::KnownAfterUpload { .. } => vec!["which pipeline steps run is known after the upload".to_owned()],
+        Due::No(done) => {
+            let when = done.ended_at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
+            vec![format!("pipeline: {sample} has run{when}, and what it wrote is still there")]
+        }
+        Due::Failed(earlier) => vec![
+            format!("pipeline: the same run of {sample} failed before: {}", report::run::earlier(earlier)),
+            "nothing has changed since, so it is not started again; --retry does".to_owned(),
+        ],
+        Due::Yes(work) => work_lines(work),
+    };
+    lines.extend(assessment.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}
+
+fn work_lines(work: &Work) -> Vec<String> {
+    let width = work.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    let mut lines: Vec<String> = work
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| {
+            let verb = if step.kept { "keep" } else { "run " };
+            format!("{:>2} {:<width$}  {verb}  {}", index + 1, step.name, step.why)
+        })
+        .collect();
+    lines.extend(work.in_progress.as_ref().map(|holder| {
+        format!("{} is driving this run since {}; it will be joined", holder.who, holder.since)
+    }));
+    lines
+}

@@ -1,0 +1,277 @@
+//! Carries a plan out: asks first, tells what happens, keeps the journal, and heeds Ctrl-C.
+
+use std::fs::{File, OpenOptions};
+use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::address::{Address, Ids};
+use crate::aws::{AwsError, Class};
+use crate::cli::Consent;
+use crate::event::{Event, Failure};
+use crate::execute::{Outcome, Performer, execute};
+use crate::kind::{Acting, kind};
+use crate::plan::{Phase, Plan};
+use crate::report::progress;
+use crate::run::{self, DriveOptions, RunSpec, drive};
+
+use super::prepare::Prepared;
+use super::session::Session;
+use super::{Exit, Problem, say};
+
+/// Asks whether to go on, unless `--yes`.
+///
+/// # Errors
+/// When there is nobody to ask, when the answer is no, or when intermediates would be lost without consent.
+pub fn consent(prepared: &Prepared, consent: &Consent, what: &str) -> Result<(), Problem> {
+    if !prepared.losses.is_empty() && !consent.discard_intermediates {
+        if consent.yes || !std::io::stdin().is_terminal() {
+            return Err(Problem::failed(format!("this would lose {}, and --yes alone does not agree to that", prepared.losses.join(" and ")))
+                .hint("add --discard-intermediates, or finish the run first"));
+        }
+        if ask("Intermediate files would be lost. Type `discard` to agree: ")?.trim() != "discard" {
+            return Err(Problem::failed("not agreed: nothing was changed"));
+        }
+    }
+    if consent.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Problem::failed(format!("there is no terminal to ask on whether to {what}: nothing was changed"))
+            .hint("look at the plan above, then add --yes"));
+    }
+    let answer = ask(&format!("Shall this be {what}? [y/N] "))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Problem::failed("not agreed: nothing was changed")) }
+}
+
+fn ask(question: &str) -> Result<String, Problem> {
+    let failed = |error: std::io::Error| Problem::failed(format!("failed to ask: {error}"));
+    let mut err = anstream::stderr();
+    write!(err, "{question}").and_then(|()| err.flush()).map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    Ok(answer)
+}
+
+/// The lock that keeps two commands on one machine from changing one stack at once. It is let go of when the run begins,
+/// so that two samples can run side by side.
+pub struct Lock(Mutex<Option<File>>);
+
+impl Lock {
+    /// Takes it; waits, and says so, while another command has it.
+    ///
+    /// # Errors
+    /// When the folder or file cannot be made.
+    pub async fn take(state_dir: &Path) -> Result<Self, Problem> {
+        let path = state_dir.join("lock");
+        let failed = |error: std::io::Error| Problem::failed(format!("failed to lock {}: {error}", path.display()));
+        std::fs::create_dir_all(state_dir).map_err(failed)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        if file.try_lock().is_err() {
+            say("waiting for another seqstack on this machine that is changing this stack");
+            let waited = file.try_clone().map_err(failed)?;
+            tokio::task::spawn_blocking(move || waited.lock())
+                .await
+                .map_err(|error| Problem::failed(error.to_string()))?
+                .map_err(failed)?;
+        }
+        Ok(Self(Mutex::new(Some(file))))
+    }
+
+    fn release(&self) {
+        if let Ok(mut held) = self.0.lock() {
+            held.take();
+        }
+    }
+}
+
+/// Carries the plan out.
+///
+/// # Errors
+/// When this machine does not let us begin. What fails on the way is in the outcome.
+pub async fn proceed(session: &Session, plan: &Plan, identity: &str, retry: bool, lock: Lock) -> Result<(Outcome, Option<RunEnd>), Problem> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = watch::channel(false);
+    heed_interrupts(interrupted.clone(), stop);
+    let journal = Journal::open(&session.state_dir)?;
+    let verbose = session.verbose;
+    let tell: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event: Event| {
+        if matches!(&event, Event::Run(_)) {
+            lock.release();
+        }
+        journal.note(&event);
+        if let Some(line) = progress::line(&event, verbose) {
+            say(&line);
+        }
+    });
+    let told = tell.clone();
+    let hands = Hands {
+        session,
+        identity: identity.to_owned(),
+        retry,
+        stopped,
+        tell: tell.clone(),
+        run_end: Mutex::new(None),
+    };
+    let outcome = execute(plan, &hands, &|event| told(event), &interrupted).await;
+    let run_end = hands.run_end.into_inner().ok().flatten();
+    Ok((outcome, run_end))
+}
+
+/// How the run ended.
+pub type RunEnd = Result<run::Outcome, String>;
+
+fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>) {
+    tokio::spawn(async move {
+        loop {
+            let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+                Ok(term) => term,
+                Err(error) => {
+                    say(&format!("warning: SIGTERM will not be heeded: {error}"));
+                    return;
+                }
+            };
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+            }
+            if interrupted.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+            say("interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them");
+            // Nobody waits for it any more when the run is over.
+            let _run_is_over = stop.send(true);
+        }
+    });
+}
+
+struct Hands<'a> {
+    session: &'a Session,
+    identity: String,
+    retry: bool,
+    stopped: watch::Receiver<bool>,
+    tell: Arc<dyn Fn(Event) + Send + Sync>,
+    run_end: Mutex<Option<RunEnd>>,
+}
+
+impl Performer for Hands<'_> {
+    async fn call(&self, at: &Address, call: Value) -> Result<Ids, Failure> {
+        let Some(kind) = kind(&at.kind) else { return Ok(Ids::new()) };
+        let (tell, waiting) = (self.tell.clone(), at.clone());
+        let acting = Acting {
+            aws: self.session.aws.clone(),
+            stack: self.session.stack.info.clone(),
+            state_dir: self.session.state_dir.clone(),
+            say: Arc::new(move |text| tell(Event::Waiting { at: waiting.clone(), text })),
+        };
+        let described = kind.describe(&call);
+        kind.perform(acting, call).await.map_err(|error| failure(described, &error))
+    }
+
+    fn describe(&self, at: &Address, call: &Value) -> String {
+        kind(&at.kind).map(|kind| kind.describe(call)).unwrap_or_default()
+    }
+
+    async fn run(&self, spec: RunSpec) -> Result<(), Failure> {
+        let tell = self.tell.clone();
+        let seat = Seat::take(&self.session.state_dir, &spec.sample);
+        let options = DriveOptions {
+            retry: self.retry,
+            holder: seat.as_ref().map(|seat| seat.id.clone()),
+            ..DriveOptions::new(self.identity.clone())
+        };
+        let end =
+            drive(&self.session.aws, &spec, &options, &move |event| tell(Event::Run(event)), self.stopped.clone()).await;
+        drop(seat);
+        let end = end.map_err(|error| crate::aws::chain(&error));
+        let result = match &end {
+            Ok(run::Outcome::Succeeded(_) | run::Outcome::AlreadyDone(_)) => Ok(()),
+            Ok(outcome) => Err(run_failure(crate::report::run::outcome(outcome))),
+            Err(error) => Err(run_failure(error.clone())),
+        };
+        if let Ok(mut place) = self.run_end.lock() {
+            *place = Some(end);
+        }
+        result
+    }
+}
+
+/// The place from which one sample's run is driven on this machine: an id in a file that is locked meanwhile. Whoever
+/// gets the lock knows that the last one with this id is dead, and need not wait for its lease to run out.
+struct Seat {
+    id: String,
+    _locked: File,
+}
+
+impl Seat {
+    /// None when another process sits there, or the file cannot be used: then the lease alone decides.
+    fn take(state_dir: &Path, sample: &str) -> Option<Self> {
+        let path = state_dir.join(format!("run-{sample}.holder"));
+        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).ok()?;
+        file.try_lock().ok()?;
+        let mut id = String::new();
+        file.read_to_string(&mut id).ok()?;
+        if id.len() != 32 {
+            let mut bytes = [0_u8; 16];
+            getrandom::fill(&mut bytes).ok()?;
+            id = hex::encode(bytes);
+            file.set_len(0).ok()?;
+            file.rewind().ok()?;
+            file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).ok()?;
+        }
+        Some(Self { id, _locked: file })
+    }
+}
+
+fn run_failure(error: String) -> Failure {
+    Failure { call: "run".to_owned(), error, left: "what ran is in the ledger".to_owned(), hint: None }
+}
+
+fn failure(call: String, error: &AwsError) -> Failure {
+    let (left, hint) = match error.class {
+        Class::Passing | Class::Throttled => (
+            "whether it took effect is not known".to_owned(),
+            Some("apply again: what is there is found, and nothing is made twice".to_owned()),
+        ),
+        Class::Denied => (String::new(), Some("ask for the right to make this call, then apply again".to_owned())),
+        Class::Credentials => (String::new(), Some("sign in again (`aws sso login`), then apply again".to_owned())),
+        Class::Refused | Class::NotFound | Class::Unsent => (String::new(), None),
+    };
+    Failure { call, error: error.to_string(), left, hint }
+}
+
+/// One line an event under `state/`, for a person who wants to know afterwards. Nothing reads it back.
+struct Journal(Mutex<File>);
+
+impl Journal {
+    fn open(state_dir: &Path) -> Result<Self, Problem> {
+        let path = state_dir.join("journal.jsonl");
+        std::fs::create_dir_all(state_dir)
+            .and_then(|()| OpenOptions::new().create(true).append(true).open(&path))
+            .map(|file| Self(Mutex::new(file)))
+            .map_err(|error| Problem::failed(format!("failed to open {}: {error}", path.display())))
+    }
+
+    fn note(&self, event: &Event) {
+        let line = serde_json::json!({ "at": jiff::Timestamp::now(), "event": event });
+        let written = self.0.lock().map(|mut file| writeln!(file, "{line}"));
+        if !matches!(written, Ok(Ok(()))) {
+            say("warning: the journal could not be written; nothing depends on it");
+        }
+    }
+}
+
+/// How a process ends after a plan was carried out.
+pub fn exit(plan: &Plan, outcome: &Outcome) -> Exit {
+    if outcome.clean() {
+        Exit::Done
+    } else if plan.run.is_some() && outcome.failed.iter().any(|(id, _)| id.phase == Phase::Run) {
+        Exit::RunFailed
+    } else {
+        Exit::Failed
+    }
+}

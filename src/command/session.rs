@@ -1,0 +1,122 @@
+//! From the command line to a stack, clients, and the folder for what this machine keeps.
+
+use std::path::{Path, PathBuf};
+
+use crate::aws::clients::{self, Access};
+use crate::aws::{Aws, OrAws};
+use crate::cli::Target;
+use crate::stack::{ReadError, Request, Stack};
+
+use super::{Exit, Problem};
+
+/// Everything that a verb works with.
+pub struct Session {
+    /// The stack, its region settled.
+    pub stack: Stack,
+    /// The clients.
+    pub aws: Aws,
+    /// `SANDBOX (docker)`, where it is the sandbox.
+    pub sandbox: Option<String>,
+    /// The folder with journal and keys of this stack.
+    pub state_dir: PathBuf,
+    /// Tell more.
+    pub verbose: bool,
+}
+
+/// Reads the stack file and connects.
+///
+/// # Errors
+/// The stack file's faults (exit code 64), or why there is no connection.
+pub async fn open(target: &Target, sample: Option<&str>, needs_sample: bool) -> Result<Session, Problem> {
+    let request = Request { sample, set: &target.set, needs_sample };
+    let mut stack = Stack::read(&target.stack, &request).map_err(|error| match error {
+        ReadError::Faulty(faults) => {
+            Problem { text: faults.render(color()), hint: None, exit: Exit::Usage }
+        }
+        error @ ReadError::Unreadable { .. } => {
+            Problem { text: format!("error: {}", crate::aws::chain(&error)), hint: None, exit: Exit::Usage }
+        }
+    })?;
+    let project = project(&target.stack);
+    let state_dir = project.join("state").join(&stack.info.name);
+    let (aws, sandbox) = connect(target, &mut stack, &project).await?;
+    stack.info.region = aws.region.clone();
+    Ok(Session { stack, aws, sandbox, state_dir, verbose: target.verbose })
+}
+
+/// Whether stderr takes colour.
+pub fn color() -> bool {
+    anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+}
+
+/// The project that a stack file belongs to: the nearest folder above it with a `state` folder, else its own.
+pub fn project(stack: &Path) -> PathBuf {
+    let folder = std::path::absolute(stack).unwrap_or_else(|_| stack.to_owned());
+    let own = folder.parent().unwrap_or(Path::new(".")).to_owned();
+    own.ancestors().find(|above| above.join("state").is_dir()).map_or(own.clone(), Path::to_owned)
+}
+
+async fn connect(target: &Target, stack: &mut Stack, project: &Path) -> Result<(Aws, Option<String>), Problem> {
+    #[cfg(feature = "sandbox")]
+    if target.sandbox {
+        return sandboxed(target, stack, project).await;
+    }
+    #[cfg(not(feature = "sandbox"))]
+    let _unused = project;
+    let access = Access {
+        profile: target.profile.clone(),
+        region: target.region.clone().or_else(|| stack.region.clone()),
+        endpoint_url: target.endpoint_url.clone(),
+    };
+    let aws = clients::connect(&access).await.map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
+    Ok((aws, None))
+}
+
+#[cfg(feature = "sandbox")]
+async fn sandboxed(target: &Target, stack: &Stack, project: &Path) -> Result<(Aws, Option<String>), Problem> {
+    use crate::sandbox::process;
+
+    if target.endpoint_url.is_some() || target.profile.is_some() {
+        return Err(Problem {
+            text: "error: --sandbox goes with neither --endpoint-url nor --profile".to_owned(),
+            hint: None,
+            exit: Exit::Usage,
+        });
+    }
+    let exe = std::env::current_exe()
+        .map_err(|error| Problem::failed(format!("failed to find this program's own file: {error}")))?;
+    let region = target.region.clone().or_else(|| stack.region.clone());
+    let endpoint = process::connect_or_start(&project.join(".sandbox"), &exe, None)
+        .await
+        .map_err(|error| Problem::failed(format!("failed to start the sandbox: {}", crate::aws::chain(&error))))?;
+    let region = region.unwrap_or_else(|| endpoint.region.clone());
+    let aws = clients::connect_to_sandbox(&endpoint.url, &region, &endpoint.key_id, &endpoint.secret);
+    for name in stack.info.buckets.values() {
+        make_bucket(&aws, name, &region).await?;
+    }
+    Ok((aws, Some(format!("SANDBOX ({})", endpoint.engine))))
+}
+
+/// On AWS a person makes the buckets; in the sandbox they are made as a stack names them.
+#[cfg(feature = "sandbox")]
+async fn make_bucket(aws: &Aws, name: &str, region: &str) -> Result<(), Problem> {
+    use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+
+    let failed = |error: crate::aws::AwsError| Problem::failed(error.to_string());
+    match aws.s3.head_bucket().bucket(name).send().await.or_aws("s3:HeadBucket") {
+        Ok(_) => return Ok(()),
+        Err(error) if error.class == crate::aws::Class::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let place = CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build();
+    aws.s3
+        .create_bucket()
+        .bucket(name)
+        .create_bucket_configuration(place)
+        .send()
+        .await
+        .or_aws("s3:CreateBucket")
+        .map_err(failed)?;
+    super::say(&format!("made the bucket {name} in the sandbox"));
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! What happens while a plan is applied, for whoever wants to show or keep it.
+
+use serde::Serialize;
+
+use crate::address::Address;
+use crate::plan::StepId;
+use crate::run::RunEvent;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A plan step began.
+    Started {
+        /// Which.
+        step: StepId,
+    },
+    /// A call is about to be made.
+    Calling {
+        /// For which plan step.
+        step: StepId,
+        /// The call, as a person reads it.
+        call: String,
+    },
+    /// A plan step is done.
+    Done {
+        /// Which.
+        step: StepId,
+    },
+    /// A plan step failed.
+    Failed {
+        /// Which.
+        step: StepId,
+        /// Why, and what it left behind.
+        failure: Failure,
+    },
+    /// A plan step was not begun, because what it waits for failed, or because of an interrupt.
+    Skipped {
+        /// Which.
+        step: StepId,
+        /// Why.
+        because: String,
+    },
+    /// Something is being waited for.
+    Waiting {
+        /// By which resource's step.
+        at: Address,
+        /// For what.
+        text: String,
+    },
+    /// The run went on.
+    Run(RunEvent),
+}
+
+/// A plan step's failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The call that failed, as a person reads it.
+    pub call: String,
+    /// What went wrong.
+    pub error: String,
+    /// What is there now because of this step.
+    pub left: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}

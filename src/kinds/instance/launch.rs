@@ -1,0 +1,341 @@
+//! Launching exactly one instance, and ending one.
+//!
+//! The client token is a function of everything that is asked for and of a generation, so that a launch whose answer was
+//! lost is found, by tag and token, and never repeated. Only a definitive refusal leads to another type or zone, since
+//! EC2's idempotency is per zone; only an instance that is gone leads to the next generation.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_ec2::types as ec2;
+use base64::Engine as _;
+use sha2::{Digest as _, Sha256};
+
+use super::live::{filter, instances, is_there, state_of};
+use super::{Call, Choice, State, TAG_CLUSTER, TAG_DEADLINE, TAG_LAUNCH, TAG_MAX_HOURS, deadline, user_data};
+use crate::address::{Address, Ids, Link};
+use crate::aws::absence::{OrAbsent, SEEN, again};
+use crate::aws::wait::{Pace, until};
+use crate::aws::{AwsError, OrAws, tags};
+use crate::kind::{Acting, TAG_ADDRESS, TAG_SAMPLE, TAG_STACK, Tags, json};
+use crate::kinds::key_pair::settled;
+
+const RUN: &str = "ec2:RunInstances";
+
+/// How many instances of the same launch may have come and gone before somebody should look.
+const GENERATIONS: u32 = 100;
+
+/// The token of one attempt. EC2 keeps tokens by account and region; both are in the address's tags and the links'
+/// ARNs only at times, so the stack's region and name are here too.
+pub(super) fn token(stack: (&str, &str), at: &Address, want: &State, choice: &Choice, generation: u32) -> String {
+    let (region, name) = stack;
+    // Which other choices there are is no parameter of this one.
+    let asked = State { choices: Vec::new(), ami_behind: None, ..want.clone() };
+    let all = serde_json::json!([region, name, at, json(&asked), json(choice), generation]);
+    hex::encode(Sha256::digest(all.to_string()))
+}
+
+pub(super) async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
+    match call {
+        Call::RunInstances { at, want } => {
+            let id = launch(&cx, &at, &want).await?;
+            Ok(Ids::from([("id".to_owned(), id)]))
+        }
+        Call::ModifyInstanceAttribute { instance, security_groups } => {
+            const NAME: &str = "ec2:ModifyInstanceAttribute";
+            let id = settled(NAME, "the instance", &instance)?;
+            let groups: Result<Vec<_>, _> =
+                security_groups.iter().map(|group| settled(NAME, "a security group", group)).collect();
+            let request = cx.aws.ec2.modify_instance_attribute().instance_id(id).set_groups(Some(groups?));
+            request.send().await.or_aws(NAME).map(|_| Ids::new())
+        }
+        Call::CreateTags { instance, tags } => {
+            let id = settled("ec2:CreateTags", "the instance", &instance)?;
+            tags::set_ec2(&cx.aws, &id, &tags).await.map(|()| Ids::new())
+        }
+        Call::DeleteTags { instance, keys } => {
+            let id = settled("ec2:DeleteTags", "the instance", &instance)?;
+            tags::remove_ec2(&cx.aws, &id, &keys).await.map(|()| Ids::new())
+        }
+        Call::TerminateInstances { instance, cluster } => terminate(&cx, &instance, &cluster).await.map(|()| Ids::new()),
+    }
+}
+
+/// What came of one attempt.
+enum Attempt {
+    /// The instance of this token.
+    Launched(String),
+    /// The instance of this token is gone.
+    Gone,
+    /// Not here, and not now.
+    Refused(AwsError),
+}
+
+async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsError> {
+    let only = [Choice { r#type: want.r#type.clone(), subnet: want.subnet.clone() }];
+    let choices = if want.choices.is_empty() { only.as_slice() } else { &want.choices };
+    let stack = (cx.stack.region.as_str(), cx.stack.name.as_str());
+    let token = |choice: &Choice, generation| token(stack, at, want, choice, generation);
+
+    // An earlier attempt of any choice may have been heard.
+    let earlier = of_address(cx, at).await?;
+    let of_token = |token: &str| earlier.iter().filter(|one| one.client_token() == Some(token)).collect::<Vec<_>>();
+    let tried = choices.iter().flat_map(|choice| (0..GENERATIONS).map(move |generation| (choice, generation)));
+    if !earlier.is_empty() {
+        let there = tried.flat_map(|(choice, generation)| of_token(&token(choice, generation))).find(|one| is_there(one));
+        if let Some(id) = there.and_then(|one| one.instance_id()) {
+            return running(cx, id).await;
+        }
+    }
+    let mut last = None;
+    for choice in choices {
+        let gone = |generation: &u32| !of_token(&token(choice, *generation)).is_empty();
+        let mut generation = (0..GENERATIONS).find(|generation| !gone(generation)).unwrap_or(GENERATIONS);
+        while generation < GENERATIONS {
+            match attempt(cx, at, want, choice, &token(choice, generation)).await? {
+                Attempt::Launched(id) => return running(cx, &id).await,
+                Attempt::Gone => generation += 1,
+                Attempt::Refused(error) => {
+                    (cx.say)(format!("no {} in {}: {}", choice.r#type, choice.subnet, error.message));
+                    last = Some(error);
+                    break;
+                }
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        AwsError::refused(RUN, format!("{GENERATIONS} instances of {at} came and went; look why before launching more"))
+    }))
+}
+
+/// Every instance that was ever launched for this address and is still described.
+async fn of_address(cx: &Acting, at: &Address) -> Result<Vec<ec2::Instance>, AwsError> {
+    let (stack, address) = (format!("tag:{TAG_STACK}"), format!("tag:{TAG_ADDRESS}"));
+    let name = format!("{}.{}", at.kind, at.name);
+    let mut filters = vec![filter(&stack, &[&cx.stack.name]), filter(&address, &[&name])];
+    if let Some(sample) = &at.sample {
+        filters.push(filter(&format!("tag:{TAG_SAMPLE}"), &[sample]));
+    }
+    instances(&cx.aws, filters).await
+}
+
+async fn attempt(
+    cx: &Acting,
+    at: &Address,
+    want: &State,
+    choice: &Choice,
+    token: &str,
+) -> Result<Attempt, AwsError> {
+    let request = request(cx, at, want, choice)?.client_token(token);
+    // A new instance profile is not usable for seconds, at times minutes; GetInstanceProfile proves nothing
+    // (terraform-aws #2012, packer #12303).
+    let unseen = |error: &AwsError| {
+        error.is(&["InvalidParameterValue"]) && error.message.contains("IAM Instance Profile")
+            || error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"])
+    };
+    let mut told = false;
+    let sent = again(Pace::SETTLING, RUN, "the instance profile to be usable", unseen, || {
+        let request = request.clone();
+        if std::mem::replace(&mut told, true) {
+            tracing::debug!("launching again: the instance profile is not usable yet");
+        }
+        async move { request.send().await.or_aws(RUN) }
+    })
+    .await;
+    match sent {
+        Ok(answer) => {
+            let Some(instance) = answer.instances().first() else {
+                return Err(AwsError::refused(RUN, "the answer has no instance"));
+            };
+            // Older behaviour: the token of a dead instance gives the dead instance (boto3 #4406).
+            match instance.instance_id() {
+                Some(id) if is_there(instance) || state_of(instance).is_none() => Ok(Attempt::Launched(id.to_owned())),
+                _ => Ok(Attempt::Gone),
+            }
+        }
+        Err(error) if error.is(&["IdempotentInstanceTerminated"]) => Ok(Attempt::Gone),
+        // The same launch was heard before, with an earlier deadline in its tags: it is there, or was.
+        Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
+            let found = until(SEEN, RUN, "the earlier launch to be seen", |_| false, || async move {
+                let found = instances(&cx.aws, vec![filter("client-token", &[token])]).await?;
+                Ok(found.into_iter().next())
+            });
+            match found.await {
+                Ok(instance) if is_there(&instance) => {
+                    Ok(Attempt::Launched(instance.instance_id().unwrap_or_default().to_owned()))
+                }
+                Ok(_) => Ok(Attempt::Gone),
+                // Not described any more: over an hour terminated.
+                Err(unseen) if unseen.code.is_none() && unseen.status.is_none() => Ok(Attempt::Gone),
+                Err(other) => Err(other),
+            }
+        }
+        Err(error)
+            if error.is(&[
+                "InsufficientInstanceCapacity",
+                "InsufficientHostCapacity",
+                "InsufficientCapacity",
+                "InstanceLimitExceeded",
+                "VcpuLimitExceeded",
+                "Unsupported",
+                "InsufficientFreeAddressesInSubnet",
+            ]) =>
+        {
+            Ok(Attempt::Refused(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+type Request = aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
+
+fn request(cx: &Acting, at: &Address, want: &State, choice: &Choice) -> Result<Request, AwsError> {
+    let what = at.to_string();
+    let cluster = settled(RUN, &what, &want.cluster)?;
+    let profile = settled(RUN, &what, &want.profile)?;
+    let key = want.key_pair.as_ref().map(|key| settled(RUN, &what, key)).transpose()?;
+    let groups: Result<Vec<_>, _> = want.security_groups.iter().map(|group| settled(RUN, &what, group)).collect();
+    let groups = Some(groups?).filter(|groups| !groups.is_empty());
+
+    let mut instance_tags = want.tags.clone();
+    instance_tags.insert(TAG_LAUNCH.to_owned(), want.launch.clone());
+    instance_tags.insert(TAG_CLUSTER.to_owned(), cluster.clone());
+    if let Some(hours) = want.max_hours {
+        let now = jiff::Timestamp::now();
+        let until = deadline(now, hours).round(jiff::Unit::Second).unwrap_or_else(|_| deadline(now, hours));
+        instance_tags.insert(TAG_MAX_HOURS.to_owned(), hours.to_string());
+        instance_tags.insert(TAG_DEADLINE.to_owned(), until.to_string());
+    }
+    let script = user_data::script(&cluster, want.max_hours);
+    let metadata = ec2::InstanceMetadataOptionsRequest::builder()
+        .http_tokens(ec2::HttpTokensState::Required)
+        .http_endpoint(ec2::InstanceMetadataEndpointState::Enabled)
+        // A task without a role must not reach the instance's; task roles need no hop.
+        .http_put_response_hop_limit(1)
+        .instance_metadata_tags(ec2::InstanceMetadataTagsState::Enabled)
+        .build();
+    Ok(cx
+        .aws
+        .ec2
+        .run_instances()
+        .image_id(&want.ami)
+        .instance_type(choice.r#type.as_str().into())
+        .subnet_id(&choice.subnet)
+        .min_count(1)
+        .max_count(1)
+        .iam_instance_profile(ec2::IamInstanceProfileSpecification::builder().name(profile).build())
+        .set_key_name(key)
+        .set_security_group_ids(groups)
+        .set_block_device_mappings(root_volume(want).map(|mapping| vec![mapping]))
+        .metadata_options(metadata)
+        .instance_initiated_shutdown_behavior(ec2::ShutdownBehavior::Terminate)
+        .user_data(base64::engine::general_purpose::STANDARD.encode(script))
+        .tag_specifications(tags::on_creation(ec2::ResourceType::Instance, &instance_tags))
+        .tag_specifications(tags::on_creation(ec2::ResourceType::Volume, &volume_tags(want))))
+}
+
+fn volume_tags(want: &State) -> Tags {
+    want.tags.clone()
+}
+
+fn root_volume(want: &State) -> Option<ec2::BlockDeviceMapping> {
+    let volume = want.volume.as_ref()?;
+    let number = |number: i64| i32::try_from(number).ok();
+    let disk = ec2::EbsBlockDevice::builder()
+        .set_volume_size(number(volume.size_gib))
+        .volume_type(volume.r#type.as_str().into())
+        .encrypted(volume.encrypted)
+        .set_iops(volume.iops.and_then(number))
+        .set_throughput(volume.throughput.and_then(number))
+        .delete_on_termination(true);
+    Some(ec2::BlockDeviceMapping::builder().device_name(&want.root_device).ebs(disk.build()).build())
+}
+
+/// Waits until the instance runs. Just launched, it may not be describable for a moment (skypilot #4443).
+async fn running(cx: &Acting, id: &str) -> Result<String, AwsError> {
+    (cx.say)(format!("waiting for {id} to run"));
+    let passing = |error: &AwsError| error.is(&["InvalidInstanceID.NotFound"]);
+    until(Pace::MACHINE, RUN, &format!("{id} to run"), passing, || async move {
+        let answer = cx.aws.ec2.describe_instances().instance_ids(id).send().await.or_aws("ec2:DescribeInstances")?;
+        let Some(instance) = answer.reservations().iter().flat_map(|one| one.instances()).next() else {
+            return Ok(None);
+        };
+        match state_of(instance) {
+            Some("running") => Ok(Some(id.to_owned())),
+            Some("shutting-down" | "terminated" | "stopping" | "stopped") => {
+                let why = instance.state_reason().and_then(|reason| reason.message()).unwrap_or("no reason given");
+                Err(AwsError::refused(RUN, format!("{id} ended while it was starting: {why}")))
+            }
+            _ => Ok(None),
+        }
+    })
+    .await
+}
+
+async fn terminate(cx: &Acting, instance: &Link, cluster: &Link) -> Result<(), AwsError> {
+    const NAME: &str = "ec2:TerminateInstances";
+    let id = settled(NAME, "the instance", instance)?;
+    let cluster = settled(NAME, "the instance's cluster", cluster)?;
+    let sent = cx.aws.ec2.terminate_instances().instance_ids(&id).send().await.or_aws(NAME);
+    let gone = |error: &AwsError| error.is(&["InvalidInstanceID.NotFound"]);
+    if sent.or_absent_if(gone)?.is_some() {
+        (cx.say)(format!("waiting for {id} to be terminated"));
+        let id = id.as_str();
+        until(Pace::MACHINE, NAME, &format!("{id} to be terminated"), |_| false, || async move {
+            let asked = cx.aws.ec2.describe_instances().instance_ids(id).send().await.or_aws("ec2:DescribeInstances");
+            let answer = asked.or_absent_if(gone)?;
+            let mut found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances());
+            Ok(found.all(|instance| state_of(instance) == Some("terminated")).then_some(()))
+        })
+        .await?;
+    }
+    if cluster.is_empty() { Ok(()) } else { deregister(cx, &cluster, &id).await }
+}
+
+/// A running, connected instance leaves its cluster by itself when it is terminated; a stopped or disconnected one stays
+/// registered, and would keep the cluster from being deleted.
+async fn deregister(cx: &Acting, cluster: &str, id: &str) -> Result<(), AwsError> {
+    const NAME: &str = "ecs:DeregisterContainerInstance";
+    let brief = Pace { within: Duration::from_secs(20), ..SEEN };
+    let end = tokio::time::Instant::now() + brief.within;
+    let mut pause = brief.first;
+    loop {
+        let left = registered(cx, cluster, id).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() + pause > end {
+            for arn in left {
+                let request = cx.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(arn);
+                let sent = request.force(true).send().await.or_aws(NAME);
+                sent.or_absent_if(|error| error.is(&["InvalidParameterException", "ClusterNotFoundException"]))?;
+            }
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(brief.most);
+    }
+}
+
+/// ARNs of the container instances that this instance is in a cluster.
+async fn registered(cx: &Acting, cluster: &str, id: &str) -> Result<BTreeSet<String>, AwsError> {
+    let mut pages = cx.aws.ecs.list_container_instances().cluster(cluster).into_paginator().send();
+    let mut arns = Vec::new();
+    while let Some(page) = pages.next().await {
+        let no_cluster = |error: &AwsError| error.is(&["ClusterNotFoundException"]);
+        let Some(page) = page.or_aws("ecs:ListContainerInstances").or_absent_if(no_cluster)? else {
+            return Ok(BTreeSet::new());
+        };
+        arns.extend(page.container_instance_arns.unwrap_or_default());
+    }
+    let mut out = BTreeSet::new();
+    for chunk in arns.chunks(100) {
+        let request = cx.aws.ecs.describe_container_instances().cluster(cluster);
+        let answer = request.set_container_instances(Some(chunk.to_vec())).send().await;
+        let answer = answer.or_aws("ecs:DescribeContainerInstances")?;
+        let same = answer.container_instances().iter().filter(|one| one.ec2_instance_id() == Some(id));
+        let active = same.filter(|one| one.status() != Some("INACTIVE"));
+        out.extend(active.filter_map(|one| one.container_instance_arn().map(str::to_owned)));
+    }
+    Ok(out)
+}

@@ -1,0 +1,71 @@
+//! What happens, as lines for stderr.
+
+use crate::event::Event;
+use crate::plan::Verb;
+use crate::report::span;
+use crate::run::{RunEvent, Verdict};
+
+/// The line that tells an event, if it is worth one; `verbose` tells calls, too.
+pub fn line(event: &Event, verbose: bool) -> Option<String> {
+    match event {
+        Event::Started { step } if step.verb == Verb::Run => None,
+        Event::Started { step } => verbose.then(|| format!("{step} …")),
+        Event::Calling { call, .. } => verbose.then(|| format!("  {call}")),
+        Event::Done { step } if step.verb == Verb::Run => None,
+        Event::Done { step } => {
+            let done = match step.verb {
+                Verb::Create => "created",
+                Verb::Update => "changed",
+                Verb::Delete => "deleted",
+                Verb::Release => "let go of",
+                Verb::Run => "ran",
+            };
+            Some(format!("{done} {}", step.at))
+        }
+        Event::Failed { step, .. } if step.verb == Verb::Run => None,
+        Event::Failed { step, failure } => {
+            let mut text = format!("error: failed to {step}\n  {}: {}\n  {}", failure.call, failure.error, failure.left);
+            if let Some(hint) = &failure.hint {
+                text.push_str("\n  hint: ");
+                text.push_str(hint);
+            }
+            Some(text)
+        }
+        Event::Skipped { step, because } => Some(format!("skipped: {step}, because {because}")),
+        Event::Waiting { at, text } => Some(format!("{at}: {text}")),
+        Event::Run(event) => run_line(event),
+    }
+}
+
+fn run_line(event: &RunEvent) -> Option<String> {
+    Some(match event {
+        RunEvent::LeaseTaken { from: None } => return None,
+        RunEvent::LeaseTaken { from: Some(who) } => format!("run: taken over from {who}, who was not heard of any more"),
+        RunEvent::WaitingForLease { holder, since, at_most_seconds } => {
+            format!("run: waiting for {holder}, who drives it since {since}; taken over in {at_most_seconds} s if nothing is heard of them")
+        }
+        RunEvent::WaitingForCredentials { message } => {
+            format!("run: the credentials have expired; sign in again (`aws sso login`) and it goes on ({message})")
+        }
+        RunEvent::WaitingForAws { message } => format!("run: waiting for AWS: {message}"),
+        RunEvent::WaitingForAgent { instance } => format!("run: waiting for the container agent of {instance} to register"),
+        RunEvent::StepKept { name } => format!("step {name}: kept, its result is there"),
+        RunEvent::StepFound { name, attempt } => format!("step {name}: attempt {attempt} is under way; following it"),
+        RunEvent::StepStarting { .. } => return None,
+        RunEvent::StepWaiting { name, reason } => format!("step {name}: waiting: {reason}"),
+        RunEvent::StepStarted { name, attempt, task_arn } => {
+            let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+            format!("step {name}: started{again}  {task_arn}")
+        }
+        RunEvent::StepEnded { name, verdict, explanation, seconds, .. } => {
+            let took = seconds.map(|seconds| format!(" after {}", span(seconds))).unwrap_or_default();
+            match verdict {
+                Verdict::Succeeded => format!("step {name}: succeeded{took}"),
+                _ => format!("step {name}: {verdict}{took}: {explanation}"),
+            }
+        }
+        RunEvent::TaskStopping { name, task_arn } => format!("step {name}: stopping {task_arn}"),
+        RunEvent::RunSucceeded { seconds } => format!("run: succeeded in {}", span(*seconds)),
+        RunEvent::RunFailed { .. } => return None,
+    })
+}

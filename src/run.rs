@@ -1,0 +1,297 @@
+//! The run: one sample through the pipeline, as a resource that is due or not.
+//!
+//! Turns a pipeline into plan data ([`spec`]), what S3 holds into whether the run is due ([`observe()`], [`due()`]), and
+//! a due run into tasks on its own instance ([`drive()`]). What was done is in the ledger, which only the holder of the
+//! lease writes. Never creates or ends an instance: that is the plan's.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::address::Unsettled;
+use crate::aws::AwsError;
+
+pub mod drive;
+pub mod due;
+mod end;
+pub mod key;
+pub mod lease;
+pub mod ledger;
+pub mod observe;
+mod place;
+pub mod spec;
+pub mod stop;
+#[cfg(test)]
+mod tests;
+pub mod verdict;
+mod world;
+
+pub use drive::{DriveOptions, drive};
+pub use due::{Assessment, Done, Due, Earlier, Holder, StepPlan, Work, due};
+pub use ledger::{Ledger, StepRow, summary};
+pub use observe::{Observed, observe};
+pub use spec::{RunSpec, ledger_key, lower};
+pub use stop::{in_progress, list_ledgers, read_ledger, stop_run};
+pub use verdict::Verdict;
+
+/// Why a run could not be observed, driven or stopped. A pipeline that ran and failed is no error but an [`Outcome`].
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A call failed, and trying again does not help.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The ledger cannot be read.
+    #[error("the ledger {at} cannot be read")]
+    Ledger {
+        /// Where it is.
+        at: String,
+        /// Why.
+        source: ledger::Unreadable,
+    },
+    /// The ledger has no JSON form.
+    #[error("the ledger cannot be written: {0}")]
+    Unwritable(String),
+    /// Somebody else is driving the run.
+    #[error("the run is held by {who} since {since}; wait for it, or stop it with `destroy --stop-run`")]
+    Held {
+        /// Identity and host.
+        who: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Somebody else took the lease.
+    #[error("the run was taken over by {by}; nothing more was started from here")]
+    LeaseLost {
+        /// Identity and host.
+        by: String,
+    },
+    /// The ledger was deleted under us.
+    #[error("the ledger was deleted while the run was being driven; nothing more was started from here")]
+    LedgerGone,
+    /// Input globs match nothing.
+    #[error("no object matches {}", .0.join(", "))]
+    NoSuchInputs(Vec<String>),
+    /// A link without an id: a fault of this tool.
+    #[error(transparent)]
+    Unsettled(#[from] Unsettled),
+    /// The instance's agent never registered.
+    #[error("the container agent of {instance} did not register with cluster {cluster} within {seconds} s ({status})")]
+    NoAgent {
+        /// The instance's id.
+        instance: String,
+        /// The cluster's name.
+        cluster: String,
+        /// How long that was waited for.
+        seconds: u64,
+        /// What the cluster last said of it.
+        status: String,
+    },
+    /// Tasks did not stop in time.
+    #[error("these tasks have not stopped yet: {}", .0.join(", "))]
+    StillRunning(Vec<String>),
+    /// We were asked to stop before there was anything to say.
+    #[error("stopped on request")]
+    Stopped,
+}
+
+/// What a drive tells while it goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum RunEvent {
+    /// The lease is ours.
+    LeaseTaken {
+        /// Who held it before and was not heard of for long enough.
+        from: Option<String>,
+    },
+    /// Somebody else may be driving the run.
+    WaitingForLease {
+        /// Identity and host.
+        holder: String,
+        /// Since when.
+        since: Timestamp,
+        /// When we take over if nothing is heard of them.
+        at_most_seconds: u64,
+    },
+    /// The credentials have expired: sign in again, and it goes on.
+    WaitingForCredentials {
+        /// What AWS said.
+        message: String,
+    },
+    /// AWS is out of reach, or has too much to do.
+    WaitingForAws {
+        /// What happened.
+        message: String,
+    },
+    /// The instance's container agent has not registered yet.
+    WaitingForAgent {
+        /// The instance's id.
+        instance: String,
+    },
+    /// A step's result is there already.
+    StepKept {
+        /// The step.
+        name: String,
+    },
+    /// A task that an earlier apply started for this step is still there, and is followed.
+    StepFound {
+        /// The step.
+        name: String,
+        /// Its attempt.
+        attempt: u32,
+    },
+    /// A step is about to start.
+    StepStarting {
+        /// The step.
+        name: String,
+        /// Its attempt, from 1.
+        attempt: u32,
+    },
+    /// ECS cannot place a task yet.
+    StepWaiting {
+        /// The step.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A task was started.
+    StepStarted {
+        /// The step.
+        name: String,
+        /// Its attempt.
+        attempt: u32,
+        /// Its task.
+        task_arn: String,
+    },
+    /// A task has stopped.
+    StepEnded {
+        /// The step.
+        name: String,
+        /// Its attempt.
+        attempt: u32,
+        /// What became of it.
+        verdict: Verdict,
+        /// Why.
+        explanation: String,
+        /// The exit code.
+        exit_code: Option<i32>,
+        /// How long it ran, seconds.
+        seconds: Option<i64>,
+    },
+    /// A task of an earlier run, or of a run to be stopped, was told to stop.
+    TaskStopping {
+        /// The step.
+        name: String,
+        /// The task.
+        task_arn: String,
+    },
+    /// All of it succeeded, and that is recorded.
+    RunSucceeded {
+        /// How long it took, seconds.
+        seconds: i64,
+    },
+    /// A step failed, or an output is missing.
+    RunFailed {
+        /// The step; none if an output is missing after all of them.
+        step: Option<String>,
+        /// Why.
+        explanation: String,
+    },
+}
+
+/// How a drive ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The run succeeded, and that is recorded.
+    Succeeded(Success),
+    /// It had succeeded before: nothing was started.
+    AlreadyDone(Done),
+    /// A step failed, or an output is missing.
+    Failed(Box<Failure>),
+    /// This very run had failed before, and nobody asked for another try: nothing was started.
+    FailedBefore(Box<Earlier>),
+    /// The instance went away: plan and apply again.
+    HostLost {
+        /// The instance's id.
+        instance: String,
+        /// The steps whose tasks were lost.
+        steps: Vec<String>,
+        /// Why, in AWS's words.
+        explanation: String,
+    },
+    /// Everything ran, but the inputs were changed meanwhile: the run is due again.
+    InputsChanged {
+        /// What changed.
+        changes: Vec<String>,
+    },
+    /// Somebody stopped a task: the run is due still.
+    Cancelled {
+        /// The step.
+        step: String,
+        /// Why, in AWS's words.
+        explanation: String,
+    },
+    /// We were asked to stop. Tasks go on without us, and the next apply follows them.
+    Stopped {
+        /// Running tasks by step.
+        running: std::collections::BTreeMap<String, String>,
+        /// Steps that were not started.
+        left: Vec<String>,
+    },
+}
+
+/// A run that succeeded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Success {
+    /// The run key.
+    pub key: String,
+    /// How long it took, seconds.
+    pub seconds: i64,
+    /// What it wrote.
+    pub outputs: Vec<ledger::Output>,
+    /// Outputs that are older than the run, in words.
+    pub notes: Vec<String>,
+    /// The steps with times, exit codes and tasks.
+    pub steps: Vec<StepRow>,
+}
+
+/// A run that failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step; none if an output is missing after all of them.
+    pub step: Option<String>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub explanation: String,
+    /// What to do next.
+    pub next: String,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// Its task.
+    pub task_arn: Option<String>,
+    /// The log group that it wrote to.
+    pub log_group: Option<String>,
+    /// The log stream that it wrote to.
+    pub log_stream: Option<String>,
+    /// The log's last lines, twenty at most; empty where they cannot be read.
+    pub last_lines: Vec<String>,
+    /// Steps that were not started.
+    pub not_run: Vec<String>,
+    /// The instance that it was on.
+    pub instance: String,
+    /// The steps with times, exit codes and tasks.
+    pub steps: Vec<StepRow>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.step {
+            Some(step) => write!(f, "step `{step}` {}: {}", self.verdict, self.explanation),
+            None => f.write_str(&self.explanation),
+        }
+    }
+}

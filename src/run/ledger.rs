@@ -1,0 +1,349 @@
+//! The ledger: what has been run on a sample, as one JSON object in the output bucket. Data and its reading; the
+//! writing is [`super::lease`]'s. Never holds a secret: requests hold variables as the stack file writes them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::verdict::Verdict;
+
+/// The schema that this version writes.
+pub const SCHEMA: u32 = 1;
+/// How many attempts a step keeps, and how many runs the ledger.
+const HISTORY: usize = 20;
+
+/// The ledger of one sample.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Always [`SCHEMA`]; another one is not read.
+    pub schema: u32,
+    /// Set anew by each write, so that a writer that gets 412 can see whether the write was its own.
+    pub nonce: String,
+    /// Who may change it.
+    #[serde(default)]
+    pub lease: Option<Lease>,
+    /// The runs, oldest first.
+    #[serde(default)]
+    pub runs: Vec<RunRecord>,
+    /// What was tried of each pipeline step, by name.
+    #[serde(default)]
+    pub steps: BTreeMap<String, StepRecord>,
+}
+
+/// The right to drive the run and to write the ledger. Its age is that of the object, by S3's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// A random id of the holder.
+    pub holder: String,
+    /// Identity and host, for a person to read.
+    pub who: String,
+    /// When it was taken, by S3's clock.
+    pub since: Timestamp,
+}
+
+/// One run: everything that the pipeline did, or was about to do, under one run key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run key.
+    pub key: String,
+    /// The digest of all settings, keyed or not.
+    pub settings: String,
+    /// What it read.
+    pub inputs: Vec<Object>,
+    /// The steps in order, to explain what changed since.
+    pub steps: Vec<StepNote>,
+    /// The instance that it was on.
+    pub instance: String,
+    /// When it began, by S3's clock.
+    pub started_at: Timestamp,
+    /// When it ended, by S3's clock.
+    pub ended_at: Option<Timestamp>,
+    /// How it stands.
+    pub state: RunState,
+    /// What it wrote, once it succeeded.
+    #[serde(default)]
+    pub outputs: Vec<Output>,
+}
+
+/// A step of a run, as far as it explains what changed since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepNote {
+    /// Its name.
+    pub name: String,
+    /// Its step key.
+    pub key: String,
+    /// A digest of each part of its content.
+    pub parts: BTreeMap<String, String>,
+}
+
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It is being driven, or was when its driver was cut short.
+    Running,
+    /// All of it succeeded, and its outputs were there.
+    Succeeded,
+    /// A step failed, or an output was missing at the end.
+    Failed {
+        /// The step; none if all of them succeeded and an output was missing.
+        step: Option<String>,
+        /// What became of that step.
+        verdict: Verdict,
+        /// Why, in one sentence.
+        explanation: String,
+    },
+    /// Its instance went away under it.
+    HostLost,
+    /// Its inputs were changed under it.
+    InputsChanged,
+    /// Somebody stopped it.
+    Cancelled {
+        /// Who.
+        by: String,
+    },
+}
+
+/// An S3 object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its bucket.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its ETag: opaque, another one for other content.
+    pub etag: String,
+    /// When it was last written.
+    #[serde(default)]
+    pub last_modified: Option<Timestamp>,
+}
+
+/// An object that a run wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The object.
+    #[serde(flatten)]
+    pub object: Object,
+    /// Seconds from the run's start to its writing; negative if it is older than the run.
+    pub seconds_into_run: Option<i64>,
+    /// The step that was running when it was written, if it was one only.
+    #[serde(default)]
+    pub written_by: Option<String>,
+}
+
+/// What was tried of one step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The attempts, oldest first. Their numbers only ever grow.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One attempt at a step: at most one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number.
+    pub n: u32,
+    /// The step key that it was made under.
+    pub key: String,
+    /// A digest of each part of the content.
+    pub parts: BTreeMap<String, String>,
+    /// The attempts of other steps that it built upon, by step.
+    pub after: BTreeMap<String, u32>,
+    /// RunTask's client token.
+    pub token: String,
+    /// The whole request: whoever comes after sends the same again, and gets the same task.
+    pub request: Request,
+    /// The task, once it is known.
+    #[serde(default)]
+    pub task_arn: Option<String>,
+    /// When its container started, by ECS's clock.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+    /// When its container ended, by ECS's clock.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+    /// How it ended; none while it is open.
+    #[serde(default)]
+    pub verdict: Option<Verdict>,
+    /// Why, in one sentence.
+    #[serde(default)]
+    pub explanation: Option<String>,
+    /// The exit code, where there is one.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// The digest of the image that ran. Recorded, not keyed.
+    #[serde(default)]
+    pub image_digest: Option<String>,
+    /// Its result does not count any more (an output that it wrote went missing, say).
+    #[serde(default)]
+    pub void: bool,
+}
+
+/// A RunTask request, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The cluster.
+    pub cluster: String,
+    /// The task definition's ARN.
+    pub task_definition: String,
+    /// The container that the overrides are for.
+    pub container: String,
+    /// The instance that it is pinned to.
+    pub instance: String,
+    /// The command.
+    pub command: Option<Vec<String>>,
+    /// Variables added or replaced.
+    pub environment: BTreeMap<String, String>,
+    /// CPU units of the task and its container.
+    pub cpu: Option<i64>,
+    /// MiB of the task and its container.
+    pub memory: Option<i64>,
+    /// The task role's ARN.
+    pub task_role: Option<String>,
+    /// A digest, by which the task can be found before its ARN is known.
+    pub started_by: String,
+    /// The task's tags.
+    pub tags: BTreeMap<String, String>,
+    /// Log group and stream prefix.
+    #[serde(default)]
+    pub log: Option<(String, String)>,
+}
+
+/// A ledger that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Not JSON, or not of that shape.
+    #[error("it is not a ledger")]
+    Json(#[from] serde_json::Error),
+    /// Of another version.
+    #[error("its schema is {0}, and this version of seqstack reads {SCHEMA}")]
+    Schema(u64),
+}
+
+impl Ledger {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is of another schema, or no ledger.
+    pub fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let value: serde_json::Value = serde_json::from_slice(bytes)?;
+        match value.get("schema").and_then(serde_json::Value::as_u64) {
+            Some(schema) if schema != u64::from(SCHEMA) => Err(Unreadable::Schema(schema)),
+            _ => Ok(serde_json::from_value(value)?),
+        }
+    }
+
+    /// The last run.
+    pub fn run(&self) -> Option<&RunRecord> {
+        self.runs.last()
+    }
+
+    /// The last attempt at a step that may have left something behind: one that never started did not.
+    pub fn last_attempt(&self, step: &str) -> Option<&Attempt> {
+        let attempts = &self.steps.get(step)?.attempts;
+        attempts.iter().rev().find(|attempt| !matches!(attempt.verdict, Some(Verdict::NeverStarted { .. })))
+    }
+
+    /// Whether a step's result under this key is on that instance still: its last attempt succeeded under the key,
+    /// on the last results of what it follows.
+    pub fn kept(&self, step: &str, key: &str, instance: &str) -> bool {
+        self.last_attempt(step).is_some_and(|attempt| {
+            attempt.key == key
+                && attempt.request.instance == instance
+                && attempt.verdict == Some(Verdict::Succeeded)
+                && !attempt.void
+                && attempt.after.iter().all(|(name, n)| self.last_attempt(name).is_some_and(|last| last.n == *n))
+        })
+    }
+
+    /// Attempts without a verdict: their tasks may be running.
+    pub fn open(&self) -> impl Iterator<Item = (&str, &Attempt)> {
+        self.steps.iter().flat_map(|(name, step)| {
+            step.attempts.iter().filter(|attempt| attempt.verdict.is_none()).map(move |attempt| (name.as_str(), attempt))
+        })
+    }
+
+    /// Adds an attempt.
+    pub(super) fn push_attempt(&mut self, step: &str, attempt: Attempt) {
+        let attempts = &mut self.steps.entry(step.to_owned()).or_default().attempts;
+        attempts.push(attempt);
+        let extra = attempts.len().saturating_sub(HISTORY);
+        attempts.drain(..extra);
+    }
+
+    /// The number that a step's next attempt gets.
+    pub(super) fn next_number(&self, step: &str) -> u32 {
+        self.steps.get(step).and_then(|step| step.attempts.last()).map_or(1, |last| last.n + 1)
+    }
+
+    /// One attempt, to be changed.
+    pub(super) fn attempt_mut(&mut self, step: &str, n: u32) -> Option<&mut Attempt> {
+        self.steps.get_mut(step)?.attempts.iter_mut().find(|attempt| attempt.n == n)
+    }
+
+    /// Adds a run.
+    pub(super) fn push_run(&mut self, run: RunRecord) {
+        self.runs.push(run);
+        let extra = self.runs.len().saturating_sub(HISTORY);
+        self.runs.drain(..extra);
+    }
+
+    /// Ends the last run.
+    pub(super) fn end_run(&mut self, state: RunState, at: Timestamp) {
+        if let Some(run) = self.runs.last_mut() {
+            run.state = state;
+            run.ended_at = Some(at);
+        }
+    }
+}
+
+impl Attempt {
+    /// How long its container ran, seconds.
+    pub fn seconds(&self) -> Option<i64> {
+        Some(self.ended_at?.as_second() - self.started_at?.as_second())
+    }
+}
+
+/// One line of a run's summary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// The step.
+    pub name: String,
+    /// How long its last task ran, seconds.
+    pub seconds: Option<i64>,
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// Its task.
+    pub task_arn: Option<String>,
+    /// How many attempts there were at it under its present key.
+    pub attempts: usize,
+    /// How it ended; none while it runs or was never tried.
+    pub verdict: Option<Verdict>,
+}
+
+/// The steps of the last run in order, as the ledger has them.
+pub fn summary(ledger: &Ledger) -> Vec<StepRow> {
+    let Some(run) = ledger.run() else { return Vec::new() };
+    run.steps
+        .iter()
+        .map(|step| {
+            let under_key: Vec<&Attempt> = ledger
+                .steps
+                .get(&step.name)
+                .map(|record| record.attempts.iter().filter(|attempt| attempt.key == step.key).collect())
+                .unwrap_or_default();
+            let last = under_key.last();
+            StepRow {
+                name: step.name.clone(),
+                seconds: last.and_then(|attempt| attempt.seconds()),
+                exit_code: last.and_then(|attempt| attempt.exit_code),
+                task_arn: last.and_then(|attempt| attempt.task_arn.clone()),
+                attempts: under_key.len(),
+                verdict: last.and_then(|attempt| attempt.verdict.clone()),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,338 @@
+//! The run as plan data: turns a pipeline and the desired states around it into what one run needs. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::key::digest;
+use crate::address::{Address, Link, links};
+use crate::kind::{Context, Tags};
+use crate::stack::pipeline::{Objects, OnFailure, Pipeline, Step};
+use crate::stack::reference::{Ref, Target};
+
+/// The sample of a stack that names none.
+pub const DEFAULT_SAMPLE: &str = "default";
+
+/// Everything that one sample's run needs, with links where AWS gives the id only later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// The stack's name.
+    pub stack: String,
+    /// The region.
+    pub region: String,
+    /// The account.
+    pub account: String,
+    /// The sample; [`DEFAULT_SAMPLE`] where the stack has none.
+    pub sample: String,
+    /// The stack's own tags, which its tasks bear too.
+    pub tags: Tags,
+    /// The cluster's name.
+    pub cluster: Link,
+    /// The id of the run's own instance.
+    pub instance: Link,
+    /// The address of that instance.
+    pub instance_at: Address,
+    /// A digest of the machine's type and disk: a failed run is worth another try on another machine.
+    pub machine: String,
+    /// The bucket of the ledger: that of the first output.
+    pub ledger_bucket: String,
+    /// The key of the ledger.
+    pub ledger_key: String,
+    /// What it reads.
+    pub inputs: Vec<Globs>,
+    /// What it writes.
+    pub outputs: Vec<Globs>,
+    /// What happens to its compute when a pipeline step fails.
+    pub on_failure: OnFailure,
+    /// The pipeline steps, each after those that it follows, in file order otherwise.
+    pub steps: Vec<StepSpec>,
+}
+
+/// Objects of one bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Globs {
+    /// The bucket's physical name.
+    pub bucket: String,
+    /// Keys or globs; `*` does not cross `/`, `**` does.
+    pub keys: Vec<String>,
+}
+
+/// One pipeline step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Its name.
+    pub name: String,
+    /// The steps that it follows.
+    pub follows: Vec<String>,
+    /// The ARN of its task definition.
+    pub task: Link,
+    /// The name of the task definition's container; empty for a task definition that is not ours, and then asked for.
+    pub container: String,
+    /// What decides its result.
+    pub content: Content,
+    /// What RunTask overrides.
+    pub overrides: Overrides,
+    /// CPU units that its task takes (1024 a virtual CPU), override or not.
+    pub cpu: Option<i64>,
+    /// MiB of memory that its task takes, override or not.
+    pub memory: Option<i64>,
+    /// Where its log goes.
+    pub log: Option<Log>,
+    /// A digest of everything that is set for it, keyed or not (tags aside): a failure with other settings is history.
+    pub settings: String,
+}
+
+/// What decides a step's result, hence what is keyed. Not cpu, memory, roles, logging, attempts, instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Content {
+    /// A task definition that is not ours, as the stack file names it: a revision never changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// The image as written.
+    pub image: String,
+    /// The entry point, where the task definition sets one.
+    pub entry_point: Option<Vec<String>>,
+    /// The command, resolved.
+    pub command: Option<Vec<String>>,
+    /// The environment, resolved.
+    pub environment: BTreeMap<String, String>,
+    /// Secrets by variable: where ECS fetches them, never their values.
+    pub secrets: BTreeMap<String, String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The working folder.
+    pub working_dir: Option<String>,
+    /// Folders of the instance in the container.
+    pub mounts: Vec<Mount>,
+}
+
+/// A folder of the instance in the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mount {
+    /// On the instance.
+    pub host: String,
+    /// In the container.
+    pub container: String,
+    /// Whether the container may not write to it.
+    pub read_only: bool,
+}
+
+/// What RunTask overrides of a task definition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Overrides {
+    /// The command.
+    pub command: Option<Vec<String>>,
+    /// Variables added or replaced.
+    pub environment: BTreeMap<String, String>,
+    /// CPU units of the task and its container.
+    pub cpu: Option<i64>,
+    /// MiB of the task and its container.
+    pub memory: Option<i64>,
+    /// The task role's ARN.
+    pub task_role: Option<Link>,
+}
+
+/// Where a task's log goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    /// The log group's name.
+    pub group: Link,
+    /// The stream's first part.
+    pub prefix: String,
+}
+
+/// A task definition's state, as far as a run needs it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Definition {
+    image: String,
+    entry_point: Option<Vec<String>>,
+    command: Option<Vec<String>>,
+    environment: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
+    user: Option<String>,
+    working_dir: Option<String>,
+    mounts: Vec<Mount>,
+    cpu: Option<i64>,
+    memory: Option<i64>,
+    log: Option<Log>,
+    container: String,
+}
+
+/// The ledger's key in its bucket.
+pub fn ledger_key(region: &str, stack: &str, sample: &str) -> String {
+    format!(".seqstack/{region}/{stack}/{sample}/ledger.json")
+}
+
+/// Lowers a pipeline.
+///
+/// `desired` holds the desired states, links in them not settled yet (or the digests of settings would differ between
+/// a plan and the next): those of its task definitions, and of the instances. For an `existing` task definition it may
+/// hold the text of that instead, as a JSON string.
+///
+/// # Errors
+/// A sentence for the user: no such bucket, no or several instances to run on, steps that wait for one another.
+pub fn lower(pipeline: &Pipeline, cx: &Context<'_>, desired: &BTreeMap<Address, Value>) -> Result<RunSpec, String> {
+    let sample = cx.sample.unwrap_or(DEFAULT_SAMPLE).to_owned();
+    let outputs = pipeline.outputs.iter().map(|objects| globs(objects, cx)).collect::<Result<Vec<_>, _>>()?;
+    let inputs = pipeline.inputs.iter().map(|objects| globs(objects, cx)).collect::<Result<Vec<_>, _>>()?;
+    let ledger_bucket = outputs
+        .first()
+        .map(|first| first.bucket.clone())
+        .ok_or("the pipeline has no `outputs`: the first one's bucket holds the ledger")?;
+    let instance_at = instance_of(pipeline, cx, desired)?;
+    let steps = pipeline
+        .step
+        .iter()
+        .enumerate()
+        .map(|(index, step)| {
+            let follows = pipeline.follows(index).into_iter().map(str::to_owned).collect();
+            lower_step(step, follows, cx, desired)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(RunSpec {
+        stack: cx.stack.name.clone(),
+        region: cx.stack.region.clone(),
+        account: cx.facts.account.clone(),
+        tags: cx.stack.tags.clone(),
+        cluster: pipeline.cluster.link(cx, "name"),
+        instance: Link::ours(instance_at.clone(), "id"),
+        machine: machine(desired.get(&instance_at)),
+        instance_at,
+        ledger_key: ledger_key(&cx.stack.region, &cx.stack.name, &sample),
+        ledger_bucket,
+        sample,
+        inputs,
+        outputs,
+        on_failure: pipeline.on_failure,
+        steps: in_order(steps)?,
+    })
+}
+
+fn globs(objects: &Objects, cx: &Context<'_>) -> Result<Globs, String> {
+    let bucket = cx
+        .stack
+        .buckets
+        .get(&objects.bucket.text)
+        .ok_or_else(|| format!("there is no bucket `{}` in the stack", objects.bucket.text))?;
+    Ok(Globs { bucket: bucket.clone(), keys: objects.keys.clone() })
+}
+
+fn instance_of(
+    pipeline: &Pipeline,
+    cx: &Context<'_>,
+    desired: &BTreeMap<Address, Value>,
+) -> Result<Address, String> {
+    if let Some(instance) = &pipeline.instance {
+        return Ok(cx.target("instance", &instance.text));
+    }
+    let cluster = pipeline.cluster.link(cx, "name");
+    let in_cluster = |state: &Value| {
+        links(state).iter().any(|link| match (link, &cluster) {
+            (Link::Ours { to, .. }, Link::Ours { to: cluster, .. }) => to == cluster,
+            (link, cluster) => link == cluster,
+        })
+    };
+    let all: Vec<_> = desired.iter().filter(|(at, _)| at.kind == "instance").collect();
+    let near: Vec<_> = all.iter().filter(|(_, state)| in_cluster(state)).collect();
+    match (all.as_slice(), near.as_slice()) {
+        ([(only, _)], _) | (_, [(only, _)]) => Ok((*only).clone()),
+        ([], _) => Err("the stack has no instance for the pipeline to run on".to_owned()),
+        _ => Err("there are several instances: say with `instance =` which of them the pipeline runs on".to_owned()),
+    }
+}
+
+fn machine(state: Option<&Value>) -> String {
+    const MATTERS: &[&str] = &["type", "types", "instance_type", "volume"];
+    let parts: BTreeMap<&str, &Value> =
+        MATTERS.iter().filter_map(|name| Some((*name, state?.get(*name)?))).collect();
+    digest("machine", &parts)
+}
+
+fn lower_step(
+    step: &Step,
+    follows: Vec<String>,
+    cx: &Context<'_>,
+    desired: &BTreeMap<Address, Value>,
+) -> Result<StepSpec, String> {
+    let at = cx.target("task_definition", &step.task.text);
+    let found = if step.task.is_id() { None } else { desired.get(&at) };
+    let mut content = Content::default();
+    let definition = match found {
+        Some(state @ Value::Object(_)) => serde_json::from_value::<Definition>(state.clone())
+            .map_err(|error| format!("the state of {at} cannot be read by the run: {error}"))?,
+        Some(Value::String(text)) => {
+            content.definition = Some(text.clone());
+            Definition::default()
+        }
+        _ => {
+            content.definition = Some(step.task.text.clone());
+            Definition::default()
+        }
+    };
+    content.image = definition.image;
+    content.entry_point = definition.entry_point;
+    content.command = step.command.clone().or(definition.command);
+    content.environment = definition.environment;
+    content.environment.extend(step.environment.clone());
+    content.secrets = definition.secrets;
+    // An override of that name wins over the secret: ECS takes the plain value then.
+    content.secrets.retain(|name, _| !step.environment.contains_key(name));
+    content.user = definition.user;
+    content.working_dir = definition.working_dir;
+    content.mounts = definition.mounts;
+    let overrides = Overrides {
+        command: step.command.clone(),
+        environment: step.environment.clone(),
+        cpu: step.cpu.map(|cpu| cpu.0),
+        memory: step.memory.map(|memory| memory.0),
+        task_role: step.task_role.as_ref().map(|role| role.link(cx, "arn")),
+    };
+    let mut state = found.cloned().unwrap_or_default();
+    if let Value::Object(fields) = &mut state {
+        fields.remove("tags");
+    }
+    let settings = digest("settings", &(state, &overrides, &content.definition));
+    Ok(StepSpec {
+        name: step.name.clone(),
+        follows,
+        task: task_link(&step.task, cx),
+        container: definition.container,
+        cpu: overrides.cpu.or(definition.cpu),
+        memory: overrides.memory.or(definition.memory),
+        log: definition.log,
+        content,
+        overrides,
+        settings,
+    })
+}
+
+fn task_link<T: Target>(task: &Ref<T>, cx: &Context<'_>) -> Link {
+    task.link(cx, "arn")
+}
+
+/// Sorts the steps so that each comes after those that it follows, in file order otherwise.
+fn in_order(mut steps: Vec<StepSpec>) -> Result<Vec<StepSpec>, String> {
+    let names: BTreeSet<String> = steps.iter().map(|step| step.name.clone()).collect();
+    if names.len() != steps.len() {
+        return Err("two pipeline steps have the same name".to_owned());
+    }
+    for step in &steps {
+        if let Some(unknown) = step.follows.iter().find(|name| !names.contains(*name)) {
+            return Err(format!("step `{}` needs `{unknown}`, which is not in the pipeline", step.name));
+        }
+    }
+    let mut sorted: Vec<StepSpec> = Vec::with_capacity(steps.len());
+    while !steps.is_empty() {
+        let ready = |step: &StepSpec| step.follows.iter().all(|name| sorted.iter().any(|done| done.name == *name));
+        let Some(next) = steps.iter().position(ready) else {
+            let stuck: Vec<_> = steps.iter().map(|step| format!("`{}`", step.name)).collect();
+            return Err(format!("these steps need one another: {}", stuck.join(", ")));
+        };
+        sorted.push(steps.remove(next));
+    }
+    Ok(sorted)
+}

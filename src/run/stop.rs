@@ -1,0 +1,232 @@
+//! Looking at a run from outside, and stopping it: for `destroy`, and for what an earlier driver left running.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::drive::DriveOptions;
+use super::due::{Holder, holder};
+use super::ledger::{Attempt, Ledger, RunState};
+use super::lease::{Book, Patience, Wants};
+use super::observe::{Kept, age};
+use super::verdict::{Judgement, TaskEnd, Verdict, verdict};
+use super::world::{Live, TaskNow, World};
+use super::{RunError, RunEvent};
+use crate::aws::{Aws, AwsError, Class, OrAws};
+
+/// How long a stopped task may take to be gone: SIGTERM, thirty seconds, SIGKILL, and ECS's own delays.
+const STOPPING: Duration = Duration::from_secs(600);
+
+/// The ledgers of a stack in a bucket: samples and keys.
+///
+/// # Errors
+/// When the bucket cannot be listed.
+pub async fn list_ledgers(
+    aws: &Aws,
+    bucket: &str,
+    stack: &str,
+    region: &str,
+) -> Result<Vec<(String, String)>, AwsError> {
+    let prefix = format!(".seqstack/{region}/{stack}/");
+    let mut out = Vec::new();
+    let mut token = None;
+    loop {
+        let page = aws
+            .s3
+            .list_objects_v2()
+            .bucket(bucket)
+            .prefix(&prefix)
+            .set_continuation_token(token)
+            .send()
+            .await
+            .or_aws("s3:ListObjectsV2")?;
+        out.extend(page.contents().iter().filter_map(|object| {
+            let key = object.key()?;
+            let sample = key.strip_prefix(&prefix)?.strip_suffix("/ledger.json")?;
+            Some((sample.to_owned(), key.to_owned()))
+        }));
+        token = page.next_continuation_token().map(str::to_owned);
+        if token.is_none() {
+            return Ok(out);
+        }
+    }
+}
+
+/// A ledger, and how old it is by S3's clock; none where there is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn read_ledger(aws: &Aws, bucket: &str, key: &str) -> Result<Option<Kept>, RunError> {
+    read(&Live { aws, bucket, key }, &format!("s3://{bucket}/{key}")).await
+}
+
+async fn read<W: World>(world: &W, at: &str) -> Result<Option<Kept>, RunError> {
+    let read = world.read_ledger().await?;
+    let Some((body, etag, written)) = read.object else { return Ok(None) };
+    let ledger = Ledger::read(&body).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
+    Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
+}
+
+/// Who is driving a run, or whose tasks run on: somebody whose lease is alive, or any task that has not stopped.
+///
+/// # Errors
+/// When AWS cannot be asked, or the ledger cannot be read.
+pub async fn in_progress(aws: &Aws, bucket: &str, key: &str) -> Result<Option<Holder>, RunError> {
+    in_progress_in(&Live { aws, bucket, key }, &format!("s3://{bucket}/{key}")).await
+}
+
+pub(super) async fn in_progress_in<W: World>(world: &W, at: &str) -> Result<Option<Holder>, RunError> {
+    let Some(kept) = read(world, at).await? else { return Ok(None) };
+    let mut tasks = BTreeMap::new();
+    for (step, attempt) in kept.ledger.open() {
+        if let Some((arn, TaskNow::Going(_))) = task_of(world, attempt).await? {
+            tasks.insert(step.to_owned(), arn);
+        }
+    }
+    let alive = holder(&kept);
+    if alive.is_none() && tasks.is_empty() {
+        return Ok(None);
+    }
+    let since = kept.ledger.run().map_or(Timestamp::UNIX_EPOCH, |run| run.started_at);
+    let nobody =
+        || Holder { who: "nobody at present".to_owned(), since, seen_seconds_ago: kept.age.as_secs(), tasks: BTreeMap::new() };
+    Ok(Some(Holder { tasks, ..alive.unwrap_or_else(nobody) }))
+}
+
+/// The task of an open attempt, if there is one, and how it stands. A cluster that is gone has no tasks.
+async fn task_of<W: World>(world: &W, attempt: &Attempt) -> Result<Option<(String, TaskNow)>, AwsError> {
+    let cluster = &attempt.request.cluster;
+    let gone = |error: &AwsError| error.class == Class::NotFound;
+    let arn = match &attempt.task_arn {
+        Some(arn) => arn.clone(),
+        None => match world.find_task(cluster, &attempt.request.started_by).await {
+            Ok(Some(arn)) => arn,
+            Ok(None) => return Ok(None),
+            Err(error) if gone(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        },
+    };
+    match world.tasks(cluster, std::slice::from_ref(&arn)).await {
+        Ok(mut now) => Ok(now.pop().map(|now| (arn, now))),
+        Err(error) if gone(&error) => Ok(Some((arn, TaskNow::Missing))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Stops the task of an open attempt, if there is one, and says how it ended.
+pub(super) async fn put_down<W: World>(
+    world: &W,
+    patience: &Patience<'_>,
+    book: &Book<'_, W>,
+    step: &str,
+    attempt: &Attempt,
+    reason: &str,
+) -> Result<(Option<String>, TaskEnd, Judgement), RunError> {
+    let unknown = |explanation: &str| Judgement {
+        verdict: Verdict::Unknown,
+        explanation: explanation.to_owned(),
+        next: String::new(),
+    };
+    let end = Instant::now() + STOPPING;
+    let mut pause = Duration::from_millis(250);
+    let mut told = false;
+    loop {
+        let Some((arn, now)) = patience.ask(|| task_of(world, attempt)).await? else {
+            return Ok((None, TaskEnd::default(), unknown("no task is known to have been started for it")));
+        };
+        match now {
+            TaskNow::Stopped(end) => {
+                let judgement = verdict(&end);
+                return Ok((Some(arn), end, judgement));
+            }
+            TaskNow::Missing => {
+                return Ok((Some(arn), TaskEnd::default(), unknown("ECS does not know its task any more")));
+            }
+            TaskNow::Going(_) if !told => {
+                (patience.events)(RunEvent::TaskStopping { name: step.to_owned(), task_arn: arn.clone() });
+                book.hold().await?;
+                patience.ask(|| world.stop_task(&attempt.request.cluster, &arn, reason)).await?;
+                told = true;
+            }
+            TaskNow::Going(_) if Instant::now() > end => return Err(RunError::StillRunning(vec![arn])),
+            TaskNow::Going(_) => {
+                patience.sleep(pause).await?;
+                pause = (pause * 3 / 2).min(Duration::from_secs(3));
+            }
+        }
+    }
+}
+
+/// Writes an end into its attempt.
+pub(super) fn close(attempt: &mut Attempt, arn: Option<String>, end: &TaskEnd, judgement: &Judgement) {
+    attempt.task_arn = arn.or(attempt.task_arn.take());
+    attempt.started_at = end.started_at;
+    attempt.ended_at = end.ended_at;
+    attempt.exit_code = end.exit_code;
+    attempt.image_digest = end.image_digest.clone();
+    attempt.verdict = Some(judgement.verdict.clone());
+    attempt.explanation = Some(judgement.explanation.clone());
+}
+
+/// Takes the lease from whoever holds it, stops the run's tasks, and records the run as cancelled. Gives the tasks that
+/// were open, by step. The ledger and what the run wrote stay.
+///
+/// # Errors
+/// When AWS refuses, or a task does not stop.
+pub async fn stop_run(
+    aws: &Aws,
+    bucket: &str,
+    key: &str,
+    options: &DriveOptions,
+    events: &(dyn Fn(RunEvent) + Send + Sync),
+    stop: watch::Receiver<bool>,
+) -> Result<BTreeMap<String, String>, RunError> {
+    let at = format!("s3://{bucket}/{key}");
+    stop_run_in(&Live { aws, bucket, key }, &at, options, events, stop).await
+}
+
+pub(super) async fn stop_run_in<W: World>(
+    world: &W,
+    at: &str,
+    options: &DriveOptions,
+    events: &(dyn Fn(RunEvent) + Send + Sync),
+    stop: watch::Receiver<bool>,
+) -> Result<BTreeMap<String, String>, RunError> {
+    let patience = Patience { events, stop };
+    // Where there is no ledger there is no run, and none is made for the occasion.
+    if patience.ask(|| world.read_ledger()).await?.object.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let who = options.who();
+    let holder = options.holder_id();
+    let wants = Wants { holder: &holder, who: &who, by_force: true, at };
+    let book = Book::take(world, &patience, options.fresh.as_ref(), &wants).await?;
+    let work = async {
+        let mut stopped = BTreeMap::new();
+        let open: Vec<(String, Attempt)> =
+            book.ledger().await.open().map(|(step, attempt)| (step.to_owned(), attempt.clone())).collect();
+        let reason = format!("seqstack: the run was stopped by {who}");
+        let ends = open.iter().map(|(step, attempt)| put_down(world, &patience, &book, step, attempt, &reason));
+        let ends = futures_util::future::try_join_all(ends).await?;
+        book.release(|ledger, now| {
+            for ((step, attempt), (arn, end, judgement)) in open.iter().zip(ends) {
+                stopped.extend(arn.clone().map(|arn| (step.clone(), arn)));
+                if let Some(attempt) = ledger.attempt_mut(step, attempt.n) {
+                    close(attempt, arn, &end, &judgement);
+                }
+            }
+            if ledger.run().is_some_and(|run| run.state == RunState::Running) {
+                ledger.end_run(RunState::Cancelled { by: who.clone() }, now);
+            }
+        })
+        .await?;
+        Ok(stopped)
+    };
+    tokio::select! {
+        stopped = work => stopped,
+        error = book.renew() => Err(error),
+    }
+}

@@ -1,0 +1,389 @@
+//! The verdict: turns a stopped task into what became of its pipeline step, and what to do next. Never asks AWS.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A stopped task, as far as it decides the verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEnd {
+    /// ECS's stop code, e.g. `EssentialContainerExited`.
+    pub stop_code: Option<String>,
+    /// ECS's reason for the task.
+    pub stopped_reason: Option<String>,
+    /// The container's own reason.
+    pub container_reason: Option<String>,
+    /// The container's exit code; there is none where it never ran, or nobody could see it end.
+    pub exit_code: Option<i32>,
+    /// When its containers started, by AWS's clock.
+    pub started_at: Option<Timestamp>,
+    /// When its containers ended, by AWS's clock.
+    pub ended_at: Option<Timestamp>,
+    /// The digest of the image that ran.
+    pub image_digest: Option<String>,
+}
+
+/// What became of one attempt at a pipeline step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It ran and exited with 0.
+    Succeeded,
+    /// It ran and exited with something else.
+    Failed {
+        /// The exit code.
+        exit: i32,
+    },
+    /// Nothing of it ever ran.
+    NeverStarted {
+        /// Why, in AWS's words.
+        reason: String,
+        /// Whether the same thing may well start the next time.
+        retryable: bool,
+    },
+    /// The machine under it went away.
+    HostLost,
+    /// It, or a process in it, was killed for want of memory.
+    OutOfMemory {
+        /// The exit code, where there was one: a program can mask the kill, with 0 even.
+        exit: Option<i32>,
+    },
+    /// Somebody stopped it.
+    Cancelled,
+    /// It ran, and nobody can tell how it ended. Never success.
+    Unknown,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Succeeded => f.write_str("succeeded"),
+            Self::Failed { exit } => write!(f, "failed with exit code {exit}"),
+            Self::NeverStarted { .. } => f.write_str("never started"),
+            Self::HostLost => f.write_str("lost its instance"),
+            Self::OutOfMemory { .. } => f.write_str("ran out of memory"),
+            Self::Cancelled => f.write_str("was cancelled"),
+            Self::Unknown => f.write_str("ended in a way that cannot be told"),
+        }
+    }
+}
+
+/// A verdict with its explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub explanation: String,
+    /// What to do next; empty after success.
+    pub next: String,
+}
+
+fn judged(verdict: Verdict, explanation: impl Into<String>, next: &str) -> Judgement {
+    Judgement { verdict, explanation: explanation.into(), next: next.to_owned() }
+}
+
+/// Judges a stopped task.
+pub fn verdict(end: &TaskEnd) -> Judgement {
+    let container = end.container_reason.as_deref().unwrap_or_default();
+    let task = end.stopped_reason.as_deref().unwrap_or_default();
+    let said = if container.is_empty() { task } else { container };
+    let code = end.stop_code.as_deref().unwrap_or_default();
+
+    // Memory first: the kernel kills one process, and the program around it may exit with anything, 0 included.
+    if container.contains("OutOfMemory") || task.contains("OutOfMemory") {
+        return judged(
+            Verdict::OutOfMemory { exit: end.exit_code },
+            match end.exit_code {
+                Some(137) | None => "the container was killed for using more memory than it has".to_owned(),
+                Some(exit) => format!(
+                    "a process in the container was killed for using more memory than it has (the exit code, {exit}, hides it)"
+                ),
+            },
+            "raise the step's `memory`; the steps before it are kept while the instance is there",
+        );
+    }
+    if host_lost(code, task) {
+        return judged(
+            Verdict::HostLost,
+            if task.is_empty() { format!("the instance under the task went away ({code})") } else { task.to_owned() },
+            "apply again: a new instance is made and the run starts over",
+        );
+    }
+    // A stopped program may well catch SIGTERM and exit with 0: who stopped it counts, not how it took it.
+    if matches!(code, "UserInitiated" | "ServiceSchedulerInitiated") {
+        return judged(
+            Verdict::Cancelled,
+            if task.is_empty() { "the task was stopped on request".to_owned() } else { task.to_owned() },
+            "apply again to go on with the run",
+        );
+    }
+    match end.exit_code {
+        Some(0) => judged(Verdict::Succeeded, "exit code 0", ""),
+        Some(exit) => judged(
+            Verdict::Failed { exit },
+            exit_meaning(exit),
+            "see the log lines, mend the step and apply again; `--retry` starts it again as it is",
+        ),
+        None => without_exit_code(end, code, said),
+    }
+}
+
+fn host_lost(code: &str, task_reason: &str) -> bool {
+    matches!(code, "SpotInterruption" | "TerminationNotice" | "InfrastructureHealth")
+        || task_reason.starts_with("Host EC2 (instance")
+        || task_reason.contains("container instance was deregistered")
+        || task_reason.contains("Container instance deregistration")
+}
+
+fn without_exit_code(end: &TaskEnd, code: &str, said: &str) -> Judgement {
+    let before_the_start = ["CannotPull", "CannotCreate", "CannotStart", "ResourceInitialization", "Docker", "ContainerRuntime"]
+        .iter()
+        .any(|prefix| said.starts_with(prefix))
+        && end.started_at.is_none();
+    if code == "TaskFailedToStart" || before_the_start || (code.is_empty() && end.started_at.is_none()) {
+        let retryable = may_start_next_time(said);
+        let reason = if said.is_empty() { "ECS gave no reason".to_owned() } else { said.to_owned() };
+        let next = start_advice(said, retryable);
+        return Judgement {
+            verdict: Verdict::NeverStarted { reason: reason.clone(), retryable },
+            explanation: reason,
+            next: next.to_owned(),
+        };
+    }
+    let why = if said.is_empty() { String::new() } else { format!(": {said}") };
+    judged(
+        Verdict::Unknown,
+        format!("the task stopped without an exit code{why}"),
+        "apply again with `--retry`: what it did cannot be relied on, so it runs again",
+    )
+}
+
+/// Whether a task that failed to start may well start the next time. About one task in a hundred fails to start for a
+/// passing reason, so everything that is not known to be definitive is tried again.
+fn may_start_next_time(reason: &str) -> bool {
+    const DEFINITIVE: &[&str] = &[
+        "manifest unknown",
+        "not found",
+        "does not exist",
+        "no such image",
+        "access denied",
+        "accessdenied",
+        "access to the resource is denied",
+        "unauthorized",
+        "not authorized",
+        "403 forbidden",
+        "invalid reference format",
+        "descriptor matching platform",
+        "no matching manifest",
+        "exec format error",
+        "executable file not found",
+        "no such file or directory",
+        "permission denied",
+        "is a directory",
+        "no space left on device",
+        "invalid parameter",
+        "invalidparameters",
+        "validationexception",
+        "conflicting options",
+    ];
+    let reason = reason.to_lowercase();
+    // Written while IAM has not told everybody of a new role yet: it passes.
+    if reason.contains("unable to assume the role") {
+        return true;
+    }
+    !DEFINITIVE.iter().any(|definitive| reason.contains(definitive))
+}
+
+fn start_advice(reason: &str, retryable: bool) -> &'static str {
+    let lower = reason.to_lowercase();
+    if retryable {
+        "apply again: this passes"
+    } else if lower.contains("no space left") {
+        "give the instance a larger `volume`, and apply again"
+    } else if lower.contains("platform") || lower.contains("exec format") || lower.contains("no matching manifest") {
+        "the image is made for another architecture than the instance's: change the image or the instance `type`"
+    } else if reason.starts_with("CannotPull") {
+        "check the task definition's `image`: its name and tag, and whether the execution role may pull it"
+    } else if lower.contains("executable file not found") || lower.contains("no such file") {
+        "check the step's `command` and the image's entry point"
+    } else if lower.contains("secret") || lower.contains("parameter") {
+        "check the `secret` and whether the execution role may read it"
+    } else {
+        "mend the task definition and apply again"
+    }
+}
+
+fn exit_meaning(exit: i32) -> String {
+    match exit {
+        126 => "exit code 126: the command cannot be executed".to_owned(),
+        127 => "exit code 127: the command was not found in the image".to_owned(),
+        137 => "exit code 137: killed by SIGKILL, often for want of memory on the instance".to_owned(),
+        139 => "exit code 139: killed by SIGSEGV, a crash of the program".to_owned(),
+        143 => "exit code 143: ended by SIGTERM".to_owned(),
+        signal @ 129..=192 => format!("exit code {signal}: killed by signal {}", signal - 128),
+        _ => format!("exit code {exit}"),
+    }
+}
+
+/// What the log says beyond the exit code, where that is well known.
+pub fn log_hint(lines: &[String]) -> Option<&'static str> {
+    let has = |text: &str| lines.iter().any(|line| line.contains(text));
+    if has("exec format error") {
+        Some("the program in the image is made for another architecture than the instance's")
+    } else if has("No space left on device") {
+        Some("the instance's disk is full: give it a larger `volume`")
+    } else if has("AccessDenied") || has("403") && has("Forbidden") {
+        Some("the step's `task_role` does not allow what it did")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(code: &str, task: &str, container: &str, exit: Option<i32>, started: bool) -> TaskEnd {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        TaskEnd {
+            stop_code: text(code),
+            stopped_reason: text(task),
+            container_reason: text(container),
+            exit_code: exit,
+            started_at: started.then_some(Timestamp::UNIX_EPOCH),
+            ..TaskEnd::default()
+        }
+    }
+
+    fn short(end: &TaskEnd) -> String {
+        match verdict(end).verdict {
+            Verdict::NeverStarted { retryable, .. } => {
+                format!("never started, {}", if retryable { "again" } else { "definitive" })
+            }
+            other => other.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_known_stop_has_its_verdict() {
+        let exited = "Essential container in task exited";
+        let table: &[(TaskEnd, &str)] = &[
+            (end("EssentialContainerExited", exited, "", Some(0), true), "succeeded"),
+            (end("EssentialContainerExited", exited, "", Some(1), true), "failed with exit code 1"),
+            (end("EssentialContainerExited", exited, "", Some(137), true), "failed with exit code 137"),
+            (end("EssentialContainerExited", exited, "", None, true), "ended in a way that cannot be told"),
+            (
+                end(
+                    "EssentialContainerExited",
+                    exited,
+                    "OutOfMemoryError: Container killed due to memory usage",
+                    Some(137),
+                    true,
+                ),
+                "ran out of memory",
+            ),
+            (
+                end(
+                    "EssentialContainerExited",
+                    exited,
+                    "OutOfMemoryError: Container killed due to memory usage",
+                    Some(0),
+                    true,
+                ),
+                "ran out of memory",
+            ),
+            (end("TerminationNotice", "Host EC2 (instance i-0abc) terminated.", "", None, true), "lost its instance"),
+            (end("", "Host EC2 (instance i-0abc) terminated.", "", None, true), "lost its instance"),
+            (end("SpotInterruption", "", "", Some(0), true), "lost its instance"),
+            (end("InfrastructureHealth", "", "", None, false), "lost its instance"),
+            (end("UserInitiated", "Task stopped by user", "", Some(143), true), "was cancelled"),
+            (end("UserInitiated", "Task stopped by user", "", Some(0), true), "was cancelled"),
+            (
+                end(
+                    "TaskFailedToStart",
+                    "Task failed to start",
+                    "CannotPullContainerError: Error response from daemon: manifest for bwa:v9 not found: manifest unknown",
+                    None,
+                    false,
+                ),
+                "never started, definitive",
+            ),
+            (
+                end(
+                    "TaskFailedToStart",
+                    "Task failed to start",
+                    "CannotPullContainerError: image Manifest does not contain descriptor matching platform 'linux/arm64'",
+                    None,
+                    false,
+                ),
+                "never started, definitive",
+            ),
+            (
+                end(
+                    "TaskFailedToStart",
+                    "",
+                    "CannotPullContainerError: toomanyrequests: You have reached your pull rate limit",
+                    None,
+                    false,
+                ),
+                "never started, again",
+            ),
+            (
+                end(
+                    "TaskFailedToStart",
+                    "",
+                    "CannotStartContainerError: exec: \"bwaa\": executable file not found in $PATH",
+                    None,
+                    false,
+                ),
+                "never started, definitive",
+            ),
+            (
+                end(
+                    "TaskFailedToStart",
+                    "",
+                    "DockerTimeoutError: Could not transition to created; timed out after waiting 4m0s",
+                    None,
+                    false,
+                ),
+                "never started, again",
+            ),
+            (
+                end(
+                    "TaskFailedToStart",
+                    "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task.",
+                    "",
+                    None,
+                    false,
+                ),
+                "never started, again",
+            ),
+            (
+                end("TaskFailedToStart", "", "CannotCreateContainerError: write /x: no space left on device", None, false),
+                "never started, definitive",
+            ),
+            (end("TaskFailedToStart", "Task failed to start", "", None, false), "never started, again"),
+        ];
+        for (end, expected) in table {
+            assert_eq!(short(end), *expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn no_exit_code_is_never_success() {
+        for code in ["", "EssentialContainerExited", "TaskFailedToStart", "SomethingNew", "UserInitiated"] {
+            for started in [false, true] {
+                assert_ne!(verdict(&end(code, "", "", None, started)).verdict, Verdict::Succeeded);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_to_do_next() {
+        let oom = verdict(&end("EssentialContainerExited", "", "OutOfMemoryError: Container killed", Some(1), true));
+        assert!(oom.next.contains("`memory`"));
+        assert!(log_hint(&["standard_init_linux.go: exec format error".to_owned()]).is_some());
+    }
+}

@@ -1,0 +1,481 @@
+//! What a run asks of AWS, and the one place that knows how ECS, S3 and Logs spell it. Decides nothing.
+//!
+//! The trait is the seam between driving a run and AWS: each method is one call, or one listing with its pages.
+
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_ecs::error::SdkError;
+use aws_sdk_ecs::types as ecs;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::date_time::Format;
+use jiff::Timestamp;
+
+use super::ledger::{Object, Request};
+use super::observe::Listing;
+use super::verdict::TaskEnd;
+use crate::aws::{Aws, AwsError, Class, OrAws};
+
+/// The ledger as S3 has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    /// Body, ETag and when it was written; none where there is no ledger.
+    pub(crate) object: Option<(Vec<u8>, String, Timestamp)>,
+    /// S3's clock.
+    pub(crate) now: Timestamp,
+}
+
+/// On which condition the ledger is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Only {
+    /// There is none.
+    IfAbsent,
+    /// It has that ETag.
+    IfMatch(String),
+}
+
+/// RunTask's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// A task, new or the one that the token had started already.
+    Task(String),
+    /// It was not placed: reason and detail.
+    Refused(String, String),
+}
+
+/// A task as ECS reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TaskNow {
+    /// ECS does not know it (any more).
+    Missing,
+    /// Not stopped yet; its status.
+    Going(String),
+    /// Stopped.
+    Stopped(TaskEnd),
+}
+
+/// An instance's agent as the cluster sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Agent {
+    /// It has not registered, or not any more.
+    Absent,
+    /// Registered, but not connected or not active; its status.
+    Away(String),
+    /// It takes tasks.
+    Ready {
+        /// CPU units and MiB that it registered with.
+        registered: (i64, i64),
+        /// CPU units and MiB that are free.
+        remaining: (i64, i64),
+    },
+}
+
+/// What a run asks of AWS.
+pub(crate) trait World: Send + Sync {
+    /// Reads the ledger.
+    fn read_ledger(&self) -> impl Future<Output = Result<Read, AwsError>> + Send;
+    /// Writes it, on a condition; gives the new ETag and S3's clock.
+    fn write_ledger(
+        &self,
+        body: Vec<u8>,
+        only: &Only,
+    ) -> impl Future<Output = Result<(String, Timestamp), AwsError>> + Send;
+    /// Lists objects.
+    fn list(&self, listing: &Listing) -> impl Future<Output = Result<Vec<Object>, AwsError>> + Send;
+    /// Starts a task, or finds the one that this token has started.
+    fn run_task(&self, request: &Request, token: &str) -> impl Future<Output = Result<Placed, AwsError>> + Send;
+    /// Tasks by ARN, in the order asked for.
+    fn tasks(&self, cluster: &str, arns: &[String]) -> impl Future<Output = Result<Vec<TaskNow>, AwsError>> + Send;
+    /// A task by `startedBy`, running or just stopped.
+    fn find_task(
+        &self,
+        cluster: &str,
+        started_by: &str,
+    ) -> impl Future<Output = Result<Option<String>, AwsError>> + Send;
+    /// Stops a task.
+    fn stop_task(&self, cluster: &str, arn: &str, reason: &str) -> impl Future<Output = Result<(), AwsError>> + Send;
+    /// The agent of an instance.
+    fn agent(&self, cluster: &str, instance: &str) -> impl Future<Output = Result<Agent, AwsError>> + Send;
+    /// Whether EC2 says that the instance is gone, or going.
+    fn instance_gone(&self, instance: &str) -> impl Future<Output = Result<bool, AwsError>> + Send;
+    /// The last lines of a log stream.
+    fn log_tail(
+        &self,
+        group: &str,
+        stream: &str,
+        lines: i32,
+    ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
+    /// The first container of a task definition, and its log group and stream prefix.
+    fn container(
+        &self,
+        task_definition: &str,
+    ) -> impl Future<Output = Result<(String, Option<(String, String)>), AwsError>> + Send;
+}
+
+/// AWS itself, for one ledger.
+#[derive(Clone, Debug)]
+pub(crate) struct Live<'a> {
+    pub(crate) aws: &'a Aws,
+    pub(crate) bucket: &'a str,
+    pub(crate) key: &'a str,
+}
+
+/// Takes the `Date` header of an answer: the age of what S3 keeps is told by S3's clock, never by ours.
+#[derive(Clone, Debug, Default)]
+struct DateHeader(Arc<Mutex<Option<String>>>);
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for DateHeader {
+    fn name(&self) -> &'static str {
+        "seqstack-date"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let (Some(date), Ok(mut kept)) = (context.response().headers().get("date"), self.0.lock()) {
+            *kept = Some(date.to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl DateHeader {
+    fn read(&self, operation: &'static str) -> Result<Timestamp, AwsError> {
+        let text = self.0.lock().ok().and_then(|kept| kept.clone());
+        text.and_then(|text| DateTime::from_str(&text, Format::HttpDate).ok())
+            .and_then(|date| timestamp(Some(&date)))
+            .ok_or_else(|| AwsError::refused(operation, "the answer has no Date header to tell the ledger's age by"))
+    }
+}
+
+/// AWS's time as ours.
+pub(super) fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
+    let at = at?;
+    Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()
+}
+
+impl World for Live<'_> {
+    async fn read_ledger(&self) -> Result<Read, AwsError> {
+        const OPERATION: &str = "s3:GetObject";
+        let date = DateHeader::default();
+        let answer = self
+            .aws
+            .s3
+            .get_object()
+            .bucket(self.bucket)
+            .key(self.key)
+            .customize()
+            .interceptor(date.clone())
+            .send()
+            .await
+            .or_aws(OPERATION);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.is(&["NoSuchKey"]) => {
+                return Ok(Read { object: None, now: date.read(OPERATION)? });
+            }
+            Err(error) => return Err(error),
+        };
+        let now = date.read(OPERATION)?;
+        let written = timestamp(answer.last_modified()).unwrap_or(now);
+        let etag = answer.e_tag().unwrap_or_default().to_owned();
+        let body = answer.body.collect().await.map_err(|error| AwsError {
+            operation: OPERATION,
+            code: None,
+            message: error.to_string(),
+            status: None,
+            request_id: None,
+            class: Class::Passing,
+        })?;
+        Ok(Read { object: Some((body.to_vec(), etag, written)), now })
+    }
+
+    async fn write_ledger(&self, body: Vec<u8>, only: &Only) -> Result<(String, Timestamp), AwsError> {
+        const OPERATION: &str = "s3:PutObject";
+        let date = DateHeader::default();
+        let put = self
+            .aws
+            .s3
+            .put_object()
+            .bucket(self.bucket)
+            .key(self.key)
+            .content_type("application/json")
+            .body(body.into());
+        let put = match only {
+            Only::IfAbsent => put.if_none_match("*"),
+            Only::IfMatch(etag) => put.if_match(etag),
+        };
+        let answer = put.customize().interceptor(date.clone()).send().await.or_aws(OPERATION)?;
+        Ok((answer.e_tag().unwrap_or_default().to_owned(), date.read(OPERATION)?))
+    }
+
+    async fn list(&self, listing: &Listing) -> Result<Vec<Object>, AwsError> {
+        let mut out = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self
+                .aws
+                .s3
+                .list_objects_v2()
+                .bucket(&listing.bucket)
+                .prefix(&listing.prefix)
+                .set_max_keys(listing.exact.then_some(1))
+                .set_continuation_token(token)
+                .send()
+                .await
+                .or_aws("s3:ListObjectsV2")?;
+            out.extend(page.contents().iter().filter_map(|object| {
+                Some(Object {
+                    bucket: listing.bucket.clone(),
+                    key: object.key()?.to_owned(),
+                    size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
+                    etag: object.e_tag().unwrap_or_default().to_owned(),
+                    last_modified: timestamp(object.last_modified()),
+                })
+            }));
+            token = page.next_continuation_token().map(str::to_owned);
+            // A key comes first among the keys that it is a prefix of: for an exact key, the first is enough.
+            if token.is_none() || listing.exact {
+                return Ok(out);
+            }
+        }
+    }
+
+    async fn run_task(&self, request: &Request, token: &str) -> Result<Placed, AwsError> {
+        let small = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+        let environment: Vec<_> = request
+            .environment
+            .iter()
+            .map(|(name, value)| ecs::KeyValuePair::builder().name(name).value(value).build())
+            .collect();
+        let container = ecs::ContainerOverride::builder()
+            .name(&request.container)
+            .set_command(request.command.clone())
+            .set_environment((!environment.is_empty()).then_some(environment))
+            .set_cpu(request.cpu.map(small))
+            .set_memory(request.memory.map(small))
+            .build();
+        let overrides = ecs::TaskOverride::builder()
+            .container_overrides(container)
+            .set_cpu(request.cpu.map(|cpu| cpu.to_string()))
+            .set_memory(request.memory.map(|memory| memory.to_string()))
+            .set_task_role_arn(request.task_role.clone())
+            .build();
+        let pinned = ecs::PlacementConstraint::builder()
+            .r#type(ecs::PlacementConstraintType::MemberOf)
+            .expression(format!("ec2InstanceId == {}", request.instance))
+            .build();
+        let tags = request.tags.iter().map(|(key, value)| ecs::Tag::builder().key(key).value(value).build()).collect();
+        let answer = self
+            .aws
+            .ecs
+            .run_task()
+            .cluster(&request.cluster)
+            .task_definition(&request.task_definition)
+            .launch_type(ecs::LaunchType::Ec2)
+            .count(1)
+            .client_token(token)
+            .started_by(&request.started_by)
+            .placement_constraints(pinned)
+            .overrides(overrides)
+            .set_tags(Some(tags))
+            .send()
+            .await;
+        if let Err(SdkError::ServiceError(error)) = &answer
+            && let aws_sdk_ecs::operation::run_task::RunTaskError::ConflictException(conflict) = error.err()
+            && let Some(arn) = conflict.resource_ids().first()
+        {
+            // The token has started a task already, by a request that ECS takes for another: it is ours all the same.
+            return Ok(Placed::Task(arn.clone()));
+        }
+        let answer = answer.or_aws("ecs:RunTask")?;
+        if let Some(arn) = answer.tasks().first().and_then(|task| task.task_arn()) {
+            return Ok(Placed::Task(arn.to_owned()));
+        }
+        let failure = answer.failures().first();
+        Ok(Placed::Refused(
+            failure.and_then(|failure| failure.reason()).unwrap_or("no reason given").to_owned(),
+            failure.and_then(|failure| failure.detail()).unwrap_or_default().to_owned(),
+        ))
+    }
+
+    async fn tasks(&self, cluster: &str, arns: &[String]) -> Result<Vec<TaskNow>, AwsError> {
+        let mut out = Vec::with_capacity(arns.len());
+        for some in arns.chunks(100) {
+            let answer = self
+                .aws
+                .ecs
+                .describe_tasks()
+                .cluster(cluster)
+                .set_tasks(Some(some.to_vec()))
+                .send()
+                .await
+                .or_aws("ecs:DescribeTasks")?;
+            for arn in some {
+                let task = answer.tasks().iter().find(|task| task.task_arn() == Some(arn));
+                // Only a failure that says so is absence: a fresh task may be in neither list for a moment.
+                let missing = answer.failures().iter().any(|failure| {
+                    failure.reason() == Some("MISSING") && failure.arn().is_none_or(|failed| failed == arn)
+                });
+                out.push(match task {
+                    Some(task) if task.last_status() == Some("STOPPED") => TaskNow::Stopped(task_end(task)),
+                    Some(task) => TaskNow::Going(task.last_status().unwrap_or("UNKNOWN").to_owned()),
+                    None if missing => TaskNow::Missing,
+                    None => TaskNow::Going("UNKNOWN".to_owned()),
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    async fn find_task(&self, cluster: &str, started_by: &str) -> Result<Option<String>, AwsError> {
+        // The default lists what is to run; what has just stopped is in the other list.
+        for status in [ecs::DesiredStatus::Running, ecs::DesiredStatus::Stopped] {
+            let answer = self
+                .aws
+                .ecs
+                .list_tasks()
+                .cluster(cluster)
+                .started_by(started_by)
+                .desired_status(status)
+                .send()
+                .await
+                .or_aws("ecs:ListTasks")?;
+            if let Some(arn) = answer.task_arns().first() {
+                return Ok(Some(arn.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn stop_task(&self, cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {
+        self.aws.ecs.stop_task().cluster(cluster).task(arn).reason(reason).send().await.or_aws("ecs:StopTask")?;
+        Ok(())
+    }
+
+    async fn agent(&self, cluster: &str, instance: &str) -> Result<Agent, AwsError> {
+        let listed = self
+            .aws
+            .ecs
+            .list_container_instances()
+            .cluster(cluster)
+            .filter(format!("ec2InstanceId == {instance}"))
+            .send()
+            .await
+            .or_aws("ecs:ListContainerInstances")?;
+        let arns = listed.container_instance_arns();
+        if arns.is_empty() {
+            return Ok(Agent::Absent);
+        }
+        let answer = self
+            .aws
+            .ecs
+            .describe_container_instances()
+            .cluster(cluster)
+            .set_container_instances(Some(arns.to_vec()))
+            .send()
+            .await
+            .or_aws("ecs:DescribeContainerInstances")?;
+        let mut away = None;
+        for found in answer.container_instances() {
+            let status = found.status().unwrap_or("UNKNOWN");
+            if found.agent_connected() && status == "ACTIVE" {
+                return Ok(Agent::Ready {
+                    registered: cpu_and_memory(found.registered_resources()),
+                    remaining: cpu_and_memory(found.remaining_resources()),
+                });
+            }
+            let connected = if found.agent_connected() { "connected" } else { "not connected" };
+            away = Some(format!("{status}, agent {connected}"));
+        }
+        Ok(away.map_or(Agent::Absent, Agent::Away))
+    }
+
+    async fn instance_gone(&self, instance: &str) -> Result<bool, AwsError> {
+        let answer = self.aws.ec2.describe_instances().instance_ids(instance).send().await.or_aws("ec2:DescribeInstances");
+        let answer = match answer {
+            // Also what EC2 says of an instance that is seconds old: absence is told from that by the caller's patience.
+            Err(error) if error.is(&["InvalidInstanceID.NotFound"]) => return Ok(true),
+            other => other?,
+        };
+        let states: Vec<_> = answer
+            .reservations()
+            .iter()
+            .flat_map(|reservation| reservation.instances())
+            .filter_map(|instance| instance.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned()))
+            .collect();
+        Ok(states.iter().all(|state| matches!(state.as_str(), "shutting-down" | "terminated" | "stopping" | "stopped")))
+    }
+
+    async fn log_tail(&self, group: &str, stream: &str, lines: i32) -> Result<Vec<String>, AwsError> {
+        let answer = self
+            .aws
+            .logs
+            .get_log_events()
+            .log_group_name(group)
+            .log_stream_name(stream)
+            .start_from_head(false)
+            .limit(lines)
+            .send()
+            .await
+            .or_aws("logs:GetLogEvents")?;
+        Ok(answer.events().iter().filter_map(|event| event.message()).map(|line| line.trim_end().to_owned()).collect())
+    }
+
+    async fn container(&self, task_definition: &str) -> Result<(String, Option<(String, String)>), AwsError> {
+        const OPERATION: &str = "ecs:DescribeTaskDefinition";
+        let answer = self
+            .aws
+            .ecs
+            .describe_task_definition()
+            .task_definition(task_definition)
+            .send()
+            .await
+            .or_aws(OPERATION)?;
+        let first = answer
+            .task_definition()
+            .and_then(|definition| definition.container_definitions().first())
+            .ok_or_else(|| AwsError::refused(OPERATION, format!("{task_definition} has no container")))?;
+        let log = first.log_configuration().and_then(|log| {
+            let option = |name: &str| log.options().and_then(|options| options.get(name).cloned());
+            Some((option("awslogs-group")?, option("awslogs-stream-prefix")?))
+        });
+        Ok((first.name().unwrap_or_default().to_owned(), log))
+    }
+}
+
+fn task_end(task: &ecs::Task) -> TaskEnd {
+    let container = task.containers().first();
+    TaskEnd {
+        stop_code: task.stop_code().map(|code| code.as_str().to_owned()),
+        stopped_reason: task.stopped_reason().map(str::to_owned),
+        container_reason: task
+            .containers()
+            .iter()
+            .find_map(|container| container.reason().filter(|reason| !reason.is_empty()))
+            .map(str::to_owned),
+        exit_code: container.and_then(|container| container.exit_code()),
+        started_at: timestamp(task.started_at()),
+        ended_at: timestamp(task.execution_stopped_at()).or_else(|| timestamp(task.stopped_at())),
+        image_digest: container.and_then(|container| container.image_digest()).map(str::to_owned),
+    }
+}
+
+fn cpu_and_memory(resources: &[ecs::Resource]) -> (i64, i64) {
+    let amount = |name: &str| {
+        resources
+            .iter()
+            .find(|resource| resource.name() == Some(name))
+            .map(|resource| i64::from(resource.integer_value()))
+            .unwrap_or_default()
+    };
+    (amount("CPU"), amount("MEMORY"))
+}

@@ -1,0 +1,585 @@
+//! Tasks as containers, by the command line of Docker or of Podman.
+//!
+//! A thread a task leads it from wherever it is (nothing made yet, made, running, ended) to its end, so that taking up a
+//! task after this process was killed is the same code as starting it. A container stays until its log and exit code are
+//! saved. No image is ever pulled: what is not on this machine is `CannotPullContainerError`.
+//!
+//! A task's network is that of its instance's pause container, made with `--network none`: loopback, with our relay on it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::book::{Book, parse_line, write_file};
+use super::detect::Relay;
+use super::relay::LISTENING;
+use super::supervisor::STOP_TIMEOUT;
+use super::{Engine, Launch, Process};
+
+/// An image with nothing in it; what a pause container runs is mounted into it.
+const EMPTY_IMAGE: &str = "seqstack/empty:1";
+/// The user of pause containers: nobody.
+const PAUSE_USER: &str = "65534:65534";
+
+const LABEL_SANDBOX: &str = "seqstack.sandbox";
+const LABEL_INSTANCE: &str = "seqstack.instance";
+const LABEL_TASK: &str = "seqstack.task";
+
+/// Whose command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cli {
+    /// Docker's.
+    Docker,
+    /// Podman's.
+    Podman,
+}
+
+impl Cli {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    fn command(self) -> Command {
+        let mut command = Command::new(self.name());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    // Runs one command to its end: its standard output, or the last line of what it complains.
+    fn run<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Result<String, String> {
+        let done = self.command().args(arguments).output().map_err(|error| format!("{}: {error}", self.name()))?;
+        if done.status.success() {
+            return Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned());
+        }
+        let complaint = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+        Err(if complaint.is_empty() { format!("{}: {}", self.name(), done.status) } else { complaint })
+    }
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Containers {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cli: Cli,
+    book: Book,
+    exe: PathBuf,
+    relay: Relay,
+    /// Tells this sandbox's containers from another's.
+    id: String,
+    /// One lock an instance: its pause container is made once.
+    networks: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    status: String,
+    #[serde(default)]
+    exit_code: i32,
+    #[serde(default, rename = "OOMKilled")]
+    oom_killed: bool,
+    #[serde(default)]
+    started_at: String,
+    #[serde(default)]
+    finished_at: String,
+}
+
+impl State {
+    fn since(&self) -> Timestamp {
+        self.started_at.parse().unwrap_or_else(|_| Timestamp::now())
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.status.as_str(), "exited" | "dead" | "stopped" | "removing")
+    }
+}
+
+impl Containers {
+    /// Opens the engine in the sandbox's folder, takes up the tasks that an earlier process left, and finishes deleting
+    /// the instances that it did not.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be used.
+    pub fn open(cli: Cli, folder: &Path, exe: &Path, relay: &Relay) -> io::Result<Self> {
+        let book = Book::open(folder)?;
+        let id = hex::encode(&Sha256::digest(book.folder().as_os_str().as_encoded_bytes())[..6]);
+        let (exe, relay) = (exe.to_owned(), relay.clone());
+        let inner = Arc::new(Inner { cli, book, exe, relay, id, networks: Mutex::default() });
+        let unfinished = inner.book.unfinished();
+        let half_deleted = inner.book.half_deleted();
+        for instance in &half_deleted {
+            inner.book.end_instance(instance, Timestamp::now());
+        }
+        for launch in unfinished {
+            inner.follow(launch);
+        }
+        for instance in half_deleted {
+            inner.delete_behind(instance);
+        }
+        Ok(Self { inner })
+    }
+}
+
+impl Engine for Containers {
+    fn name(&self) -> &str {
+        self.inner.cli.name()
+    }
+
+    fn start(&self, launch: &Launch, now: Timestamp) {
+        match self.inner.book.enter(launch, now) {
+            Ok(true) => self.inner.follow(launch.clone()),
+            Ok(false) => {}
+            Err(error) => self.inner.fail(&launch.task, &format!("CannotCreateContainerError: {error}")),
+        }
+    }
+
+    fn process(&self, task: &str, _now: Timestamp) -> Option<Process> {
+        self.inner.book.process(task)
+    }
+
+    fn log(&self, task: &str, _now: Timestamp) -> Vec<(Timestamp, String)> {
+        self.inner.book.log(task)
+    }
+
+    fn stop(&self, task: &str, _now: Timestamp) {
+        self.inner.book.ask_to_stop(task);
+        let (inner, task) = (Arc::clone(&self.inner), task.to_owned());
+        behind("stop", move || inner.stop_container(&task));
+    }
+
+    fn end_instance(&self, instance: &str, now: Timestamp) {
+        self.inner.book.end_instance(instance, now);
+        self.inner.delete_behind(instance.to_owned());
+    }
+}
+
+fn behind(what: &str, work: impl FnOnce() + Send + 'static) {
+    if let Err(error) = thread::Builder::new().name(what.to_owned()).spawn(work) {
+        tracing::error!(%error, "no thread to {what}");
+    }
+}
+
+impl Inner {
+    fn follow(self: &Arc<Self>, launch: Launch) {
+        let inner = Arc::clone(self);
+        behind("task", move || {
+            if let Err(reason) = inner.drive(&launch) {
+                inner.fail(&launch.task, &reason);
+            }
+            inner.remove(&inner.container(&launch.task));
+        });
+    }
+
+    fn fail(&self, task: &str, reason: &str) {
+        self.end(task, Process::Failed { at: Timestamp::now(), reason: reason.to_owned() });
+    }
+
+    fn end(&self, task: &str, process: Process) {
+        if let Err(error) = self.book.end(task, process) {
+            tracing::error!(%error, task, "a task's end could not be written");
+        }
+    }
+
+    fn container(&self, task: &str) -> String {
+        format!("seqstack-{}-{task}", self.id)
+    }
+
+    fn pause(&self, instance: &str) -> String {
+        format!("seqstack-{}-{instance}-pause", self.id)
+    }
+
+    fn inspect(&self, container: &str) -> Result<Option<State>, String> {
+        match self.cli.run(["container", "inspect", "--format", "{{json .State}}", container]) {
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| format!("{container}: {error}")),
+            Err(complaint) if complaint.to_lowercase().contains("no such container") => Ok(None),
+            Err(complaint) => Err(complaint),
+        }
+    }
+
+    // An error is why the task never ran.
+    fn drive(&self, launch: &Launch) -> Result<(), String> {
+        let name = self.container(&launch.task);
+        let refused = || match self.book.stop_asked(&launch.task) {
+            true => Err("CannotStartContainerError: stopped before it was started".to_owned()),
+            false => Ok(()),
+        };
+        let mut state = self.inspect(&name).map_err(cannot("Inspect"))?;
+        if state.is_none() {
+            refused()?;
+            self.create(launch, &name)?;
+            state = self.inspect(&name).map_err(cannot("Inspect"))?;
+        }
+        let state = state.ok_or("CannotInspectContainerError: the container is gone")?;
+        if matches!(state.status.as_str(), "created" | "configured" | "initialized") {
+            refused()?;
+            self.cli.run(["start", &name]).map_err(cannot("Start"))?;
+            if self.book.stop_asked(&launch.task) {
+                // It came in between; the request itself found nothing that ran.
+                self.stop_container(&launch.task);
+            }
+        }
+        self.attend(launch, &name)
+    }
+
+    fn create(&self, launch: &Launch, name: &str) -> Result<(), String> {
+        if let Err(complaint) = self.cli.run(["image", "inspect", "--format", "{{.Id}}", &launch.image]) {
+            let lower = complaint.to_lowercase();
+            if ["no such image", "image not known", "not found"].iter().any(|text| lower.contains(text)) {
+                let image = &launch.image;
+                return Err(format!(
+                    "CannotPullContainerError: {image} is not on this machine, and the sandbox pulls no image"
+                ));
+            }
+            return Err(format!("CannotInspectContainerError: {complaint}"));
+        }
+        self.network(&launch.instance)?;
+        let environment = self.book.task_folder(&launch.task).join("environment");
+        let arguments = self.create_arguments(launch, name, &environment)?;
+        let made = self.cli.run(&arguments).map_err(cannot("Create"));
+        fs::remove_file(&environment).map_err(|error| cannot("Create")(error.to_string()))?;
+        made.map(drop)
+    }
+
+    fn create_arguments(&self, launch: &Launch, name: &str, environment: &Path) -> Result<Vec<String>, String> {
+        let failed = |error: io::Error| cannot("Create")(error.to_string());
+        let memory = format!("{}m", launch.memory_mib);
+        let mut arguments: Vec<String> = ["create", "--pull", "never", "--name", name].map(str::to_owned).into();
+        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
+        for (label, value) in [(LABEL_SANDBOX, &self.id), (LABEL_INSTANCE, &launch.instance), (LABEL_TASK, &launch.task)] {
+            add("--label", format!("{label}={value}"));
+        }
+        add("--network", format!("container:{}", self.pause(&launch.instance)));
+        // As much memory with swap as without: none is swapped.
+        add("--memory", memory.clone());
+        add("--memory-swap", memory);
+        // What SELinux would otherwise forbid is a folder of the user's own.
+        add("--security-opt", "label=disable".to_owned());
+        if let Some(user) = &launch.user {
+            add("--user", user.clone());
+        }
+        if let Some(folder) = &launch.working_dir {
+            add("--workdir", folder.clone());
+        }
+        for (host, target, read_only) in &launch.mounts {
+            let source = self.book.mount_source(&launch.instance, host).map_err(failed)?;
+            add("--mount", mount(&source, Path::new(target), *read_only)?);
+        }
+        // In a file of ours, as a command line can be read by everybody; a file of lines cannot hold a line break.
+        let mut lines = String::new();
+        for (key, value) in &launch.environment {
+            if value.contains('\n') {
+                add("--env", format!("{key}={value}"));
+            } else {
+                lines.push_str(&format!("{key}={value}\n"));
+            }
+        }
+        write_file(environment, lines.as_bytes()).map_err(failed)?;
+        add("--env-file", environment.display().to_string());
+        let mut words = Vec::new();
+        if let Some((first, rest)) = launch.entry_point.as_deref().and_then(<[String]>::split_first) {
+            add("--entrypoint", first.clone());
+            words.extend(rest.iter().cloned());
+        }
+        words.extend(launch.command.iter().flatten().cloned());
+        arguments.push(launch.image.clone());
+        arguments.extend(words);
+        Ok(arguments)
+    }
+
+    // The log as it is written, and then the end.
+    fn attend(&self, launch: &Launch, name: &str) -> Result<(), String> {
+        let Some(state) = self.inspect(name).map_err(cannot("Inspect"))? else {
+            return Err("CannotInspectContainerError: the container is gone".to_owned());
+        };
+        let since = state.since();
+        self.book.running(&launch.task, since);
+        self.copy_log(&launch.task, name, true);
+        // The log ends when the container does, or when the command that follows it failed; this is what decides.
+        if let Err(complaint) = self.cli.run(["wait", name]) {
+            tracing::debug!(complaint, name, "waiting for a container ended early");
+        }
+        let state = self.over(name)?;
+        // Whatever the follower missed: the log is complete now, and longer by just that.
+        self.copy_log(&launch.task, name, false);
+        let end = match state {
+            Some(state) => Process::Exited {
+                since,
+                at: state.finished_at.parse().unwrap_or_else(|_| Timestamp::now()),
+                code: state.exit_code,
+                out_of_memory: state.oom_killed,
+            },
+            // Somebody removed it by force: it was killed.
+            None => Process::Exited { since, at: Timestamp::now(), code: 137, out_of_memory: false },
+        };
+        self.end(&launch.task, end);
+        Ok(())
+    }
+
+    // A daemon that is restarted in between answers again after a while.
+    fn over(&self, name: &str) -> Result<Option<State>, String> {
+        const PATIENCE: Duration = Duration::from_secs(120);
+        let mut trouble = None;
+        loop {
+            match self.inspect(name) {
+                Ok(None) => return Ok(None),
+                Ok(Some(state)) if state.is_over() => return Ok(Some(state)),
+                Ok(Some(_)) => {
+                    trouble = None;
+                    thread::sleep(Duration::from_millis(100));
+                }
+                Err(complaint) => {
+                    let since = trouble.get_or_insert_with(Instant::now);
+                    if since.elapsed() > PATIENCE {
+                        return Err(cannot("Inspect")(complaint));
+                    }
+                    thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    }
+
+    // Adds the lines that are not in the book yet: both streams through one pipe, in the order in which they were written.
+    fn copy_log(&self, task: &str, name: &str, follow: bool) {
+        let known = self.book.log_length(task);
+        let copied = self.log_command(name, follow).and_then(|(mut child, reader)| {
+            for line in BufReader::new(reader).split(b'\n').skip(known) {
+                let line = line?;
+                if let Some(line) = parse_line(&String::from_utf8_lossy(&line)) {
+                    self.book.write_line(task, line);
+                }
+            }
+            child.wait().map(drop)
+        });
+        if let Err(error) = copied {
+            tracing::warn!(%error, name, "the log of a container could not be read");
+        }
+    }
+
+    fn log_command(&self, name: &str, follow: bool) -> io::Result<(Child, io::PipeReader)> {
+        let (reader, writer) = io::pipe()?;
+        let mut command = self.cli.command();
+        command.args(["logs", "--timestamps"]).args(follow.then_some("--follow")).arg(name);
+        Ok((command.stdout(writer.try_clone()?).stderr(writer).spawn()?, reader))
+    }
+
+    fn stop_container(&self, task: &str) {
+        let name = self.container(task);
+        let seconds = STOP_TIMEOUT.as_secs().to_string();
+        if let Err(complaint) = self.cli.run(["stop", "--time", &seconds, &name]) {
+            tracing::debug!(complaint, name, "there is nothing to stop");
+        }
+    }
+
+    fn remove(&self, name: &str) {
+        // Podman says so of what is not there, Docker too; anything else is worth a line.
+        if let Err(complaint) = self.cli.run(["rm", "--force", "--volumes", name])
+            && !complaint.to_lowercase().contains("no such container")
+        {
+            tracing::warn!(complaint, name, "a container could not be removed");
+        }
+    }
+
+    // The instance's network: a pause container in which our relay listens.
+    fn network(&self, instance: &str) -> Result<(), String> {
+        let lock = {
+            let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(networks.entry(instance.to_owned()).or_default())
+        };
+        let _one_at_a_time = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.book.instance_ended(instance) {
+            return Err("CannotCreateContainerError: the instance was terminated".to_owned());
+        }
+        let name = self.pause(instance);
+        match self.inspect(&name).map_err(cannot("Create"))? {
+            Some(state) if state.status == "running" => return Ok(()),
+            Some(_) => self.remove(&name),
+            None => {}
+        }
+        self.empty_image().map_err(cannot("Create"))?;
+        let arguments = self.pause_arguments(instance, &name)?;
+        self.cli.run(&arguments).map_err(cannot("Create"))?;
+        self.cli.run(["start", &name]).map_err(cannot("Create"))?;
+        let started = Instant::now();
+        loop {
+            let said = self.cli.run(["logs", &name]).map_err(cannot("Create"))?;
+            if said.lines().any(|line| line == LISTENING) {
+                return Ok(());
+            }
+            let runs = self.inspect(&name).map_err(cannot("Create"))?.is_some_and(|state| state.status == "running");
+            if !runs || started.elapsed() > Duration::from_secs(20) {
+                self.remove(&name);
+                return Err(format!("CannotCreateContainerError: the relay to the sandbox does not listen: {said}"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn pause_arguments(&self, instance: &str, name: &str) -> Result<Vec<String>, String> {
+        let mut arguments: Vec<String> = ["create", "--pull", "never", "--name", name].map(str::to_owned).into();
+        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
+        add("--label", format!("{LABEL_SANDBOX}={}", self.id));
+        add("--label", format!("{LABEL_INSTANCE}={instance}"));
+        add("--network", "none".to_owned());
+        add("--user", PAUSE_USER.to_owned());
+        add("--cap-drop", "ALL".to_owned());
+        add("--security-opt", "no-new-privileges".to_owned());
+        add("--security-opt", "label=disable".to_owned());
+        let folder = self.relay.socket.parent().unwrap_or(Path::new("/"));
+        add("--mount", mount(folder, Path::new("/run/seqstack"), false)?);
+        for option in self.own_program()? {
+            add("--mount", mount(&option.0, &option.1, true)?);
+        }
+        add("--env", "LD_LIBRARY_PATH=/seqstack-libraries".to_owned());
+        add("--entrypoint", "/seqstack".to_owned());
+        let socket = Path::new("/run/seqstack").join(self.relay.socket.file_name().unwrap_or_default());
+        let listen = format!("127.0.0.1:{}", self.relay.port);
+        arguments.extend([EMPTY_IMAGE, "sandbox-relay", "--listen", &listen, "--to"].map(str::to_owned));
+        arguments.push(socket.display().to_string());
+        Ok(arguments)
+    }
+
+    // Our own binary and what it is linked to, as (here, in the container).
+    fn own_program(&self) -> Result<Vec<(PathBuf, PathBuf)>, String> {
+        let mut files = vec![(self.exe.clone(), PathBuf::from("/seqstack"))];
+        // A static binary is "not a dynamic executable": there is nothing to add.
+        let listed = Command::new("ldd").arg(&self.exe).output();
+        let listed = listed.map_err(|error| format!("CannotCreateContainerError: ldd: {error}"))?;
+        for (name, path) in libraries(&String::from_utf8_lossy(&listed.stdout)) {
+            // The loader is asked for by its whole path, everything else by its name.
+            let target = if name.starts_with('/') { name } else { format!("/seqstack-libraries/{name}") };
+            files.push((PathBuf::from(path), PathBuf::from(target)));
+        }
+        Ok(files)
+    }
+
+    fn empty_image(&self) -> Result<(), String> {
+        if self.cli.run(["image", "inspect", "--format", "{{.Id}}", EMPTY_IMAGE]).is_ok() {
+            return Ok(());
+        }
+        let mut command = self.cli.command();
+        command.args(["import", "-", EMPTY_IMAGE]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // An archive that ends at once.
+            stdin.write_all(&[0; 10240]).map_err(|error| error.to_string())?;
+        }
+        let done = child.wait_with_output().map_err(|error| error.to_string())?;
+        if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()) }
+    }
+
+    fn delete_behind(self: &Arc<Self>, instance: String) {
+        let inner = Arc::clone(self);
+        behind("delete an instance", move || {
+            if let Err(complaint) = inner.delete(&instance) {
+                tracing::error!(complaint, instance, "an instance could not be deleted; the next sandbox tries again");
+            }
+        });
+    }
+
+    fn delete(&self, instance: &str) -> Result<(), String> {
+        // First out of sight: should we be killed in between, the name says what is left to do.
+        let aside = self.book.set_aside(instance).map_err(|error| error.to_string())?;
+        let lock = {
+            let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(networks.entry(instance.to_owned()).or_default())
+        };
+        let one_at_a_time = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_sandbox = format!("label={LABEL_SANDBOX}={}", self.id);
+        let of_instance = format!("label={LABEL_INSTANCE}={instance}");
+        let filters = ["ps", "--all", "--quiet", "--filter", &of_sandbox, "--filter", &of_instance];
+        let found = self.cli.run(filters)?;
+        // Tasks before the network that they are in: Podman keeps a container that others depend on.
+        let pause = self.pause(instance);
+        let pause_id = self.cli.run(["container", "inspect", "--format", "{{.Id}}", &pause]).unwrap_or_default();
+        for container in found.lines().filter(|id| !pause_id.starts_with(*id)) {
+            self.remove(container);
+        }
+        self.remove(&pause);
+        drop(one_at_a_time);
+        let Some(aside) = aside else { return Ok(()) };
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.delete_as_root(&aside),
+            done => done.map_err(|error| error.to_string()),
+        }
+    }
+
+    // Tasks may have written as users whose files we may not delete; a container's root may.
+    fn delete_as_root(&self, folder: &Path) -> Result<(), String> {
+        self.empty_image()?;
+        let mut arguments: Vec<String> = ["run", "--rm", "--pull", "never", "--network", "none"].map(str::to_owned).into();
+        arguments.extend(["--security-opt", "label=disable", "--env", "LD_LIBRARY_PATH=/seqstack-libraries"].map(str::to_owned));
+        arguments.extend(["--mount".to_owned(), mount(folder, Path::new("/gone"), false)?]);
+        for (source, target) in self.own_program()? {
+            arguments.extend(["--mount".to_owned(), mount(&source, &target, true)?]);
+        }
+        arguments.extend(["--entrypoint", "/seqstack", EMPTY_IMAGE, "sandbox-remove", "/gone"].map(str::to_owned));
+        self.cli.run(&arguments)?;
+        fs::remove_dir(folder).map_err(|error| error.to_string())
+    }
+}
+
+fn cannot(what: &'static str) -> impl Fn(String) -> String {
+    move |complaint| format!("Cannot{what}ContainerError: {complaint}")
+}
+
+// `--mount` takes a row of CSV: a field with a comma or a quote in it is quoted.
+fn mount(source: &Path, target: &Path, read_only: bool) -> Result<String, String> {
+    let field = |key: &str, path: &Path| -> Result<String, String> {
+        let text = path.to_str().ok_or_else(|| cannot("Create")(format!("{} is not UTF-8", path.display())))?;
+        let field = format!("{key}={text}");
+        let quote = field.contains([',', '"']);
+        Ok(if quote { format!("\"{}\"", field.replace('"', "\"\"")) } else { field })
+    };
+    let end = if read_only { ",readonly" } else { "" };
+    Ok(format!("type=bind,{},{}{end}", field("source", source)?, field("target", target)?))
+}
+
+// What `ldd` prints, as (name, path): `libc.so.6 => /lib/…/libc.so.6 (0x…)`, and the loader `/lib64/ld-….so.2 (0x…)`.
+fn libraries(listed: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for line in listed.lines().map(str::trim) {
+        let (name, rest) = line.split_once(" => ").unwrap_or((line, line));
+        let path = rest.split(" (0x").next().unwrap_or(rest);
+        if path.starts_with('/') {
+            found.push((name.split(" (0x").next().unwrap_or(name).to_owned(), path.to_owned()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ldd_prints() {
+        let listed = "\tlinux-vdso.so.1 (0x00007ff)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)\n\t/lib64/ld.so.2 (0x0)\n";
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(libraries(listed), [pair("libc.so.6", "/lib/x/libc.so.6"), pair("/lib64/ld.so.2", "/lib64/ld.so.2")]);
+        assert!(libraries("\tnot a dynamic executable\n").is_empty());
+    }
+
+    #[test]
+    fn mounts_with_commas_are_quoted() {
+        let row = mount(Path::new("/a,b"), Path::new("/c"), true).unwrap();
+        assert_eq!(row, "type=bind,\"source=/a,b\",target=/c,readonly");
+    }
+}

@@ -1,0 +1,500 @@
+//! The sandbox's front door: a request's Host and signature, its service and operation, its answer on the wire.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::account::{Account, CREDENTIALS_PATH};
+use super::service::{Answer, ApiError, Caller, Cx, unserved};
+use super::sigv4::{Refusal, Signed, same, sha256_hex};
+use super::wire::{self, Trailers};
+use super::{Sandbox, ec2, ecs, iam, logs, s3, ssm, sts};
+
+/// How a service is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// IAM and STS, with their XML namespaces.
+    Query(&'static str),
+    Ec2,
+    Json,
+    S3,
+}
+
+impl Protocol {
+    fn of(service: &str) -> Option<Self> {
+        Some(match service {
+            "iam" => Self::Query("https://iam.amazonaws.com/doc/2010-05-08/"),
+            "sts" => Self::Query("https://sts.amazonaws.com/doc/2011-06-15/"),
+            "ec2" => Self::Ec2,
+            "ecs" | "logs" | "ssm" => Self::Json,
+            "s3" => Self::S3,
+            _ => return None,
+        })
+    }
+
+    /// For a request whose signature does not say: by the look of it.
+    fn guess(parts: &Parts) -> Self {
+        if parts.headers.contains_key("x-amz-target") {
+            Self::Json
+        } else if parts.method == Method::POST && parts.uri.path() == "/" {
+            Self::Query("https://iam.amazonaws.com/doc/2010-05-08/")
+        } else {
+            Self::S3
+        }
+    }
+}
+
+/// A request that was let in.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Who asks.
+    pub caller: Caller,
+    /// The service that the signature is for, e.g. `ecs`.
+    pub service: String,
+    /// The body, out of its chunks.
+    pub body: Bytes,
+    /// The trailing headers of a chunked body.
+    pub trailers: Trailers,
+}
+
+impl Sandbox {
+    /// Answers a request as AWS would.
+    pub async fn handle(self: &Arc<Self>, request: Request<Bytes>) -> Response<Bytes> {
+        if self.options_in_memory() {
+            return self.answer(request);
+        }
+        // Objects' content and the account are written to disk meanwhile.
+        let sandbox = self.clone();
+        match tokio::task::spawn_blocking(move || sandbox.answer(request)).await {
+            Ok(response) => response,
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &format!("the sandbox failed: {error}")),
+        }
+    }
+
+    /// Checks a request's Host and signature, and takes its body out of its chunks.
+    ///
+    /// # Errors
+    /// The answer that refuses it, in the words of the service's protocol.
+    pub fn admit(&self, request: Request<Bytes>) -> Result<(Parts, Admitted), Box<Response<Bytes>>> {
+        let (parts, body) = request.into_parts();
+        if !self.host_is_ours(&parts.headers) {
+            return Err(Box::new(plain(StatusCode::FORBIDDEN, "this is a sandbox, and not the host that was asked for")));
+        }
+        let signed = Signed::read(&parts);
+        let protocol =
+            signed.as_ref().ok().and_then(|signed| Protocol::of(&signed.service)).unwrap_or(Protocol::guess(&parts));
+        match signed.and_then(|signed| self.check(&parts, &signed, body)) {
+            Ok(admitted) => {
+                self.note_asked();
+                Ok((parts, admitted))
+            }
+            Err(refusal) => {
+                let head = parts.method == Method::HEAD;
+                Err(Box::new(fail(protocol, &self.request_id(), head, &worded(protocol, &refusal))))
+            }
+        }
+    }
+
+    /// Whether a request's head is of somebody who has a key here; only then is a large body worth reading.
+    pub fn may_upload(&self, parts: &Parts) -> bool {
+        self.host_is_ours(&parts.headers)
+            && Signed::read(parts).is_ok_and(|signed| {
+                self.keys.iter().any(|key| key.id == signed.key)
+                    || self.lock().account.sessions.values().any(|session| session.access_key_id == signed.key)
+            })
+    }
+
+    fn options_in_memory(&self) -> bool {
+        self.store.is_memory()
+    }
+
+    fn host_is_ours(&self, headers: &HeaderMap) -> bool {
+        let Ok(endpoint) = self.endpoint.parse::<http::Uri>() else { return false };
+        let Some(ours) = endpoint.authority() else { return false };
+        let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return false };
+        let local = endpoint.port().map(|port| format!("localhost:{port}"));
+        host.eq_ignore_ascii_case(ours.as_str()) || local.is_some_and(|local| host.eq_ignore_ascii_case(&local))
+    }
+
+    fn request_id(&self) -> String {
+        let digest = sha256_hex(format!("{:?} {}", self.clock, self.next_request()).as_bytes());
+        format!("{}-{}-4{}-8{}-{}", &digest[..8], &digest[8..12], &digest[12..15], &digest[15..18], &digest[18..30])
+    }
+
+    fn check(&self, parts: &Parts, signed: &Signed, body: Bytes) -> Result<Admitted, Refusal> {
+        let (secret, session) = match self.keys.iter().find(|key| key.id == signed.key) {
+            Some(key) => (key.secret.clone(), None),
+            None => {
+                let kept = self.lock();
+                let (task, session) = kept
+                    .account
+                    .sessions
+                    .iter()
+                    .find(|(_, session)| session.access_key_id == signed.key)
+                    .ok_or(Refusal::UnknownKey)?;
+                (session.secret_access_key.clone(), Some((task.clone(), session.clone())))
+            }
+        };
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let payload = match header("x-amz-content-sha256") {
+            Some(text) => text.to_owned(),
+            None => sha256_hex(&body),
+        };
+        signed.verify(parts, &secret, &payload, self.clock.now())?;
+        // IAM and STS are global: a client signs for its own region, or for us-east-1.
+        let global = matches!(signed.service.as_str(), "iam" | "sts");
+        if !global && signed.region != self.options.region {
+            return Err(Refusal::Region(self.options.region.clone()));
+        }
+        let caller = match session {
+            None if header("x-amz-security-token").is_some() => return Err(Refusal::BadToken),
+            None => Caller::Root,
+            Some((task, session)) => {
+                let token = header("x-amz-security-token").unwrap_or_default();
+                if !same(token.as_bytes(), session.token.as_bytes()) {
+                    return Err(Refusal::BadToken);
+                }
+                Caller::Task { task, role: session.role }
+            }
+        };
+        let s3 = signed.service == "s3";
+        let (body, trailers) = match payload.as_str() {
+            "UNSIGNED-PAYLOAD" if s3 => (body, Trailers::new()),
+            "STREAMING-UNSIGNED-PAYLOAD-TRAILER" if s3 => {
+                wire::aws_chunked(body, None).map_err(|error| Refusal::Incomplete(error.to_string()))?
+            }
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" | "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER" if s3 => {
+                let mut chunks = signed.chunks(&secret)?;
+                wire::aws_chunked(body, Some(&mut chunks)).map_err(|error| match error {
+                    wire::ChunkError::Signature => Refusal::Mismatch,
+                    malformed @ wire::ChunkError::Malformed(_) => Refusal::Incomplete(malformed.to_string()),
+                })?
+            }
+            digest if digest == sha256_hex(&body) => (body, Trailers::new()),
+            _ => return Err(Refusal::Body),
+        };
+        if let Some(length) = header("x-amz-decoded-content-length")
+            && length.parse() != Ok(body.len())
+        {
+            return Err(Refusal::Incomplete("The body is not as long as x-amz-decoded-content-length says.".to_owned()));
+        }
+        Ok(Admitted { caller, service: signed.service.clone(), body, trailers })
+    }
+
+    fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        if let Some(task) = request.uri().path().strip_prefix(CREDENTIALS_PATH) {
+            return self.task_credentials(&request, task);
+        }
+        let (parts, admitted) = match self.admit(request) {
+            Ok(admitted) => admitted,
+            Err(refused) => return *refused,
+        };
+        let id = self.request_id();
+        let head = parts.method == Method::HEAD;
+        let Some(protocol) = Protocol::of(&admitted.service) else {
+            let error = ApiError::new(
+                "UnknownServiceException",
+                format!("the sandbox does not serve {}", admitted.service),
+            );
+            return fail(Protocol::guess(&parts), &id, head, &error);
+        };
+        if protocol == Protocol::S3 {
+            return match self.answer_s3(&parts, admitted) {
+                Ok(reply) => reply.into_response(&id, self.clock.now(), head),
+                Err(error) => fail(protocol, &id, head, &error),
+            };
+        }
+        let answered = operation(protocol, &parts, &admitted.body)
+            .and_then(|(operation, input)| Ok((self.call(&admitted, &operation, input)?, operation)));
+        match answered {
+            Ok((value, operation)) => render(protocol, &id, &operation, &value),
+            Err(error) => fail(protocol, &id, head, &error),
+        }
+    }
+
+    /// One operation of any service but S3.
+    fn call(&self, admitted: &Admitted, operation: &str, input: Value) -> Answer {
+        let cx = self.cx();
+        let mut kept = self.lock();
+        if kept.closed {
+            return Err(unavailable(kept.fault.as_deref().unwrap_or_default()));
+        }
+        let account = &mut kept.account;
+        *account.counts.entry(format!("{}:{operation}", admitted.service)).or_default() += 1;
+        account.settle(&cx);
+        let answer = dispatch(account, &cx, admitted, operation, input);
+        self.keep(&mut kept)?;
+        answer
+    }
+
+    fn answer_s3(&self, parts: &Parts, admitted: Admitted) -> Result<s3::Reply, ApiError> {
+        let call = s3::Call::read(parts, admitted.body, &admitted.trailers)?;
+        // Content goes to the disk before anybody waits for the account.
+        let staged = if call.operation.stores_body() { Some(self.store.stage(&call.body)?) } else { None };
+        let cx = self.cx();
+        let mut kept = self.lock();
+        if kept.closed {
+            return Err(unavailable(kept.fault.as_deref().unwrap_or_default()));
+        }
+        let account = &mut kept.account;
+        *account.counts.entry(format!("s3:{}", call.operation.name())).or_default() += 1;
+        account.settle(&cx);
+        let reply = s3::handle(account, &cx, &self.store, &admitted.caller, &call, staged);
+        self.keep(&mut kept)?;
+        let mut reply = reply?;
+        drop(kept);
+        reply.load()?;
+        Ok(reply)
+    }
+
+    /// ECS's credentials endpoint: not signed, but shown the task's own authorization.
+    fn task_credentials(&self, request: &Request<Bytes>, task: &str) -> Response<Bytes> {
+        let shown = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        if !self.host_is_ours(request.headers()) || request.method() != Method::GET {
+            return plain(StatusCode::FORBIDDEN, "not this way");
+        }
+        let cx = self.cx();
+        let kept = self.lock();
+        match kept.account.sessions.get(task) {
+            Some(session) if same(shown, session.authorization.as_bytes()) => json_response(200, &session.answer(&cx)),
+            _ => json_response(403, &json!({"code": "AccessDenied", "message": "no credentials for this task"})),
+        }
+    }
+}
+
+/// `service:Operation` of a signed request, without checking anything: for hooks that count or break calls.
+pub(super) fn name_of(parts: &Parts, body: &Bytes) -> Option<String> {
+    let service = Signed::read(parts).ok()?.service;
+    let operation = match Protocol::of(&service)? {
+        Protocol::S3 => s3::Call::read(parts, Bytes::new(), &Trailers::new()).ok()?.operation.name().to_owned(),
+        protocol => operation(protocol, parts, body).ok()?.0,
+    };
+    Some(format!("{service}:{operation}"))
+}
+
+/// The operation's name and its input.
+fn operation(protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<(String, Value), ApiError> {
+    match protocol {
+        Protocol::Json => {
+            let target = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let operation = target.rsplit('.').next().unwrap_or_default();
+            if operation.is_empty() {
+                return Err(ApiError::new("UnknownOperationException", "X-Amz-Target names no operation"));
+            }
+            let input = if body.is_empty() { Ok(json!({})) } else { serde_json::from_slice(body) };
+            let input = input.map_err(|error| ApiError::new("SerializationException", error.to_string()))?;
+            Ok((operation.to_owned(), input))
+        }
+        _ => {
+            let text = std::str::from_utf8(body)
+                .map_err(|_| ApiError::new("MalformedQueryString", "the body is not UTF-8"))?;
+            let mut pairs = wire::pairs(text);
+            if pairs.is_empty() {
+                pairs = wire::pairs(parts.uri.query().unwrap_or_default());
+            }
+            let operation = pairs.iter().find(|(name, _)| name == "Action").map(|(_, value)| value.clone());
+            let operation = operation
+                .ok_or_else(|| ApiError::new("MissingAction", "the request names no Action"))?;
+            pairs.retain(|(name, _)| name != "Action" && name != "Version");
+            Ok((operation, wire::nested(pairs)))
+        }
+    }
+}
+
+fn dispatch(account: &mut Account, cx: &Cx, admitted: &Admitted, operation: &str, input: Value) -> Answer {
+    let service = admitted.service.as_str();
+    if service == "sts" {
+        return sts::handle(account, &admitted.caller, operation);
+    }
+    // A task's role is weighed for S3 only; what it would need elsewhere, no pipeline step of ours does.
+    if admitted.caller != Caller::Root {
+        let (code, status) = match service {
+            "ec2" => ("UnauthorizedOperation", 403),
+            "iam" => ("AccessDenied", 403),
+            _ => ("AccessDeniedException", 400),
+        };
+        let arn = admitted.caller.arn(&account.id);
+        let message = format!("User: {arn} is not authorized to perform: {service}:{operation}");
+        return Err(ApiError::new(code, message).status(status));
+    }
+    match service {
+        "iam" => iam::handle(account, cx, operation, input),
+        "ec2" => ec2::handle(account, cx, operation, input),
+        "ecs" => ecs::handle(account, cx, operation, input),
+        "logs" => logs::handle(account, cx, operation, input),
+        "ssm" => ssm::handle(account, cx, operation, input),
+        _ => Err(unserved(service, operation)),
+    }
+}
+
+pub(super) fn unavailable(fault: &str) -> ApiError {
+    ApiError::new("ServiceUnavailable", fault).status(503)
+}
+
+/// A refusal in the words of a protocol.
+fn worded(protocol: Protocol, refusal: &Refusal) -> ApiError {
+    let json = protocol == Protocol::Json;
+    let s3 = protocol == Protocol::S3;
+    let ec2 = protocol == Protocol::Ec2;
+    let (code, message, status) = match refusal {
+        Refusal::Missing if s3 => ("AccessDenied", "Access Denied".to_owned(), 403),
+        Refusal::Missing if json => ("MissingAuthenticationTokenException", "Missing Authentication Token".into(), 400),
+        Refusal::Missing => ("MissingAuthenticationToken", "Request is missing Authentication Token".into(), 403),
+        Refusal::Incomplete(why) if json => ("IncompleteSignatureException", why.clone(), 400),
+        Refusal::Incomplete(why) if s3 => ("AuthorizationHeaderMalformed", why.clone(), 400),
+        Refusal::Incomplete(why) => ("IncompleteSignature", why.clone(), 400),
+        Refusal::UnknownKey if s3 => (
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.".into(),
+            403,
+        ),
+        Refusal::UnknownKey | Refusal::BadToken if json => (
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.".into(),
+            400,
+        ),
+        Refusal::UnknownKey | Refusal::Mismatch if ec2 => {
+            ("AuthFailure", "AWS was not able to validate the provided access credentials".into(), 401)
+        }
+        Refusal::BadToken if s3 => {
+            ("InvalidToken", "The provided token is malformed or otherwise invalid.".into(), 400)
+        }
+        Refusal::UnknownKey | Refusal::BadToken => {
+            ("InvalidClientTokenId", "The security token included in the request is invalid.".into(), 403)
+        }
+        Refusal::Mismatch => (
+            if json { "InvalidSignatureException" } else { "SignatureDoesNotMatch" },
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
+             Access Key and signing method."
+                .into(),
+            if json { 400 } else { 403 },
+        ),
+        Refusal::Expired(_) if s3 => (
+            "RequestTimeTooSkewed",
+            "The difference between the request time and the current time is too large.".into(),
+            403,
+        ),
+        Refusal::Expired(why) if json => ("InvalidSignatureException", why.clone(), 400),
+        Refusal::Expired(why) => ("RequestExpired", why.clone(), 400),
+        Refusal::Region(region) => (
+            match protocol {
+                Protocol::S3 => "AuthorizationHeaderMalformed",
+                Protocol::Json => "InvalidSignatureException",
+                _ => "SignatureDoesNotMatch",
+            },
+            format!("Credential should be scoped to a valid region, expecting '{region}'."),
+            400,
+        ),
+        Refusal::Body => (
+            if s3 { "XAmzContentSHA256Mismatch" } else { "InvalidSignatureException" },
+            "The provided 'x-amz-content-sha256' header does not match what was computed.".into(),
+            400,
+        ),
+    };
+    ApiError::new(code, message).status(status)
+}
+
+fn render(protocol: Protocol, id: &str, operation: &str, value: &Value) -> Response<Bytes> {
+    let empty = serde_json::Map::new();
+    let members = value.as_object().unwrap_or(&empty);
+    let mut out = String::new();
+    match protocol {
+        Protocol::Query(namespace) => {
+            out.push_str(&format!("<{operation}Response xmlns=\"{namespace}\">"));
+            if !value.is_null() {
+                wire::write_xml(&mut out, &format!("{operation}Result"), value, "member");
+            }
+            out.push_str(&format!(
+                "<ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata></{operation}Response>"
+            ));
+        }
+        Protocol::Ec2 => {
+            out.push_str(&format!("<{operation}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">"));
+            wire::element(&mut out, "requestId", id);
+            wire::write_members(&mut out, members, "item");
+            out.push_str(&format!("</{operation}Response>"));
+        }
+        Protocol::Json | Protocol::S3 => {
+            let nothing = json!({});
+            let mut response = json_response(200, if value.is_null() { &nothing } else { value });
+            name_request(&mut response, id);
+            return response;
+        }
+    }
+    let mut response = xml_response(200, out);
+    name_request(&mut response, id);
+    response
+}
+
+fn fail(protocol: Protocol, id: &str, head: bool, error: &ApiError) -> Response<Bytes> {
+    let mut out = String::new();
+    let code_and_message = |out: &mut String| {
+        wire::element(out, "Code", error.code);
+        wire::element(out, "Message", &error.message);
+        if let Some(Value::Object(more)) = &error.more {
+            wire::write_members(out, more, "member");
+        }
+    };
+    let mut response = match protocol {
+        Protocol::Json => {
+            let mut body = json!({"__type": error.code, "message": error.message});
+            if let (Some(Value::Object(more)), Some(members)) = (&error.more, body.as_object_mut()) {
+                members.extend(more.clone());
+            }
+            json_response(error.status, &body)
+        }
+        Protocol::Query(namespace) => {
+            out.push_str(&format!("<ErrorResponse xmlns=\"{namespace}\"><Error>"));
+            wire::element(&mut out, "Type", if error.status < 500 { "Sender" } else { "Receiver" });
+            code_and_message(&mut out);
+            out.push_str(&format!("</Error><RequestId>{id}</RequestId></ErrorResponse>"));
+            xml_response(error.status, out)
+        }
+        Protocol::Ec2 => {
+            out.push_str("<Response><Errors><Error>");
+            code_and_message(&mut out);
+            out.push_str(&format!("</Error></Errors><RequestID>{id}</RequestID></Response>"));
+            xml_response(error.status, out)
+        }
+        Protocol::S3 => {
+            out.push_str("<Error>");
+            code_and_message(&mut out);
+            out.push_str(&format!("<RequestId>{id}</RequestId><HostId>sandbox</HostId></Error>"));
+            // Neither an answer to HEAD nor 304 has a body; the SDK goes by the status then.
+            xml_response(error.status, if head || error.status == 304 { String::new() } else { out })
+        }
+    };
+    name_request(&mut response, id);
+    response
+}
+
+pub(super) fn name_request(response: &mut Response<Bytes>, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert("x-amzn-requestid", value.clone());
+        response.headers_mut().insert("x-amz-request-id", value);
+    }
+}
+
+pub(super) fn xml_response(status: u16, body: String) -> Response<Bytes> {
+    let text = if body.is_empty() { body } else { format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}") };
+    response(status, "text/xml", text.into())
+}
+
+fn json_response(status: u16, body: &Value) -> Response<Bytes> {
+    response(status, "application/x-amz-json-1.1", body.to_string().into())
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
+    response(status.as_u16(), "text/plain", Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn response(status: u16, content_type: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,292 @@
+//! IAM: roles, customer-managed policies, instance profiles, and AWS's own policies as far as pipelines use them.
+//!
+//! Everything is visible at once here; AWS needs some seconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::account::Account;
+use super::service::{Answer, ApiError, Cx, unserved};
+use super::sigv4::sha256_hex;
+
+mod aws_policies;
+mod documents;
+mod policies;
+mod profiles;
+mod roles;
+
+/// Everything in IAM.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Roles by name.
+    pub roles: BTreeMap<String, Role>,
+    /// Customer-managed policies by ARN.
+    pub policies: BTreeMap<String, Policy>,
+    /// Instance profiles by name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// How many ids were given out.
+    pub serial: u64,
+}
+
+/// Tags, by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// A role.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// `/…/`
+    pub path: String,
+    /// `AROA…`
+    pub id: String,
+    /// `arn:aws:iam::…`
+    pub arn: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its description, if it has one.
+    pub description: Option<String>,
+    /// The longest session, seconds.
+    pub max_session_seconds: u32,
+    /// Who may assume it: the trust policy as it was given.
+    pub trust: String,
+    /// Tags.
+    pub tags: Tags,
+    /// ARNs of attached policies.
+    pub attached: BTreeSet<String>,
+    /// Inline policies by name.
+    pub inline: BTreeMap<String, String>,
+    /// The permissions boundary's ARN.
+    pub boundary: Option<String>,
+}
+
+/// A customer-managed policy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// `/…/`
+    pub path: String,
+    /// `ANPA…`
+    pub id: String,
+    /// Its description, if it has one.
+    pub description: Option<String>,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When its versions last changed.
+    pub updated: Timestamp,
+    /// Tags.
+    pub tags: Tags,
+    /// Versions by number.
+    pub versions: BTreeMap<u32, Version>,
+    /// The default version's number.
+    pub default: u32,
+    /// The number that the next version gets; none is used twice.
+    pub next: u32,
+}
+
+/// A version of a policy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// The document as it was given.
+    pub document: String,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// An instance profile.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// `/…/`
+    pub path: String,
+    /// `AIPA…`
+    pub id: String,
+    /// `arn:aws:iam::…`
+    pub arn: String,
+    /// When it was created: EC2 does not know it at once.
+    pub created: Timestamp,
+    /// Tags.
+    pub tags: Tags,
+    /// The name of its role, if it has one.
+    pub role: Option<String>,
+}
+
+impl State {
+    /// The role of this ARN.
+    pub fn role_by_arn(&self, arn: &str) -> Option<&Role> {
+        self.roles.values().find(|role| role.arn == arn)
+    }
+
+    /// The instance profile of this name or ARN.
+    pub fn profile(&self, name_or_arn: &str) -> Option<&Profile> {
+        self.profiles.get(name_or_arn).or_else(|| self.profiles.values().find(|profile| profile.arn == name_or_arn))
+    }
+
+    /// The documents that a role's rights come from: attached policies' default versions and inline policies.
+    /// `None` where the role does not exist, or a document of it cannot be read (then nothing is allowed).
+    pub fn rights(&self, role_arn: &str) -> Option<Vec<Value>> {
+        let role = self.role_by_arn(role_arn)?;
+        let attached = role.attached.iter().map(|arn| match self.policies.get(arn) {
+            Some(policy) => policy.versions.get(&policy.default).map(|version| version.document.clone()),
+            None => aws_policies::find(arn).map(|policy| policy.document.to_owned()),
+        });
+        attached
+            .chain(role.inline.values().map(|document| Some(document.clone())))
+            .map(|document| serde_json::from_str(&document?).ok())
+            .collect()
+    }
+
+    fn new_id(&mut self, prefix: &str) -> String {
+        self.serial += 1;
+        let digest = sha256_hex(format!("{prefix} {}", self.serial).as_bytes()).to_uppercase();
+        format!("{prefix}{}", &digest[..17])
+    }
+}
+
+/// Answers one operation.
+///
+/// # Errors
+/// As IAM; operations that are not served are refused by name.
+pub fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Value) -> Answer {
+    let input = Input(&input);
+    for group in [roles::handle, policies::handle, profiles::handle] {
+        if let Some(answer) = group(account, cx, operation, input) {
+            return answer;
+        }
+    }
+    Err(unserved("iam", operation))
+}
+
+/// An operation's parameters.
+#[derive(Clone, Copy)]
+struct Input<'a>(&'a Value);
+
+impl<'a> Input<'a> {
+    fn text(self, name: &str) -> Option<&'a str> {
+        self.0[name].as_str()
+    }
+
+    fn need(self, name: &str) -> Result<&'a str, ApiError> {
+        self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| {
+            let member: String = name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1)).collect();
+            invalid(format!(
+                "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not \
+                 be null"
+            ))
+        })
+    }
+
+    /// A new thing's name: letters, digits and `+=,.@_-`.
+    fn need_name(self, name: &str, longest: usize) -> Result<&'a str, ApiError> {
+        let text = self.need(name)?;
+        let fits = text.len() <= longest && text.chars().all(|c| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c));
+        if fits { Ok(text) } else { Err(invalid(format!("The specified value for {name} is invalid: {text}"))) }
+    }
+
+    fn path(self) -> Result<String, ApiError> {
+        let path = self.text("Path").unwrap_or("/");
+        let fits = path.len() <= 512 && path.starts_with('/') && path.ends_with('/');
+        if fits && path.chars().all(|c| ('!'..='\u{7e}').contains(&c)) {
+            Ok(path.to_owned())
+        } else {
+            Err(invalid(format!("The specified value for path is invalid: {path}. It must begin and end with /")))
+        }
+    }
+
+    fn path_prefix(self) -> &'a str {
+        self.text("PathPrefix").filter(|prefix| !prefix.is_empty()).unwrap_or("/")
+    }
+
+    fn tags(self) -> Result<Tags, ApiError> {
+        let mut tags = Tags::new();
+        for tag in self.0["Tags"].as_array().into_iter().flatten() {
+            let key = tag["Key"].as_str().unwrap_or_default();
+            let value = tag["Value"].as_str().unwrap_or_default();
+            if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+                return Err(invalid(format!("the tag '{key}' is too long, or its key is empty")));
+            }
+            if key.to_lowercase().starts_with("aws:") {
+                return Err(ApiError::new("InvalidInput", "the prefix aws: is reserved for AWS"));
+            }
+            if tags.insert(key.to_owned(), value.to_owned()).is_some() {
+                return Err(ApiError::new("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive."));
+            }
+        }
+        Ok(tags)
+    }
+
+    fn tag_keys(self) -> impl Iterator<Item = &'a str> {
+        self.0["TagKeys"].as_array().into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    fn flag(self, name: &str) -> bool {
+        self.text(name) == Some("true")
+    }
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new("ValidationError", message)
+}
+
+fn missing(message: impl Into<String>) -> ApiError {
+    ApiError::new("NoSuchEntity", message).status(404)
+}
+
+fn exists(message: impl Into<String>) -> ApiError {
+    ApiError::new("EntityAlreadyExists", message).status(409)
+}
+
+fn conflict(message: impl Into<String>) -> ApiError {
+    ApiError::new("DeleteConflict", message).status(409)
+}
+
+fn limit(message: impl Into<String>) -> ApiError {
+    ApiError::new("LimitExceeded", message).status(409)
+}
+
+fn tag_list(tags: &Tags) -> Vec<Value> {
+    tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect()
+}
+
+fn add_tags(tags: &mut Tags, new: Tags) -> Answer {
+    let mut all = tags.clone();
+    all.extend(new);
+    if all.len() > 50 {
+        return Err(limit("Cannot exceed quota for TagsPerResource: 50"));
+    }
+    *tags = all;
+    Ok(Value::Null)
+}
+
+/// One page of a listing under `name`: items by their sort keys, the marker being the last key that was shown.
+fn page(cx: &Cx, input: Input<'_>, name: &str, mut items: Vec<(String, Value)>) -> Answer {
+    items.sort_by(|a, b| a.0.cmp(&b.0));
+    if let Some(marker) = input.text("Marker") {
+        let after = hex::decode(marker).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let after = after.ok_or_else(|| invalid(format!("Invalid Marker: {marker}")))?;
+        items.retain(|(key, _)| *key > after);
+    }
+    let wanted = match input.text("MaxItems") {
+        None => 100,
+        Some(text) => text
+            .parse::<usize>()
+            .ok()
+            .filter(|n| (1..=1000).contains(n))
+            .ok_or_else(|| invalid(format!("Value '{text}' at 'maxItems' must be between 1 and 1000")))?,
+    };
+    let size = wanted.min(cx.options.page.max(1));
+    let more = items.len() > size;
+    items.truncate(size);
+    let mut answer = Map::new();
+    if more && let Some((last, _)) = items.last() {
+        answer.insert("Marker".to_owned(), hex::encode(last).into());
+    }
+    answer.insert("IsTruncated".to_owned(), more.into());
+    answer.insert(name.to_owned(), items.into_iter().map(|(_, item)| item).collect());
+    Ok(Value::Object(answer))
+}

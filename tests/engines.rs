@@ -1,0 +1,326 @@
+//! The task engines for real: real containers, real bubblewrap, real limits.
+//!
+//! Each test runs with every engine that answers here and has what it needs (the demo's image, or bubblewrap), and
+//! prints `skipped` for one that does not.
+
+#![cfg(feature = "sandbox")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use seqstack::sandbox::engine::detect::{Relay, detect, usable};
+use seqstack::sandbox::engine::{Engine, Launch, Process};
+
+const IMAGE: &str = "seqstack-demo/bwa:0.7.17";
+const CHILD: &str = "SEQSTACK_ENGINE_TEST_CHILD";
+
+struct Bench {
+    engine: Arc<dyn Engine>,
+    folder: PathBuf,
+    _owned: Option<tempfile::TempDir>,
+}
+
+fn exe() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_seqstack"))
+}
+
+fn ready(name: &str) -> bool {
+    let has_image = || {
+        let found = Command::new(name).args(["image", "inspect", IMAGE]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        found.is_ok_and(|status| status.success())
+    };
+    let why = match usable(name) {
+        Err(why) => why,
+        Ok(()) if name != "bubblewrap" && !has_image() => format!("it has no image {IMAGE}"),
+        Ok(()) => return true,
+    };
+    println!("skipped: {name}: {why}");
+    false
+}
+
+impl Bench {
+    fn new(name: &str) -> Option<Self> {
+        if !ready(name) {
+            return None;
+        }
+        let owned = tempfile::tempdir().unwrap();
+        let socket_folder = owned.path().join("s");
+        fs::create_dir(&socket_folder).unwrap();
+        fs::set_permissions(&socket_folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let socket = UnixListener::bind(socket_folder.join("sandbox")).unwrap();
+        fs::set_permissions(socket_folder.join("sandbox"), fs::Permissions::from_mode(0o666)).unwrap();
+        thread::spawn(move || {
+            for connection in socket.incoming() {
+                let mut connection = connection.unwrap();
+                let mut asked = [0; 4];
+                connection.read_exact(&mut asked).unwrap();
+                connection.write_all(b"heard ").unwrap();
+                connection.write_all(&asked).unwrap();
+            }
+        });
+        let mut bench = Self::open(name, owned.path());
+        bench._owned = Some(owned);
+        Some(bench)
+    }
+
+    fn open(name: &str, top: &Path) -> Self {
+        let folder = top.join("sandbox");
+        fs::create_dir_all(&folder).unwrap();
+        let table = "[[image]]\nimage = 'seqstack-demo/bwa'\nprograms = ['bash']\n";
+        fs::write(folder.join("programs.toml"), table).unwrap();
+        let relay = Relay { port: 4566, socket: top.join("s/sandbox") };
+        Self { engine: detect(&folder, exe(), Some(name), &relay).unwrap(), folder, _owned: None }
+    }
+
+    fn launch(&self, task: &str, script: &str) -> Launch {
+        Launch {
+            task: task.to_owned(),
+            instance: "i-0a".to_owned(),
+            image: IMAGE.to_owned(),
+            entry_point: None,
+            command: Some(vec!["bash".into(), "-c".into(), script.into()]),
+            environment: BTreeMap::from([("SAMPLE".to_owned(), "NA 12878".to_owned())]),
+            user: Some("1000".to_owned()),
+            working_dir: Some("/data".to_owned()),
+            mounts: vec![("/var/lib/data".to_owned(), "/data".to_owned(), false)],
+            memory_mib: 64,
+        }
+    }
+
+    fn start(&self, launch: &Launch) {
+        self.engine.start(launch, Timestamp::now());
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("instances/i-0a/var/lib/data")
+    }
+
+    fn when(&self, task: &str, is: impl Fn(&Process) -> bool) -> Process {
+        let found = within(Duration::from_secs(90), || self.engine.process(task, Timestamp::now()).filter(|at| is(at)));
+        found.unwrap_or_else(|| panic!("{task} is {:?}\n{:?}", self.engine.process(task, Timestamp::now()), self.lines(task)))
+    }
+
+    fn end(&self, task: &str) -> Process {
+        self.when(task, |at| matches!(at, Process::Exited { .. } | Process::Failed { .. }))
+    }
+
+    fn code(&self, task: &str) -> (i32, bool) {
+        match self.end(task) {
+            Process::Exited { code, out_of_memory, .. } => (code, out_of_memory),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reason(&self, task: &str) -> String {
+        match self.end(task) {
+            Process::Failed { reason, .. } => reason,
+            other => panic!("{other:?} {:?}", self.lines(task)),
+        }
+    }
+
+    /// The log without what the engine itself says first.
+    fn lines(&self, task: &str) -> Vec<String> {
+        let log = self.engine.log(task, Timestamp::now()).into_iter().map(|(_, line)| line);
+        log.filter(|line| !line.starts_with("seqstack: ")).collect()
+    }
+
+    fn end_instance(&self) {
+        self.engine.end_instance("i-0a", Timestamp::now());
+        let gone = within(Duration::from_secs(60), || {
+            fs::read_dir(self.folder.join("instances")).unwrap().next().is_none().then_some(())
+        });
+        assert_eq!(gone, Some(()), "the instance's folder is deleted");
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.engine.end_instance("i-0a", Timestamp::now());
+        within(Duration::from_secs(60), || {
+            fs::read_dir(self.folder.join("instances")).ok()?.next().is_none().then_some(())
+        });
+    }
+}
+
+fn within<T>(time: Duration, look: impl Fn() -> Option<T>) -> Option<T> {
+    let begun = Instant::now();
+    loop {
+        match look() {
+            Some(found) => return Some(found),
+            None if begun.elapsed() > time => return None,
+            None => thread::park_timeout(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn a_task_sees_what_it_was_given(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    let script = r#"
+        echo "$SAMPLE $(id -u) $PWD"; echo complaint >&2; echo kept > out.txt
+        exec 3<>/dev/tcp/127.0.0.1/4566; printf ping >&3; cat <&3; echo
+        exit 3"#;
+    bench.start(&bench.launch("0a", script));
+    assert_eq!(bench.code("0a"), (3, false), "{:?}", bench.lines("0a"));
+    assert_eq!(bench.lines("0a"), ["NA 12878 1000 /data", "complaint", "heard ping"]);
+    assert_eq!(fs::read_to_string(bench.data().join("out.txt")).unwrap(), "kept\n");
+    assert!(!bench.folder.join("tasks/0a/environment").exists() && !bench.folder.join("tasks/0a/run.json").exists());
+    bench.start(&bench.launch("0b", "cat out.txt; ls -A /data; sed 1d /proc/net/route | wc -l; ls /sys/class/net || true"));
+    assert_eq!(bench.code("0b").0, 0);
+    assert_eq!(bench.lines("0b")[..3], ["kept", "out.txt", "0"], "no route leads out of a task");
+    bench.end_instance();
+}
+
+fn nothing_but_loopback(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    // A port of this machine, on its loopback: the task's loopback is another one.
+    let host = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = host.local_addr().unwrap().port();
+    let script = format!("(exec 3<>/dev/tcp/127.0.0.1/{port}) || echo refused; (exec 3<>/dev/tcp/192.0.2.1/80) || echo none");
+    let begun = Instant::now();
+    bench.start(&bench.launch("0a", &script));
+    assert_eq!(bench.code("0a").0, 0);
+    let lines = bench.lines("0a");
+    assert!(lines.contains(&"refused".to_owned()) && lines.contains(&"none".to_owned()), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("Network is unreachable")), "{lines:?}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+fn memory_is_a_hard_limit(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    bench.start(&bench.launch("0a", "exec dd if=/dev/zero of=/dev/null bs=200M count=1"));
+    let limited = !bench.engine.log("0a", Timestamp::now()).iter().any(|(_, line)| line.contains("is not enforced"));
+    let end = bench.code("0a");
+    if limited {
+        assert_eq!(end, (137, true), "{:?}", bench.lines("0a"));
+    } else {
+        println!("skipped: {name}: no memory limit can be made here");
+    }
+    let enough = Launch { memory_mib: 512, ..bench.launch("0b", "exec dd if=/dev/zero of=/dev/null bs=200M count=1") };
+    bench.start(&enough);
+    assert_eq!(bench.code("0b"), (0, false));
+}
+
+fn what_cannot_start_says_why(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    bench.start(&Launch { image: "lab/none:1".to_owned(), ..bench.launch("0a", "true") });
+    let reason = bench.reason("0a");
+    assert!(reason.starts_with("CannotPullContainerError: ") && reason.contains("lab/none:1"), "{reason}");
+    bench.start(&Launch { command: Some(vec!["no-such-program".into()]), ..bench.launch("0b", "") });
+    let reason = bench.reason("0b");
+    assert!(reason.starts_with("CannotStartContainerError: ") && reason.contains("no-such-program"), "{reason}");
+    let program = Some(vec!["bash".to_owned(), "-c".to_owned()]);
+    bench.start(&Launch { entry_point: program, command: Some(vec!["exit 4".into()]), ..bench.launch("0c", "") });
+    assert_eq!(bench.code("0c").0, 4, "an entry point of the task's own");
+    assert_eq!(bench.engine.process("0d", Timestamp::now()), None);
+}
+
+fn stopping_is_a_signal_the_program_hears(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    bench.start(&bench.launch("0a", "trap 'echo heard; exit 7' TERM; echo up; while :; do sleep 0.05; done"));
+    within(Duration::from_secs(60), || (!bench.lines("0a").is_empty()).then_some(()));
+    bench.when("0a", |at| matches!(at, Process::Running { .. }));
+    bench.engine.stop("0a", Timestamp::now());
+    assert_eq!(bench.code("0a"), (7, false));
+    assert_eq!(bench.lines("0a"), ["up", "heard"]);
+}
+
+fn an_instance_ends_with_its_tasks(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    bench.start(&bench.launch("0a", "echo up; exec sleep 600"));
+    bench.when("0a", |at| matches!(at, Process::Running { .. }));
+    bench.end_instance();
+    assert_eq!(bench.code("0a"), (137, false));
+    bench.start(&bench.launch("0b", "true"));
+    assert!(bench.reason("0b").contains("terminated"));
+}
+
+// The sandbox is a child process here, killed without a chance to tidy up.
+fn a_task_outlives_the_sandbox(name: &str, test: &str) {
+    if let Ok(top) = std::env::var(CHILD) {
+        let bench = Bench::open(name, Path::new(&top));
+        bench.start(&bench.launch("0a", "echo first; while [ ! -e go ]; do sleep 0.05; done; echo second; exit 5"));
+        within(Duration::from_secs(60), || (!bench.lines("0a").is_empty()).then_some(()));
+        bench.when("0a", |at| matches!(at, Process::Running { .. }));
+        fs::write(Path::new(&top).join("up"), "").unwrap();
+        loop {
+            thread::park();
+        }
+    }
+    if !ready(name) {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    fs::create_dir(top.path().join("s")).unwrap();
+    let mut sandbox = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, top.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let up = within(Duration::from_secs(90), || top.path().join("up").exists().then_some(()));
+    sandbox.kill().unwrap();
+    sandbox.wait().unwrap();
+    assert_eq!(up, Some(()), "the task runs");
+
+    let bench = Bench::open(name, top.path());
+    bench.when("0a", |at| matches!(at, Process::Running { .. }));
+    fs::write(bench.data().join("go"), "").unwrap();
+    assert_eq!(bench.code("0a"), (5, false));
+    assert_eq!(bench.lines("0a"), ["first", "second"]);
+    bench.end_instance();
+}
+
+macro_rules! with_engine {
+    ($($test:ident, $engine:literal: $body:ident;)+) => {$(
+        #[test]
+        fn $test() {
+            $body($engine);
+        }
+    )+};
+}
+
+with_engine! {
+    engine_docker_task, "docker": a_task_sees_what_it_was_given;
+    engine_docker_network, "docker": nothing_but_loopback;
+    engine_docker_memory, "docker": memory_is_a_hard_limit;
+    engine_docker_refusals, "docker": what_cannot_start_says_why;
+    engine_docker_stop, "docker": stopping_is_a_signal_the_program_hears;
+    engine_docker_instance, "docker": an_instance_ends_with_its_tasks;
+    engine_podman_task, "podman": a_task_sees_what_it_was_given;
+    engine_podman_network, "podman": nothing_but_loopback;
+    engine_podman_memory, "podman": memory_is_a_hard_limit;
+    engine_podman_refusals, "podman": what_cannot_start_says_why;
+    engine_podman_stop, "podman": stopping_is_a_signal_the_program_hears;
+    engine_podman_instance, "podman": an_instance_ends_with_its_tasks;
+    engine_bubblewrap_task, "bubblewrap": a_task_sees_what_it_was_given;
+    engine_bubblewrap_network, "bubblewrap": nothing_but_loopback;
+    engine_bubblewrap_memory, "bubblewrap": memory_is_a_hard_limit;
+    engine_bubblewrap_refusals, "bubblewrap": what_cannot_start_says_why;
+    engine_bubblewrap_stop, "bubblewrap": stopping_is_a_signal_the_program_hears;
+    engine_bubblewrap_instance, "bubblewrap": an_instance_ends_with_its_tasks;
+}
+
+#[test]
+fn engine_docker_survives() {
+    a_task_outlives_the_sandbox("docker", "engine_docker_survives");
+}
+
+#[test]
+fn engine_podman_survives() {
+    a_task_outlives_the_sandbox("podman", "engine_podman_survives");
+}
+
+#[test]
+fn engine_bubblewrap_survives() {
+    a_task_outlives_the_sandbox("bubblewrap", "engine_bubblewrap_survives");
+}
