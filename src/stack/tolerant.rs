@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use serde::de::{self, DeserializeOwned, IntoDeserializer};
 
-use super::diagnostic::Sink;
+use super::diagnostic::{Sink, closest, suggest};
 use super::tree::Node;
 
 mod access;
@@ -167,6 +167,24 @@ impl std::error::Error for Stop {}
 impl de::Error for Stop {
     fn custom<T: fmt::Display>(text: T) -> Self {
         Self::new(text.to_string())
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(format!("expected {expected}, found {found}"))
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(format!("expected {expected}, found {found}"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        let hint = closest(variant, expected.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        Self::new(format!("`{variant}` is not one of {}", expected.join(", "))).hinted(hint)
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let hint = suggest(field, expected.iter().copied(), "known here");
+        Self::new(format!("unknown key `{field}`")).hinted(hint)
     }
 
     fn missing_field(field: &'static str) -> Self {

@@ -105,7 +105,7 @@ wat    = 1                                              # unknown key `wat`
 image   = "bwa:${vars.refernce}"                        # is not defined
 cpu     =                                               # no value
 command = "bwa 'mem"                                    # not closed
-environment = { A = { sekret = "ssm:/x" } }             # expected { secret
+environment = { A = { sekret = "ssm:/x" }, B = {}, C = 1 }  # unknown key `sekret`; `secret` is missing; expected text
 [pipeline]
 cluster = "run"
 inputs  = [{ bucket = "in", keys = ["${sample.r2}", "${sample.r1"] }] # not defined; without

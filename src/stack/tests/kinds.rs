@@ -66,6 +66,8 @@ pub struct Rule {
 pub enum Protocol {
     Tcp,
     Udp,
+    #[serde(alias = "-1")]
+    All,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -176,7 +178,8 @@ impl<'de> Deserialize<'de> for Setting {
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Setting, A::Error> {
                 match map.next_entry::<String, String>()? {
                     Some((key, value)) if key == "secret" => Ok(Setting::Secret { secret: value }),
-                    _ => Err(de::Error::custom("expected { secret = \"ssm:/…\" }")),
+                    Some((key, _)) => Err(de::Error::unknown_field(&key, &["secret"])),
+                    None => Err(de::Error::missing_field("secret")),
                 }
             }
         }

@@ -131,10 +131,12 @@ impl<'a> At<'a> {
                     todo.push((&entry.key, At::node(&entry.node, self.pass), entry.key_span.clone()));
                 }
                 if let Site::Value(id) = self.site {
-                    for field in fields.unwrap_or_default() {
-                        let site = Site::Missing(id, field);
-                        if self.pass.muted.contains(&site) && !self.pass.last.contains(&site) {
-                            todo.push((field, self.phantom(site), self.span.clone()));
+                    for site in &self.pass.muted {
+                        if let Site::Missing(of, field) = site
+                            && *of == id
+                            && !self.pass.last.contains(site)
+                        {
+                            todo.push((field, self.phantom(*site), self.span.clone()));
                         }
                     }
                 }
@@ -297,27 +299,13 @@ impl<'de> de::Deserializer<'de> for At<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        let listed = || format!("one of {}", variants.join(", "));
-        let unknown = |word: &str, at: &At<'_>| {
-            let hint = closest(word, variants.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-            Err(Stop::new(format!("`{word}` is not {}", listed())).hinted(hint).at(at))
-        };
         let variant = match self.value() {
             None => Variant { name: variants.first().copied().unwrap_or_default(), content: Some(self.phantom(self.site)) },
-            Some(Value::String(word) | Value::Typed { text: word, .. }) => {
-                if !variants.contains(&word.as_str()) {
-                    return unknown(word, &self);
-                }
-                Variant { name: word, content: None }
+            Some(Value::String(word) | Value::Typed { text: word, .. }) => Variant { name: word, content: None },
+            Some(Value::Table(entries)) if entries.len() == 1 => {
+                Variant { name: &entries[0].key, content: Some(At::node(&entries[0].node, self.pass)) }
             }
-            Some(Value::Table(entries)) => match entries.as_slice() {
-                [entry] if variants.contains(&entry.key.as_str()) => {
-                    Variant { name: &entry.key, content: Some(At::node(&entry.node, self.pass)) }
-                }
-                [entry] => return unknown(&entry.key, &self),
-                _ => return self.wrong(&listed()),
-            },
-            Some(_) => return self.wrong(&listed()),
+            Some(_) => return self.wrong(&format!("one of {}", variants.join(", "))),
         };
         visitor.visit_enum(variant).map_err(|stop: Stop| stop.at(&self))
     }
