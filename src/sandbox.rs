@@ -24,8 +24,10 @@ mod front;
 pub mod hidden;
 pub mod iam;
 pub mod images;
+pub mod input;
 pub mod listen;
 pub mod logs;
+mod lookups;
 pub mod persist;
 pub mod policy;
 pub mod process;
@@ -284,5 +286,7 @@ impl Sandbox {
     }
 }
 
+#[cfg(test)]
+mod bench;
 #[cfg(test)]
 mod tests;

@@ -98,6 +98,12 @@ impl Account {
     pub fn settle(&mut self, cx: &Cx) {
         ec2::settle(self, cx);
         ecs::settle(self, cx);
+        logs::settle(self, cx);
+    }
+
+    /// Whether anything runs: an instance that is not terminated, or a task that is not stopped.
+    pub fn busy(&self) -> bool {
+        ecs::busy(self) || self.ec2.instances.iter().any(|instance| !instance.gone())
     }
 
     /// What exists, by service and kind.
@@ -166,8 +172,9 @@ pub fn end_credentials(account: &mut Account, task_id: &str) {
 
 fn random(bytes: usize) -> Result<String, ApiError> {
     let mut buffer = vec![0; bytes];
-    getrandom::fill(&mut buffer)
-        .map_err(|error| ApiError::new("ServerException", format!("no randomness for credentials: {error}")).status(500))?;
+    getrandom::fill(&mut buffer).map_err(|error| {
+        ApiError::new("ServerException", format!("no randomness for credentials: {error}")).status(500)
+    })?;
     Ok(hex::encode(buffer))
 }
 

@@ -95,8 +95,7 @@ impl Direct {
         if fault == Fault::AnswerLost {
             return Err(broken());
         }
-        HttpResponse::try_from(response.map(SdkBody::from))
-            .map_err(|error| ConnectorError::other(error.into(), None))
+        HttpResponse::try_from(response.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
     }
 
     fn fate(&self, parts: &http::request::Parts, body: &bytes::Bytes) -> Fault {

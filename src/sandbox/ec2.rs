@@ -1,22 +1,214 @@
-//! Placeholder of ec2 until its own file replaces this one: it refuses every operation by name.
+//! EC2: the default network, images and types as they are; key pairs, security groups and instances as they are made.
+//!
+//! Turns one operation and its nested parameters into a change of the state and the answer's members, in the names that
+//! EC2's XML gives them. Time passes in `settle` alone.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::account::Account;
-use super::service::{Answer, Cx, unserved};
+use super::input::{digits, flag, list, matches, number, page, text, texts};
+use super::service::{Answer, ApiError, Cx};
 
-/// Nothing yet.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct State {}
+pub mod attributes;
+pub mod groups;
+pub mod instances;
+pub mod key_pairs;
+pub mod network;
+pub mod rules;
+pub mod run;
+pub mod show;
+pub mod tags;
+pub mod types;
+pub mod volumes;
+
+/// Tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// What the account holds of EC2.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    made: u64,
+    key_pairs: Vec<key_pairs::KeyPair>,
+    groups: Vec<groups::Group>,
+    rules: Vec<rules::Rule>,
+    /// Instances, the terminated ones of the last hour among them.
+    pub instances: Vec<instances::Instance>,
+    volumes: Vec<volumes::Volume>,
+    tokens: Vec<run::Token>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let (group, rules) = groups::default_group();
+        Self {
+            made: 0,
+            key_pairs: Vec::new(),
+            groups: vec![group],
+            rules,
+            instances: Vec::new(),
+            volumes: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+impl State {
+    /// A new id of this kind, e.g. `sg-0123456789abcdef0`.
+    fn id(&mut self, kind: &str, now: Timestamp) -> String {
+        self.made += 1;
+        format!("{kind}-0{}", digits(kind, self.made, now, 16))
+    }
+}
 
 /// Answers one operation.
 ///
 /// # Errors
-/// Always: none is served.
-pub fn handle(_account: &mut Account, _cx: &Cx, operation: &str, _input: Value) -> Answer {
-    Err(unserved("ec2", operation))
+/// As EC2 refuses; `InvalidAction` for an operation that is not served.
+pub fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Value) -> Answer {
+    let input = &input;
+    if flag(input, "DryRun") != Some(true) {
+        return dispatch(account, cx, operation, input);
+    }
+    let before = account.ec2.clone();
+    let answer = dispatch(account, cx, operation, input);
+    account.ec2 = before;
+    answer?;
+    Err(ApiError::new("DryRunOperation", "Request would have succeeded, but DryRun flag is set.").status(412))
 }
 
-/// Lets happen what time brings.
-pub fn settle(_account: &mut Account, _cx: &Cx) {}
+fn dispatch(account: &mut Account, cx: &Cx, operation: &str, input: &Value) -> Answer {
+    match operation {
+        "DescribeVpcs" => network::vpcs(account, cx, input),
+        "DescribeSubnets" => network::subnets(account, cx, input),
+        "DescribeAvailabilityZones" => network::zones(account, cx, input),
+        "DescribeImages" => types::images(cx, input),
+        "DescribeInstanceTypes" => types::instance_types(cx, input),
+        "ImportKeyPair" => key_pairs::import(account, cx, input),
+        "DescribeKeyPairs" => key_pairs::describe(account, input),
+        "DeleteKeyPair" => key_pairs::delete(account, input),
+        "CreateSecurityGroup" => groups::create(account, cx, input),
+        "DeleteSecurityGroup" => groups::delete(account, input),
+        "DescribeSecurityGroups" => groups::describe(account, cx, input),
+        "DescribeSecurityGroupRules" => rules::describe(account, cx, input),
+        "AuthorizeSecurityGroupIngress" => rules::authorize(account, cx, input, false),
+        "AuthorizeSecurityGroupEgress" => rules::authorize(account, cx, input, true),
+        "RevokeSecurityGroupIngress" => rules::revoke(account, input, false),
+        "RevokeSecurityGroupEgress" => rules::revoke(account, input, true),
+        "UpdateSecurityGroupRuleDescriptionsIngress" => rules::update_descriptions(account, input, false),
+        "UpdateSecurityGroupRuleDescriptionsEgress" => rules::update_descriptions(account, input, true),
+        "ModifySecurityGroupRules" => rules::modify(account, input),
+        "RunInstances" => run::run(account, cx, input),
+        "DescribeInstances" => instances::describe(account, cx, input),
+        "DescribeInstanceStatus" => instances::describe_status(account, cx, input),
+        "TerminateInstances" => instances::terminate(account, cx, input),
+        "StopInstances" => instances::stop(account, cx, input),
+        "StartInstances" => instances::start(account, cx, input),
+        "DescribeInstanceAttribute" => attributes::describe(account, cx, input),
+        "ModifyInstanceAttribute" => attributes::modify(account, cx, input),
+        "ModifyInstanceMetadataOptions" => attributes::modify_metadata(account, cx, input),
+        "DescribeVolumes" => volumes::describe(account, cx, input),
+        "CreateTags" => tags::create(account, cx, input),
+        "DeleteTags" => tags::delete(account, cx, input),
+        "DescribeTags" => tags::describe(account, cx, input),
+        other => Err(ApiError::new("InvalidAction", format!("the sandbox does not serve {other}"))),
+    }
+}
+
+/// Lets time pass: instances boot, end themselves at their deadline, shut down, and are forgotten.
+pub fn settle(account: &mut Account, cx: &Cx) {
+    instances::settle(account, cx);
+}
+
+/// A parameter that must be there.
+fn required<'a>(input: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+    text(input, name)
+        .ok_or_else(|| ApiError::new("MissingParameter", format!("The request must contain the parameter {name}")))
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidParameterValue", message)
+}
+
+/// Whether an id has the form of its kind: `prefix-` and 8 or 17 hexadecimal digits.
+fn well_formed(id: &str, prefix: &str) -> bool {
+    id.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| {
+        matches!(rest.len(), 8 | 17) && rest.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    })
+}
+
+/// The request's filters hold for something with these tags, of which `values` gives what a filter is compared with.
+///
+/// # Errors
+/// A filter that `values` does not know.
+fn pass(input: &Value, tags: &Tags, values: impl Fn(&str) -> Option<Vec<String>>) -> Result<bool, ApiError> {
+    for filter in list(input, "Filter") {
+        let name = required(filter, "Name")?;
+        let wanted = texts(filter, "Value");
+        let have = if let Some(key) = name.strip_prefix("tag:") {
+            tags.get(key).cloned().into_iter().collect()
+        } else if name == "tag-key" {
+            tags.keys().cloned().collect()
+        } else {
+            values(name).ok_or_else(|| invalid(format!("The filter '{name}' is invalid")))?
+        };
+        if !have.iter().any(|have| wanted.iter().any(|wanted| matches(wanted, have))) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// One page of a listing as the answer `{"<set>": […], "nextToken": …}`.
+fn paged(set: &str, all: Vec<Value>, cx: &Cx, input: &Value) -> Answer {
+    let (some, next) =
+        page(all, text(input, "NextToken"), number(input, "MaxResults"), cx.options.page, "InvalidNextToken")?;
+    let mut answer = json!({ set: some });
+    if let Some(next) = next {
+        answer["nextToken"] = json!(next);
+    }
+    Ok(answer)
+}
+
+fn tag_set(tags: &Tags) -> Value {
+    tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
+}
+
+/// The tags that the request gives to what it makes of this type.
+///
+/// # Errors
+/// A key that may not be used.
+fn tags_for(input: &Value, resource_type: &str) -> Result<Tags, ApiError> {
+    let mut tags = Tags::new();
+    for specification in list(input, "TagSpecification") {
+        if text(specification, "ResourceType") == Some(resource_type) {
+            tags.extend(tags::read(specification)?);
+        }
+    }
+    tags::few(&tags)?;
+    Ok(tags)
+}
+
+/// Refuses tag specifications for types that the call does not make.
+fn tag_types(input: &Value, allowed: &[&str]) -> Result<(), ApiError> {
+    for specification in list(input, "TagSpecification") {
+        let resource_type = required(specification, "ResourceType")?;
+        if !allowed.contains(&resource_type) {
+            return Err(invalid(format!(
+                "'{resource_type}' is not a valid taggable resource type for this operation."
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Seconds as EC2 writes times: `2026-01-02T03:04:05.000Z`.
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests;

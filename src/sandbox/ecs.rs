@@ -1,22 +1,170 @@
-//! Placeholder of ecs until its own file replaces this one: it refuses every operation by name.
+//! ECS: clusters, the instances that register in them, task definitions, and tasks that the engine runs.
+//!
+//! Turns one operation and its JSON body into a change of the state and the answer's body. Time passes in `settle`
+//! alone: instances register, and what the engine says about a task's process becomes the task's status.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::account::Account;
-use super::service::{Answer, Cx, unserved};
+use super::input::{digits, list, text, texts};
+use super::service::{Answer, ApiError, Cx};
 
-/// Nothing yet.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct State {}
+pub mod clusters;
+pub mod container_instances;
+pub mod definitions;
+pub mod expression;
+pub mod launch;
+pub mod normal;
+pub mod run_task;
+pub mod tags;
+pub mod tasks;
+
+/// Tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// What the account holds of ECS.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    made: u64,
+    clusters: Vec<clusters::Cluster>,
+    container_instances: Vec<container_instances::ContainerInstance>,
+    definitions: Vec<definitions::Definition>,
+    /// The last revision of each family: never used again.
+    revisions: BTreeMap<String, u64>,
+    tasks: Vec<tasks::Task>,
+    tokens: Vec<run_task::Token>,
+}
+
+impl State {
+    /// A new id of 32 hexadecimal digits.
+    fn id(&mut self, kind: &str, now: Timestamp) -> String {
+        self.made += 1;
+        digits(kind, self.made, now, 32)
+    }
+}
 
 /// Answers one operation.
 ///
 /// # Errors
-/// Always: none is served.
-pub fn handle(_account: &mut Account, _cx: &Cx, operation: &str, _input: Value) -> Answer {
-    Err(unserved("ecs", operation))
+/// As ECS refuses; `UnknownOperationException` for an operation that is not served.
+pub fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Value) -> Answer {
+    let input = &input;
+    match operation {
+        "CreateCluster" => clusters::create(account, input),
+        "DescribeClusters" => clusters::describe(account, input),
+        "ListClusters" => clusters::list_all(account, cx, input),
+        "DeleteCluster" => clusters::delete(account, input),
+        "ListContainerInstances" => container_instances::list_all(account, cx, input),
+        "DescribeContainerInstances" => container_instances::describe(account, cx, input),
+        "DeregisterContainerInstance" => container_instances::deregister(account, cx, input),
+        "UpdateContainerInstancesState" => container_instances::update_state(account, cx, input),
+        "RegisterTaskDefinition" => definitions::register(account, cx, input),
+        "DescribeTaskDefinition" => definitions::describe(account, input),
+        "ListTaskDefinitions" => definitions::list_all(account, cx, input),
+        "ListTaskDefinitionFamilies" => definitions::list_families(account, cx, input),
+        "DeregisterTaskDefinition" => definitions::deregister(account, cx, input),
+        "DeleteTaskDefinitions" => definitions::delete(account, cx, input),
+        "RunTask" => run_task::run(account, cx, input),
+        "ListTasks" => tasks::list_all(account, cx, input),
+        "DescribeTasks" => tasks::describe(account, input),
+        "StopTask" => tasks::stop(account, cx, input),
+        "TagResource" => tags::tag(account, input),
+        "UntagResource" => tags::untag(account, input),
+        "ListTagsForResource" => tags::list_for(account, input),
+        other => Err(ApiError::new("UnknownOperationException", format!("the sandbox does not serve {other}"))),
+    }
 }
 
-/// Lets happen what time brings.
-pub fn settle(_account: &mut Account, _cx: &Cx) {}
+/// Lets time pass. EC2's time must have passed before.
+pub fn settle(account: &mut Account, cx: &Cx) {
+    container_instances::settle(account, cx);
+    tasks::settle(account, cx, None);
+    tasks::end_credentials(account);
+    definitions::settle(account);
+    run_task::settle(account, cx);
+}
+
+/// An instance is terminated and its processes are about to go: its tasks end, and what they wrote is kept.
+pub(super) fn instance_ends(account: &mut Account, cx: &Cx, instance: &str) {
+    tasks::settle(account, cx, Some(instance));
+}
+
+/// Whether any task is not stopped.
+pub fn busy(account: &Account) -> bool {
+    account.ecs.tasks.iter().any(tasks::Task::holds)
+}
+
+fn invalid(message: impl Into<String>) -> ApiError {
+    ApiError::new("InvalidParameterException", message)
+}
+
+fn client(message: impl Into<String>) -> ApiError {
+    ApiError::new("ClientException", message)
+}
+
+fn required<'a>(input: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+    text(input, name).filter(|value| !value.is_empty()).ok_or_else(|| invalid(format!("{name} can not be blank.")))
+}
+
+fn arn(account: &Account, rest: &str) -> String {
+    format!("arn:aws:ecs:{}:{}:{rest}", account.region, account.id)
+}
+
+/// What follows the account in an ARN of this account's, or the text as it is.
+fn local<'a>(account: &Account, given: &'a str) -> &'a str {
+    given.strip_prefix(arn(account, "").as_str()).unwrap_or(given)
+}
+
+/// The last part of an ARN or path.
+fn last(given: &str) -> &str {
+    given.rsplit('/').next().unwrap_or(given)
+}
+
+fn includes(input: &Value, what: &str) -> bool {
+    texts(input, "include").iter().any(|one| one == what)
+}
+
+fn read_tags(input: &Value) -> Result<Tags, ApiError> {
+    let mut tags = Tags::new();
+    for tag in list(input, "tags") {
+        let key = required(tag, "key")?;
+        let value = text(tag, "value").unwrap_or_default();
+        if key.to_ascii_lowercase().starts_with("aws:") || key.chars().count() > 128 || value.chars().count() > 256 {
+            return Err(invalid(format!("The tag '{key}' is not valid.")));
+        }
+        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(invalid("Duplicate tag keys found."));
+        }
+    }
+    if tags.len() > 50 {
+        return Err(invalid("Too many tags: at most 50."));
+    }
+    Ok(tags)
+}
+
+fn shown_tags(tags: &Tags) -> Value {
+    tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
+}
+
+/// One page of ARNs.
+fn paged(member: &str, all: Vec<String>, cx: &Cx, input: &Value) -> Answer {
+    let (some, next) = super::input::page(
+        all,
+        text(input, "nextToken"),
+        super::input::number(input, "maxResults"),
+        cx.options.page.min(100),
+        "InvalidParameterException",
+    )?;
+    let mut answer = json!({ member: some });
+    if let Some(next) = next {
+        answer["nextToken"] = json!(next);
+    }
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests;

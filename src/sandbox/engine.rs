@@ -5,6 +5,7 @@ pub mod bubblewrap;
 pub mod cgroup;
 pub mod container;
 pub mod detect;
+pub mod fake;
 pub mod programs;
 pub mod relay;
 pub mod supervisor;

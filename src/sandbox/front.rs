@@ -82,7 +82,10 @@ impl Sandbox {
     pub fn admit(&self, request: Request<Bytes>) -> Result<(Parts, Admitted), Box<Response<Bytes>>> {
         let (parts, body) = request.into_parts();
         if !self.host_is_ours(&parts.headers) {
-            return Err(Box::new(plain(StatusCode::FORBIDDEN, "this is a sandbox, and not the host that was asked for")));
+            return Err(Box::new(plain(
+                StatusCode::FORBIDDEN,
+                "this is a sandbox, and not the host that was asked for",
+            )));
         }
         let signed = Signed::read(&parts);
         let protocol =
@@ -180,7 +183,9 @@ impl Sandbox {
         if let Some(length) = header("x-amz-decoded-content-length")
             && length.parse() != Ok(body.len())
         {
-            return Err(Refusal::Incomplete("The body is not as long as x-amz-decoded-content-length says.".to_owned()));
+            return Err(Refusal::Incomplete(
+                "The body is not as long as x-amz-decoded-content-length says.".to_owned(),
+            ));
         }
         Ok(Admitted { caller, service: signed.service.clone(), body, trailers })
     }
@@ -196,10 +201,8 @@ impl Sandbox {
         let id = self.request_id();
         let head = parts.method == Method::HEAD;
         let Some(protocol) = Protocol::of(&admitted.service) else {
-            let error = ApiError::new(
-                "UnknownServiceException",
-                format!("the sandbox does not serve {}", admitted.service),
-            );
+            let error =
+                ApiError::new("UnknownServiceException", format!("the sandbox does not serve {}", admitted.service));
             return fail(Protocol::guess(&parts), &id, head, &error);
         };
         if protocol == Protocol::S3 {
@@ -297,8 +300,7 @@ fn operation(protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<(String,
                 pairs = wire::pairs(parts.uri.query().unwrap_or_default());
             }
             let operation = pairs.iter().find(|(name, _)| name == "Action").map(|(_, value)| value.clone());
-            let operation = operation
-                .ok_or_else(|| ApiError::new("MissingAction", "the request names no Action"))?;
+            let operation = operation.ok_or_else(|| ApiError::new("MissingAction", "the request names no Action"))?;
             pairs.retain(|(name, _)| name != "Action" && name != "Version");
             Ok((operation, wire::nested(pairs)))
         }
@@ -347,16 +349,12 @@ fn worded(protocol: Protocol, refusal: &Refusal) -> ApiError {
         Refusal::Incomplete(why) if json => ("IncompleteSignatureException", why.clone(), 400),
         Refusal::Incomplete(why) if s3 => ("AuthorizationHeaderMalformed", why.clone(), 400),
         Refusal::Incomplete(why) => ("IncompleteSignature", why.clone(), 400),
-        Refusal::UnknownKey if s3 => (
-            "InvalidAccessKeyId",
-            "The AWS Access Key Id you provided does not exist in our records.".into(),
-            403,
-        ),
-        Refusal::UnknownKey | Refusal::BadToken if json => (
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.".into(),
-            400,
-        ),
+        Refusal::UnknownKey if s3 => {
+            ("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.".into(), 403)
+        }
+        Refusal::UnknownKey | Refusal::BadToken if json => {
+            ("UnrecognizedClientException", "The security token included in the request is invalid.".into(), 400)
+        }
         Refusal::UnknownKey | Refusal::Mismatch if ec2 => {
             ("AuthFailure", "AWS was not able to validate the provided access credentials".into(), 401)
         }

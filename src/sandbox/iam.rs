@@ -173,7 +173,8 @@ impl<'a> Input<'a> {
 
     fn need(self, name: &str) -> Result<&'a str, ApiError> {
         self.text(name).filter(|text| !text.is_empty()).ok_or_else(|| {
-            let member: String = name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1)).collect();
+            let member: String =
+                name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1)).collect();
             invalid(format!(
                 "1 validation error detected: Value null at '{member}' failed to satisfy constraint: Member must not \
                  be null"
@@ -214,7 +215,10 @@ impl<'a> Input<'a> {
                 return Err(ApiError::new("InvalidInput", "the prefix aws: is reserved for AWS"));
             }
             if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-                return Err(ApiError::new("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive."));
+                return Err(ApiError::new(
+                    "InvalidInput",
+                    "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+                ));
             }
         }
         Ok(tags)

@@ -1,47 +1,59 @@
-//! The AMIs that the sandbox knows, shared by SSM's public parameters and EC2's DescribeImages.
+//! The machine images that the sandbox knows: the ECS-optimised ones, by their public parameter and by their id.
 
-/// An AMI.
+/// An AMI, and the SSM public parameter that names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ami {
-    /// The public parameter that holds its id.
+pub struct Image {
+    /// The public parameter whose value is the id.
     pub parameter: &'static str,
     /// `ami-…`
     pub id: &'static str,
-    /// `x86_64` or `arm64`.
-    pub architecture: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// The device of its root volume.
+    /// `x86_64` or `arm64`.
+    pub architecture: &'static str,
+    /// The device name of its root volume.
     pub root_device: &'static str,
-    /// When it was published.
+    /// The snapshot that its root volume is made from.
+    pub snapshot: &'static str,
+    /// The size of that snapshot, GiB: no root volume is smaller.
+    pub size_gib: i64,
+    /// When it was made.
     pub created: &'static str,
-    /// Its root volume, GiB.
-    pub root_gib: u32,
 }
 
+/// Amazon's account for the ECS-optimised images.
+pub const OWNER: &str = "591542846629";
+
 /// All of them.
-pub const AMIS: &[Ami] = &[
-    Ami {
+pub const IMAGES: &[Image] = &[
+    Image {
         parameter: "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id",
-        id: "ami-0ec52023000000086",
+        id: "ami-0e5c1b7d9a3f82460",
+        name: "al2023-ami-ecs-hvm-2023.0.20250610-kernel-6.1-x86_64",
         architecture: "x86_64",
-        name: "al2023-ami-ecs-hvm-2023.0.20260101-kernel-6.1-x86_64",
         root_device: "/dev/xvda",
-        created: "2026-01-01T00:00:00.000Z",
-        root_gib: 30,
+        snapshot: "snap-0b4f6d1c8e2a97351",
+        size_gib: 30,
+        created: "2025-06-10T00:52:11.000Z",
     },
-    Ami {
+    Image {
         parameter: "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id",
-        id: "ami-0ec52023000000064",
+        id: "ami-07d2a9c4f6b1e8035",
+        name: "al2023-ami-ecs-hvm-2023.0.20250610-kernel-6.1-arm64",
         architecture: "arm64",
-        name: "al2023-ami-ecs-hvm-2023.0.20260101-kernel-6.1-arm64",
         root_device: "/dev/xvda",
-        created: "2026-01-01T00:00:00.000Z",
-        root_gib: 30,
+        snapshot: "snap-04c8e1f7a3d592b60",
+        size_gib: 30,
+        created: "2025-06-10T00:52:13.000Z",
     },
 ];
 
-/// The AMI of this id.
-pub fn by_id(id: &str) -> Option<&'static Ami> {
-    AMIS.iter().find(|ami| ami.id == id)
+/// The image of this id.
+pub fn by_id(id: &str) -> Option<&'static Image> {
+    IMAGES.iter().find(|image| image.id == id)
+}
+
+/// The image that this public parameter names.
+pub fn by_parameter(name: &str) -> Option<&'static Image> {
+    IMAGES.iter().find(|image| image.parameter == name)
 }

@@ -65,7 +65,7 @@ fn condition(conditions: &Value, context: &[(&str, &str)]) -> Option<bool> {
     for (operator, keys) in conditions.as_object()? {
         for (key, patterns) in keys.as_object()? {
             let value = context.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| *value);
-            if !key.to_lowercase().starts_with("s3:prefix") && !key.eq_ignore_ascii_case("s3:delimiter") {
+            if !key.eq_ignore_ascii_case("s3:prefix") && !key.eq_ignore_ascii_case("s3:delimiter") {
                 return None;
             }
             let equal = |pattern: &str, value: &str| pattern == value;

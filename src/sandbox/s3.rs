@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::front::{name_request, xml_response};
-use super::policy::{Ask, Decision, decide};
 use super::service::{ApiError, Caller, Cx, unserved};
 use super::wire::{self, Trailers};
 use store::{Opened, Staged, Store};
@@ -22,6 +21,7 @@ mod checksum;
 mod listing;
 mod multipart;
 mod objects;
+mod rights;
 pub mod store;
 
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
@@ -122,8 +122,7 @@ impl State {
         let blob = self.number();
         let (size, etag) = (staged.size(), staged.md5());
         store.commit(staged, blob)?;
-        let object =
-            Object { blob, size, etag: etag.clone(), modified: now, headers: BTreeMap::new(), checksum: None };
+        let object = Object { blob, size, etag: etag.clone(), modified: now, headers: BTreeMap::new(), checksum: None };
         self.place(bucket, key, object);
         Ok(etag)
     }
@@ -308,8 +307,14 @@ impl Call {
 
     /// The headers that are kept with an object.
     fn kept_headers(&self) -> Result<BTreeMap<String, String>, ApiError> {
-        const KEPT: &[&str] =
-            &["content-type", "content-encoding", "content-disposition", "content-language", "cache-control", "expires"];
+        const KEPT: &[&str] = &[
+            "content-type",
+            "content-encoding",
+            "content-disposition",
+            "content-language",
+            "cache-control",
+            "expires",
+        ];
         let mut kept = BTreeMap::new();
         let mut metadata = 0;
         for (name, value) in &self.headers {
@@ -337,7 +342,10 @@ impl Call {
                 .or_insert(text);
         }
         if metadata > 2048 {
-            return Err(ApiError::new("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size."));
+            return Err(ApiError::new(
+                "MetadataTooLarge",
+                "Your metadata headers exceed the maximum allowed metadata size.",
+            ));
         }
         Ok(kept)
     }
@@ -429,36 +437,8 @@ pub(super) fn no_such_key(key: &str) -> ApiError {
 fn precondition(header: &str) -> ApiError {
     ApiError {
         more: Some(serde_json::json!({"Condition": header})),
-        ..ApiError::new("PreconditionFailed", "At least one of the pre-conditions you specified did not hold").status(412)
-    }
-}
-
-/// A task's rights; the account's owner has all.
-struct Rights<'a> {
-    account: &'a Account,
-    caller: &'a Caller,
-}
-
-impl Rights<'_> {
-    fn allows(&self, action: &str, bucket: &str, key: Option<&str>, context: &[(&str, &str)]) -> bool {
-        let Caller::Task { role, .. } = self.caller else { return true };
-        let Some(documents) = self.account.iam.rights(role) else { return false };
-        let resource = match (bucket, key) {
-            ("", _) => "*".to_owned(),
-            (bucket, None) => format!("arn:aws:s3:::{bucket}"),
-            (bucket, Some(key)) => format!("arn:aws:s3:::{bucket}/{key}"),
-        };
-        decide(&documents, Ask { action, resource: &resource, context }) == Decision::Allowed
-    }
-
-    fn need(&self, action: &str, bucket: &str, key: Option<&str>, context: &[(&str, &str)]) -> Result<(), ApiError> {
-        if self.allows(action, bucket, key, context) {
-            return Ok(());
-        }
-        let arn = self.caller.arn(&self.account.id);
-        let place = key.map_or_else(|| bucket.to_owned(), |key| format!("{bucket}/{key}"));
-        let message = format!("User: {arn} is not authorized to perform: {action} on resource: \"arn:aws:s3:::{place}\"");
-        Err(ApiError::new("AccessDenied", message).status(403))
+        ..ApiError::new("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+            .status(412)
     }
 }
 
@@ -474,7 +454,7 @@ pub(super) fn handle(
     call: &Call,
     staged: Option<Staged>,
 ) -> Result<Reply, ApiError> {
-    authorise(account, caller, call)?;
+    rights::authorise(account, caller, call)?;
     match call.operation {
         Operation::ListBuckets => Ok(listing::buckets(account)),
         Operation::CreateBucket => listing::create_bucket(account, cx, call),
@@ -496,26 +476,4 @@ pub(super) fn handle(
         Operation::CompleteMultipartUpload => multipart::complete(account, cx, store, call),
         Operation::AbortMultipartUpload => multipart::abort(account, call),
     }
-}
-
-fn authorise(account: &Account, caller: &Caller, call: &Call) -> Result<(), ApiError> {
-    let rights = Rights { account, caller };
-    let (action, on_object) = call.operation.right();
-    let mut context = Vec::new();
-    if call.operation == Operation::ListObjectsV2 {
-        // S3 gives the key whenever the parameter is there, empty or not.
-        context.extend(call.parameter("prefix").map(|prefix| ("s3:prefix", prefix)));
-        context.extend(call.parameter("delimiter").map(|delimiter| ("s3:delimiter", delimiter)));
-    }
-    rights.need(action, &call.bucket, on_object.then_some(call.key.as_str()), &context)?;
-    if call.header("if-match").is_some() && action == "s3:PutObject" {
-        rights.need("s3:GetObject", &call.bucket, Some(&call.key), &[])?;
-    }
-    // Who may not list is not told that a key is missing.
-    let reads = matches!(call.operation, Operation::HeadObject | Operation::GetObject);
-    let absent = account.s3.buckets.get(&call.bucket).is_some_and(|bucket| !bucket.objects.contains_key(&call.key));
-    if reads && absent {
-        rights.need("s3:ListBucket", &call.bucket, None, &[])?;
-    }
-    Ok(())
 }

@@ -209,12 +209,8 @@ impl ChunkSignatures for Chunks {
     }
 
     fn trailer(&mut self, canonical: &str, signature: &str) -> bool {
-        let text = format!(
-            "AWS4-HMAC-SHA256-TRAILER\n{}\n{}\n{}",
-            self.scope,
-            self.last,
-            sha256_hex(canonical.as_bytes())
-        );
+        let text =
+            format!("AWS4-HMAC-SHA256-TRAILER\n{}\n{}\n{}", self.scope, self.last, sha256_hex(canonical.as_bytes()));
         self.next(&text, signature)
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::account::Account;
-use super::images::AMIS;
+use super::images::by_parameter;
 use super::service::{Answer, ApiError, Cx, unserved};
 
 /// Answers one operation.
@@ -24,7 +24,7 @@ pub fn handle(account: &mut Account, _cx: &Cx, operation: &str, input: Value) ->
     }
     let (mut parameters, mut invalid) = (Vec::new(), Vec::new());
     for name in names {
-        match AMIS.iter().find(|ami| ami.parameter == name) {
+        match by_parameter(name) {
             Some(ami) => parameters.push(json!({
                 "Name": name,
                 "Type": "String",

@@ -69,9 +69,8 @@ async fn a_role_lives_and_is_deleted_in_order() {
     let config = sdk_config(&sandbox, Wire::default());
     let iam = aws_sdk_iam::Client::new(&config);
     let tag = aws_sdk_iam::types::Tag::builder().key("seqstack:address").value("role.x").build().unwrap();
-    let create = || {
-        iam.create_role().role_name("r").path("/seqstack/x/").assume_role_policy_document(TRUST).tags(tag.clone())
-    };
+    let create =
+        || iam.create_role().role_name("r").path("/seqstack/x/").assume_role_policy_document(TRUST).tags(tag.clone());
     let role = create().send().await.unwrap().role.unwrap();
     assert_eq!(role.arn, "arn:aws:iam::123456789012:role/seqstack/x/r");
     assert_eq!(code(create().path("/").send().await), "EntityAlreadyExists");
@@ -162,7 +161,8 @@ async fn conditional_writes_are_a_lock() {
     let sandbox = Sandbox::new(setup());
     let s3 = s3_of(&sdk_config(&sandbox, Wire::default()));
     sandbox.create_bucket("b");
-    let put = |body: &'static str| s3.put_object().bucket("b").key("a key/+&").body(ByteStream::from_static(body.as_bytes()));
+    let put =
+        |body: &'static str| s3.put_object().bucket("b").key("a key/+&").body(ByteStream::from_static(body.as_bytes()));
     assert_eq!(code(put("0").if_match("\"x\"").send().await), "NoSuchKey");
     let first = put("1").if_none_match("*").metadata("sha", "1").send().await.unwrap().e_tag.unwrap();
     assert_eq!(code(put("2").if_none_match("*").send().await), "PreconditionFailed");
@@ -175,7 +175,7 @@ async fn conditional_writes_are_a_lock() {
 
     let got = s3.get_object().bucket("b").key("a key/+&").send().await.unwrap();
     assert_eq!(got.e_tag.as_deref(), Some(second.as_str()));
-    assert!(got.metadata.unwrap().is_empty());
+    assert!(got.metadata.unwrap_or_default().is_empty());
     assert_eq!(got.body.collect().await.unwrap().into_bytes(), "22");
     let part = s3.get_object().bucket("b").key("a key/+&").range("bytes=1-").send().await.unwrap();
     assert_eq!(part.content_range.as_deref(), Some("bytes 1-1/2"));
@@ -250,9 +250,8 @@ async fn strangers_are_refused() {
 
     // A request of twenty minutes ago is not served again.
     let config = sdk_config(&sandbox, Wire::default());
-    let old = config.into_builder().time_source(aws_smithy_async::time::StaticTimeSource::new(
-        sandbox.clock().now().into(),
-    ));
+    let old =
+        config.into_builder().time_source(aws_smithy_async::time::StaticTimeSource::new(sandbox.clock().now().into()));
     tokio::time::advance(Duration::from_secs(20 * 60)).await;
     let old = aws_sdk_sts::Client::new(&old.disable_clock_skew_correction(true).build());
     assert_eq!(code(old.get_caller_identity().send().await), "RequestExpired");
@@ -333,8 +332,7 @@ async fn it_is_served_over_loopback_and_nothing_else() {
     setup.endpoint = format!("http://{}", listener.local_addr().unwrap());
     let sandbox = Sandbox::new(setup);
     let server = tokio::spawn(listen::listen(sandbox.clone(), listener));
-    let config = sdk_config(&sandbox, Wire::default()).into_builder();
-    let mut config = config;
+    let mut config = sdk_config(&sandbox, Wire::default()).into_builder();
     config.set_http_client(None);
     let config = config.build();
     let s3 = s3_of(&config);
@@ -351,4 +349,55 @@ async fn it_is_served_over_loopback_and_nothing_else() {
 
     let outside = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
     assert!(listen::listen(sandbox, outside).await.is_err());
+}
+
+/// AWS's own command line as a second judge: `AWS_CLI=path/to/aws cargo test -- --ignored aws_cli`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the AWS command line, named by AWS_CLI"]
+async fn aws_cli_finds_what_it_expects() {
+    let program = std::env::var("AWS_CLI").expect("AWS_CLI names the aws program");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut setup = setup();
+    setup.endpoint = format!("http://{}", listener.local_addr().unwrap());
+    setup.folder = Some(folder.path().join("account"));
+    setup.clock_start = Timestamp::now();
+    let endpoint = setup.endpoint.clone();
+    let sandbox = Sandbox::new(setup);
+    let _server = tokio::spawn(listen::listen(sandbox.clone(), listener));
+    let aws = async |line: &str| -> String {
+        let mut command = tokio::process::Command::new(&program);
+        command.env_clear().current_dir(folder.path()).env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.envs([("AWS_ACCESS_KEY_ID", "AKIDSANDBOX"), ("AWS_SECRET_ACCESS_KEY", "a secret")]);
+        command.envs([("AWS_REGION", "eu-west-2"), ("AWS_DEFAULT_REGION", "eu-west-2")]);
+        command.env("AWS_ENDPOINT_URL", &endpoint).args(shell_words::split(line).unwrap());
+        let output = command.output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        format!("{} {}\n", output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).trim())
+    };
+    let lines = [
+        ("sts get-caller-identity --query Arn --output text", "0 arn:aws:iam::123456789012:user/sandbox"),
+        ("s3 mb s3://bucket", "0 make_bucket: bucket"),
+        ("s3 sync up s3://bucket/in --no-progress", "0 upload"),
+        ("s3 ls s3://bucket/in/", "0 "),
+        ("s3 sync s3://bucket/in down --no-progress", "0 download"),
+        ("s3 sync s3://bucket/in down", "0 \n"),
+        ("s3 cp s3://bucket/in/small s3://bucket/copy --no-progress", "0 copy"),
+        ("s3 rm s3://bucket/copy", "0 delete"),
+        ("s3api head-object --bucket bucket --key none", "25"),
+        ("iam list-roles --query Roles[].RoleName", "0 []"),
+        ("ssm get-parameters --names /no --query InvalidParameters --output text", "0 /no"),
+        ("ecs list-services", "25"),
+    ];
+    std::fs::create_dir(folder.path().join("up")).unwrap();
+    std::fs::write(folder.path().join("up/small"), b"small").unwrap();
+    std::fs::write(folder.path().join("up/a large one"), vec![b'x'; 20 * 1024 * 1024]).unwrap();
+    for (line, start) in lines {
+        let answer = aws(line).await;
+        assert!(answer.starts_with(start), "aws {line}\n{answer}");
+    }
+    for name in ["small", "a large one"] {
+        let (up, down) = (folder.path().join("up").join(name), folder.path().join("down").join(name));
+        assert_eq!(std::fs::read(up).unwrap(), std::fs::read(down).unwrap());
+    }
 }

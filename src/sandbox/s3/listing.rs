@@ -60,8 +60,9 @@ pub(super) fn create_bucket(account: &mut Account, cx: &Cx, call: &Call) -> Resu
         .map_or("us-east-1", |(region, _)| region.trim());
     if asked != account.region {
         let what = if asked == "us-east-1" { "unspecified" } else { asked };
-        let message =
-            format!("The {what} location constraint is incompatible for the region specific endpoint this request was sent to.");
+        let message = format!(
+            "The {what} location constraint is incompatible for the region specific endpoint this request was sent to."
+        );
         return Err(ApiError::new("IllegalLocationConstraintException", message));
     }
     if account.s3.buckets.contains_key(name) {

@@ -5,10 +5,9 @@ use serde_json::json;
 use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Caller, Cx};
 use super::super::wire;
+use super::rights::Rights;
 use super::store::{Staged, Store};
-use super::{
-    Call, Content, Object, Operation, Reply, Rights, checksum, http_date, no_such_key, precondition,
-};
+use super::{Call, Content, Object, Operation, Reply, checksum, http_date, no_such_key, precondition};
 
 /// S3's longest key, bytes.
 const LONGEST_KEY: usize = 1024;
@@ -192,14 +191,8 @@ pub(super) fn copy(
     let content = store.open(from.blob, from.size)?.read(None)?;
     let staged = store.stage(&content)?;
     let blob = account.s3.number();
-    let object = Object {
-        blob,
-        size: from.size,
-        etag: staged.md5(),
-        modified: cx.now,
-        headers,
-        checksum: from.checksum,
-    };
+    let object =
+        Object { blob, size: from.size, etag: staged.md5(), modified: cx.now, headers, checksum: from.checksum };
     store.commit(staged, blob)?;
     let result = json!({"ETag": quoted(&object.etag), "LastModified": seconds(cx.now)});
     account.s3.place(&call.bucket, &call.key, object);

@@ -158,7 +158,9 @@ impl Store {
     pub fn open(&self, blob: u64, size: u64) -> Result<Opened, ApiError> {
         let lost = || ApiError::new("InternalError", format!("content {blob} is lost")).status(500);
         let content = match &self.0 {
-            Place::Memory(_) => OpenedContent::Bytes(self.memory_of(|all| all.get(&blob).cloned()).flatten().ok_or_else(lost)?),
+            Place::Memory(_) => {
+                OpenedContent::Bytes(self.memory_of(|all| all.get(&blob).cloned()).flatten().ok_or_else(lost)?)
+            }
             Place::Folder(folder) => OpenedContent::File(File::open(folder.join(blob.to_string())).map_err(internal)?),
         };
         Ok(Opened { content, size })

@@ -1,0 +1,208 @@
+//! Security groups: their making, listing and the refusals to delete them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::network::VPC;
+use super::rules::{self, Rule, Target};
+use super::{Tags, invalid, paged, pass, required, tag_set, tag_types, tags_for, well_formed};
+use crate::sandbox::account::Account;
+use crate::sandbox::ec2::State;
+use crate::sandbox::input::{text, texts};
+use crate::sandbox::service::{Answer, ApiError, Cx};
+
+const DEFAULT: &str = "sg-0f1e2d3c4b5a69788";
+
+/// A security group; its rules are kept apart.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Group {
+    pub(super) id: String,
+    pub(super) name: String,
+    description: String,
+    pub(super) tags: Tags,
+}
+
+/// The group `default` of the default VPC, and its two rules.
+pub(super) fn default_group() -> (Group, Vec<Rule>) {
+    let group = Group {
+        id: DEFAULT.to_owned(),
+        name: "default".to_owned(),
+        description: "default VPC security group".to_owned(),
+        tags: Tags::new(),
+    };
+    let rule = |id: &str, egress, target| Rule {
+        id: id.to_owned(),
+        group: DEFAULT.to_owned(),
+        egress,
+        protocol: "-1".to_owned(),
+        from: None,
+        to: None,
+        target,
+        description: None,
+        tags: Tags::new(),
+    };
+    let inward = rule("sgr-0a1b2c3d4e5f60718", false, Target::Group(DEFAULT.to_owned()));
+    let outward = rule("sgr-0b2c3d4e5f6071829", true, Target::Cidr4("0.0.0.0/0".to_owned()));
+    (group, vec![inward, outward])
+}
+
+/// Letters that EC2 lets a group's name, description and rule descriptions hold.
+pub(super) fn check_letters(what: &str, value: &str) -> Result<(), ApiError> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(letter);
+    if value.chars().count() > 255 || !value.chars().all(fits) {
+        return Err(invalid(format!(
+            "Value ({value}) for parameter {what} is invalid. Character sets beyond ASCII are not supported, at most \
+             255 characters, of a-z, A-Z, 0-9, spaces, and ._-:/()#,@[]+=&;{{}}!$*"
+        )));
+    }
+    Ok(())
+}
+
+fn not_found(id: &str) -> ApiError {
+    if well_formed(id, "sg") {
+        ApiError::new("InvalidGroup.NotFound", format!("The security group '{id}' does not exist"))
+    } else {
+        ApiError::new("InvalidGroupId.Malformed", format!("Invalid id: \"{id}\" (expecting \"sg-...\")"))
+    }
+}
+
+impl State {
+    pub(super) fn group(&self, id: &str) -> Result<&Group, ApiError> {
+        self.groups.iter().find(|group| group.id == id).ok_or_else(|| not_found(id))
+    }
+
+    /// The group that the request names by id or by name.
+    pub(super) fn group_of(&self, input: &Value) -> Result<&Group, ApiError> {
+        match (text(input, "GroupId"), text(input, "GroupName")) {
+            (Some(id), _) => self.group(id),
+            (None, Some(name)) => self.groups.iter().find(|group| group.name == name).ok_or_else(|| {
+                ApiError::new("InvalidGroup.NotFound", format!("The security group '{name}' does not exist"))
+            }),
+            (None, None) => {
+                Err(ApiError::new("MissingParameter", "The request must contain the parameter groupName or groupId"))
+            }
+        }
+    }
+}
+
+/// The groups' ids for a launch: by id, by name, or the default one.
+pub(super) fn resolve(state: &State, ids: &[String], names: &[String]) -> Result<Vec<String>, ApiError> {
+    let mut found = Vec::new();
+    for id in ids {
+        found.push(state.group(id)?.id.clone());
+    }
+    for name in names {
+        found.push(state.group_of(&json!({"GroupName": name}))?.id.clone());
+    }
+    if found.is_empty() {
+        found.push(DEFAULT.to_owned());
+    }
+    Ok(found)
+}
+
+/// CreateSecurityGroup: with the egress rule that every new group has.
+pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let name = required(input, "GroupName")?;
+    let description = required(input, "GroupDescription")?;
+    check_letters("groupName", name)?;
+    check_letters("GroupDescription", description)?;
+    if name.is_empty() || description.is_empty() || name.starts_with("sg-") {
+        return Err(invalid(format!(
+            "Value ({name}) for parameter GroupName is invalid, or the description is empty."
+        )));
+    }
+    if let Some(vpc) = text(input, "VpcId").filter(|vpc| *vpc != VPC) {
+        return Err(ApiError::new("InvalidVpcID.NotFound", format!("The vpc ID '{vpc}' does not exist")));
+    }
+    tag_types(input, &["security-group"])?;
+    let tags = tags_for(input, "security-group")?;
+    let state = &mut account.ec2;
+    if state.groups.iter().any(|group| group.name == name) {
+        return Err(ApiError::new(
+            "InvalidGroup.Duplicate",
+            format!("The security group '{name}' already exists for VPC '{VPC}'"),
+        ));
+    }
+    let id = state.id("sg", cx.now);
+    let rule = state.id("sgr", cx.now);
+    let answer = json!({
+        "return": true, "groupId": id, "tagSet": tag_set(&tags),
+        "securityGroupArn": arn(&account.region, &account.id, &id),
+    });
+    state.rules.push(Rule {
+        id: rule,
+        group: id.clone(),
+        egress: true,
+        protocol: "-1".to_owned(),
+        from: None,
+        to: None,
+        target: Target::Cidr4("0.0.0.0/0".to_owned()),
+        description: None,
+        tags: Tags::new(),
+    });
+    state.groups.push(Group { id, name: name.to_owned(), description: description.to_owned(), tags });
+    Ok(answer)
+}
+
+/// DeleteSecurityGroup: refused while an instance that is not terminated, or a rule of another group, holds it.
+pub(super) fn delete(account: &mut Account, input: &Value) -> Answer {
+    let state = &mut account.ec2;
+    let group = state.group_of(input)?;
+    let id = group.id.clone();
+    if group.name == "default" {
+        return Err(ApiError::new(
+            "CannotDelete",
+            format!("the specified group: \"{id}\" name: \"default\" cannot be deleted by a user"),
+        ));
+    }
+    let used = state.instances.iter().any(|instance| !instance.gone() && instance.groups.contains(&id));
+    let referenced =
+        state.rules.iter().any(|rule| rule.group != id && matches!(&rule.target, Target::Group(other) if *other == id));
+    if used || referenced {
+        return Err(ApiError::new("DependencyViolation", format!("resource {id} has a dependent object")));
+    }
+    state.groups.retain(|group| group.id != id);
+    state.rules.retain(|rule| rule.group != id);
+    Ok(json!({"return": true, "groupId": id}))
+}
+
+fn arn(region: &str, account: &str, id: &str) -> String {
+    format!("arn:aws:ec2:{region}:{account}:security-group/{id}")
+}
+
+/// DescribeSecurityGroups.
+pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let state = &account.ec2;
+    let (ids, names) = (texts(input, "GroupId"), texts(input, "GroupName"));
+    for id in &ids {
+        state.group(id)?;
+    }
+    for name in &names {
+        state.group_of(&json!({"GroupName": name}))?;
+    }
+    let mut found = Vec::new();
+    for group in &state.groups {
+        let shown = pass(input, &group.tags, |filter| match filter {
+            "group-id" => Some(vec![group.id.clone()]),
+            "group-name" => Some(vec![group.name.clone()]),
+            "description" => Some(vec![group.description.clone()]),
+            "vpc-id" => Some(vec![VPC.to_owned()]),
+            "owner-id" => Some(vec![account.id.clone()]),
+            _ => None,
+        })?;
+        let asked = (ids.is_empty() && names.is_empty()) || ids.contains(&group.id) || names.contains(&group.name);
+        if shown && asked {
+            let of = |egress| -> Vec<&Rule> {
+                state.rules.iter().filter(|rule| rule.group == group.id && rule.egress == egress).collect()
+            };
+            found.push(json!({
+                "ownerId": account.id, "groupId": group.id, "groupName": group.name, "vpcId": VPC,
+                "groupDescription": group.description, "tagSet": tag_set(&group.tags),
+                "securityGroupArn": arn(&account.region, &account.id, &group.id),
+                "ipPermissions": rules::permissions(&account.id, &of(false)),
+                "ipPermissionsEgress": rules::permissions(&account.id, &of(true)),
+            }));
+        }
+    }
+    paged("securityGroupInfo", found, cx, input)
+}

@@ -1,0 +1,453 @@
+//! Instances: their life in time, how they are found, and what ends, stops and starts them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::network::VPC;
+use super::show::shown;
+use super::{Tags, invalid, paged, pass, well_formed};
+use crate::sandbox::account::Account;
+use crate::sandbox::ec2::State;
+use crate::sandbox::ecs;
+use crate::sandbox::input::{flag, number, text, texts};
+use crate::sandbox::service::{Answer, ApiError, Cx};
+
+/// The tag that holds the time at which the instance ends itself, RFC 3339.
+pub const DEADLINE: &str = "seqstack:deadline";
+
+const REMEMBERED: i64 = 3600;
+const TOKEN_KEPT: i64 = 24 * 3600;
+
+/// An instance's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Life {
+    /// It boots.
+    Pending,
+    /// It runs.
+    Running,
+    /// It shuts down for good.
+    ShuttingDown,
+    /// It is gone; shown for an hour.
+    Terminated,
+    /// It shuts down, to be started again.
+    Stopping,
+    /// It waits to be started again.
+    Stopped,
+}
+
+impl Life {
+    /// EC2's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    pub(super) fn shown(self) -> Value {
+        let code = match self {
+            Self::Pending => 0,
+            Self::Running => 16,
+            Self::ShuttingDown => 32,
+            Self::Terminated => 48,
+            Self::Stopping => 64,
+            Self::Stopped => 80,
+        };
+        json!({"code": code, "name": self.name()})
+    }
+}
+
+/// The options of an instance's metadata service; the defaults are those of Amazon Linux 2023.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    http_tokens: String,
+    http_put_response_hop_limit: i64,
+    http_endpoint: String,
+    http_protocol_ipv6: String,
+    pub(super) instance_metadata_tags: String,
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            http_tokens: "required".to_owned(),
+            http_put_response_hop_limit: 2,
+            http_endpoint: "enabled".to_owned(),
+            http_protocol_ipv6: "disabled".to_owned(),
+            instance_metadata_tags: "disabled".to_owned(),
+        }
+    }
+}
+
+impl Metadata {
+    /// The same with what a request sets.
+    pub(super) fn with(mut self, input: &Value) -> Result<Self, ApiError> {
+        let word = |name: &str, have: &mut String, allowed: [&str; 2]| match text(input, name) {
+            None => Ok(()),
+            Some(value) if allowed.contains(&value) => {
+                value.clone_into(have);
+                Ok(())
+            }
+            Some(value) => Err(invalid(format!("Value ({value}) for parameter {name} is invalid."))),
+        };
+        word("HttpTokens", &mut self.http_tokens, ["optional", "required"])?;
+        word("HttpEndpoint", &mut self.http_endpoint, ["enabled", "disabled"])?;
+        word("HttpProtocolIpv6", &mut self.http_protocol_ipv6, ["enabled", "disabled"])?;
+        word("InstanceMetadataTags", &mut self.instance_metadata_tags, ["enabled", "disabled"])?;
+        if let Some(limit) = number(input, "HttpPutResponseHopLimit") {
+            if !(1..=64).contains(&limit) {
+                return Err(invalid(format!("Value ({limit}) for parameter HttpPutResponseHopLimit is invalid.")));
+            }
+            self.http_put_response_hop_limit = limit;
+        }
+        Ok(self)
+    }
+
+    pub(super) fn shown(&self) -> Value {
+        json!({
+            "state": "applied", "httpTokens": self.http_tokens, "httpEndpoint": self.http_endpoint,
+            "httpPutResponseHopLimit": self.http_put_response_hop_limit, "httpProtocolIpv6": self.http_protocol_ipv6,
+            "instanceMetadataTags": self.instance_metadata_tags,
+        })
+    }
+}
+
+/// An instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Instance {
+    /// `i-…`
+    pub id: String,
+    pub(super) reservation: String,
+    pub(super) index: i64,
+    pub(super) client_token: String,
+    /// Its AMI.
+    pub image: String,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
+    /// E.g. `r6i.2xlarge`.
+    pub instance_type: String,
+    /// Virtual CPUs.
+    pub vcpus: u64,
+    /// Nominal memory, MiB.
+    pub memory_mib: u64,
+    pub(super) subnet: String,
+    /// Its availability zone.
+    pub zone: String,
+    pub(super) groups: Vec<String>,
+    pub(super) key_name: Option<String>,
+    /// ARN and id of its instance profile.
+    pub profile: Option<(String, String)>,
+    pub(super) metadata: Metadata,
+    /// As it was sent, in base64.
+    pub user_data: Option<String>,
+    pub(super) shutdown: String,
+    pub(super) protected: bool,
+    pub(super) private_ip: String,
+    pub(super) public_ip: String,
+    pub(super) mac: String,
+    pub(super) interface: String,
+    pub(super) tags: Tags,
+    pub(super) launched: Timestamp,
+    /// Its state.
+    pub life: Life,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// Since when it runs, once it does.
+    pub running_since: Option<Timestamp>,
+    /// Since when it shuts down or is down.
+    pub down_since: Option<Timestamp>,
+    pub(super) reason: Option<(String, String)>,
+}
+
+impl Instance {
+    /// Whether it is terminated.
+    pub fn gone(&self) -> bool {
+        self.life == Life::Terminated
+    }
+
+    /// Whether it can be seen yet.
+    pub(super) fn visible(&self, cx: &Cx) -> bool {
+        self.launched.checked_add(cx.options.visibility).is_ok_and(|seen| seen <= cx.now)
+    }
+
+    fn to(&mut self, life: Life, at: Timestamp) {
+        self.life = life;
+        self.since = at;
+        self.running_since = match life {
+            Life::Running => Some(at),
+            Life::Pending => None,
+            _ => self.running_since,
+        };
+        self.down_since = match life {
+            Life::Pending | Life::Running => None,
+            _ => self.down_since.or(Some(at)),
+        };
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.tags.get(DEADLINE)?.parse().ok()
+    }
+
+    /// The next change that time alone brings, if it is due.
+    fn due(&self, cx: &Cx) -> Option<(Life, Timestamp)> {
+        let after = |wait| self.since.checked_add(wait).unwrap_or(Timestamp::MAX);
+        let (next, at) = match self.life {
+            Life::Pending => (Life::Running, after(cx.options.boot)),
+            Life::Running if self.shutdown == "terminate" => (Life::ShuttingDown, self.deadline()?.max(self.since)),
+            Life::Running => (Life::Stopping, self.deadline()?.max(self.since)),
+            Life::ShuttingDown => (Life::Terminated, after(cx.options.termination)),
+            Life::Stopping => (Life::Stopped, after(cx.options.termination)),
+            Life::Terminated | Life::Stopped => return None,
+        };
+        (at <= cx.now).then_some((next, at))
+    }
+}
+
+fn seconds_later(at: Timestamp, seconds: i64) -> Timestamp {
+    at.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+/// Lets instances' time pass.
+pub(super) fn settle(account: &mut Account, cx: &Cx) {
+    let mut ended = Vec::new();
+    for instance in &mut account.ec2.instances {
+        while let Some((next, at)) = instance.due(cx) {
+            if instance.life == Life::Running {
+                instance.reason = Some((
+                    "Client.InstanceInitiatedShutdown".to_owned(),
+                    "Client.InstanceInitiatedShutdown: Instance initiated shutdown".to_owned(),
+                ));
+            }
+            instance.to(next, at);
+            if next == Life::Terminated {
+                ended.push((instance.id.clone(), at));
+            }
+        }
+    }
+    for (id, at) in &ended {
+        ecs::instance_ends(account, cx, id);
+        cx.engine.end_instance(id, cx.now);
+        for volume in &mut account.ec2.volumes {
+            if volume.instance.as_ref() == Some(id) && !volume.disk.delete_on_termination {
+                volume.instance = None;
+            }
+        }
+        account.ec2.volumes.retain(|volume| volume.instance.as_ref() != Some(id));
+        for token in &mut account.ec2.tokens {
+            if token.made(id) {
+                token.over = token.over.max(Some(*at));
+            }
+        }
+    }
+    let State { instances, tokens, .. } = &mut account.ec2;
+    instances.retain(|instance| !instance.gone() || seconds_later(instance.since, REMEMBERED) > cx.now);
+    tokens.retain(|token| {
+        instances.iter().any(|instance| token.made(&instance.id))
+            || token.over.is_some_and(|over| seconds_later(over, TOKEN_KEPT) > cx.now)
+    });
+}
+
+fn not_found(ids: &[String]) -> ApiError {
+    if let Some(bad) = ids.iter().find(|id| !well_formed(id, "i")) {
+        return ApiError::new("InvalidInstanceID.Malformed", format!("Invalid id: \"{bad}\""));
+    }
+    let message = match ids {
+        [one] => format!("The instance ID '{one}' does not exist"),
+        many => format!("The instance IDs '{}' do not exist", many.join(", ")),
+    };
+    ApiError::new("InvalidInstanceID.NotFound", message)
+}
+
+/// The instance of this id, if it can be seen yet.
+pub(super) fn find<'a>(state: &'a mut State, cx: &Cx, id: &str) -> Result<&'a mut Instance, ApiError> {
+    state
+        .instances
+        .iter_mut()
+        .find(|instance| instance.id == id && instance.visible(cx))
+        .ok_or_else(|| not_found(&[id.to_owned()]))
+}
+
+/// The instances that a request names, all of which must be there.
+fn named(state: &State, cx: &Cx, input: &Value) -> Result<Vec<String>, ApiError> {
+    let ids = texts(input, "InstanceId");
+    let missing: Vec<String> = ids
+        .iter()
+        .filter(|id| !state.instances.iter().any(|instance| instance.id == **id && instance.visible(cx)))
+        .cloned()
+        .collect();
+    if missing.is_empty() { Ok(ids) } else { Err(not_found(&missing)) }
+}
+
+/// Refuses anything but `stop` and `terminate`.
+pub(super) fn check_shutdown(behaviour: &str) -> Result<(), ApiError> {
+    if ["stop", "terminate"].contains(&behaviour) {
+        Ok(())
+    } else {
+        Err(invalid(format!("Value ({behaviour}) for parameter instanceInitiatedShutdownBehavior is invalid.")))
+    }
+}
+
+fn chosen<'a>(account: &'a Account, cx: &Cx, input: &Value) -> Result<Vec<&'a Instance>, ApiError> {
+    let ids = named(&account.ec2, cx, input)?;
+    let mut found = Vec::new();
+    for instance in account.ec2.instances.iter().filter(|instance| instance.visible(cx)) {
+        let shown = pass(input, &instance.tags, |filter| {
+            let placed = |value: &str| if instance.gone() { Vec::new() } else { vec![value.to_owned()] };
+            Some(match filter {
+                "instance-id" => vec![instance.id.clone()],
+                "instance-state-name" => vec![instance.life.name().to_owned()],
+                "instance-state-code" => vec![instance.life.shown()["code"].to_string()],
+                "client-token" => vec![instance.client_token.clone()],
+                "reservation-id" => vec![instance.reservation.clone()],
+                "availability-zone" => vec![instance.zone.clone()],
+                "image-id" => vec![instance.image.clone()],
+                "instance-type" => vec![instance.instance_type.clone()],
+                "architecture" => vec![instance.architecture.clone()],
+                "key-name" => instance.key_name.iter().cloned().collect(),
+                "vpc-id" => placed(VPC),
+                "subnet-id" => placed(&instance.subnet),
+                "private-ip-address" => placed(&instance.private_ip),
+                "instance.group-id" => {
+                    if instance.gone() {
+                        Vec::new()
+                    } else {
+                        instance.groups.clone()
+                    }
+                }
+                "iam-instance-profile.arn" => instance.profile.iter().map(|(arn, _)| arn.clone()).collect(),
+                _ => return None,
+            })
+        })?;
+        if shown && (ids.is_empty() || ids.contains(&instance.id)) {
+            found.push(instance);
+        }
+    }
+    Ok(found)
+}
+
+/// DescribeInstances: one reservation for each instance.
+pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let found = chosen(account, cx, input)?
+        .into_iter()
+        .map(|instance| {
+            json!({
+                "reservationId": instance.reservation, "ownerId": account.id, "groupSet": [],
+                "instancesSet": [shown(account, instance)],
+            })
+        })
+        .collect();
+    paged("reservationSet", found, cx, input)
+}
+
+/// DescribeInstanceStatus: running ones, or all of them. The checks take two minutes, as they do on AWS.
+pub(super) fn describe_status(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let all = flag(input, "IncludeAllInstances") == Some(true);
+    let found = chosen(account, cx, input)?
+        .into_iter()
+        .filter(|instance| all || instance.life == Life::Running)
+        .map(|instance| {
+            let status = match instance.running_since {
+                _ if instance.life != Life::Running => "not-applicable",
+                Some(since) if seconds_later(since, 120) <= cx.now => "ok",
+                _ => "initializing",
+            };
+            json!({
+                "instanceId": instance.id, "availabilityZone": instance.zone, "instanceState": instance.life.shown(),
+                "instanceStatus": {"status": status}, "systemStatus": {"status": status},
+            })
+        })
+        .collect();
+    paged("instanceStatusSet", found, cx, input)
+}
+
+fn change(
+    account: &mut Account,
+    cx: &Cx,
+    input: &Value,
+    check: impl Fn(&Instance) -> Result<(), ApiError>,
+    next: impl Fn(Life) -> Life,
+) -> Answer {
+    let ids = named(&account.ec2, cx, input)?;
+    if ids.is_empty() {
+        return Err(ApiError::new("MissingParameter", "The request must contain the parameter InstanceId"));
+    }
+    for instance in account.ec2.instances.iter().filter(|instance| ids.contains(&instance.id)) {
+        check(instance)?;
+    }
+    let mut changes = Vec::new();
+    for instance in account.ec2.instances.iter_mut().filter(|instance| ids.contains(&instance.id)) {
+        let before = instance.life;
+        let after = next(before);
+        if after != before {
+            instance.to(after, cx.now);
+            instance.reason = (after != Life::Pending).then(|| {
+                (
+                    "Client.UserInitiatedShutdown".to_owned(),
+                    "Client.UserInitiatedShutdown: User initiated shutdown".to_owned(),
+                )
+            });
+        }
+        changes.push(json!({
+            "instanceId": instance.id, "currentState": after.shown(), "previousState": before.shown(),
+        }));
+    }
+    Ok(json!({"instancesSet": changes}))
+}
+
+fn incorrect_state(instance: &Instance, wanted: &str) -> ApiError {
+    ApiError::new(
+        "IncorrectInstanceState",
+        format!("The instance '{}' is not in a state from which it can be {wanted}.", instance.id),
+    )
+}
+
+/// TerminateInstances.
+pub(super) fn terminate(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let check = |instance: &Instance| {
+        if instance.protected && !instance.gone() {
+            return Err(ApiError::new(
+                "OperationNotPermitted",
+                format!(
+                    "The instance '{}' may not be terminated. Modify its 'disableApiTermination' instance attribute \
+                     and try again.",
+                    instance.id
+                ),
+            ));
+        }
+        Ok(())
+    };
+    change(account, cx, input, check, |life| match life {
+        Life::Terminated => Life::Terminated,
+        _ => Life::ShuttingDown,
+    })
+}
+
+/// StopInstances.
+pub(super) fn stop(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let check = |instance: &Instance| match instance.life {
+        Life::Running | Life::Stopping | Life::Stopped => Ok(()),
+        _ => Err(incorrect_state(instance, "stopped")),
+    };
+    change(account, cx, input, check, |life| match life {
+        Life::Running => Life::Stopping,
+        other => other,
+    })
+}
+
+/// StartInstances.
+pub(super) fn start(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let check = |instance: &Instance| match instance.life {
+        Life::Stopped | Life::Running | Life::Pending => Ok(()),
+        _ => Err(incorrect_state(instance, "started")),
+    };
+    change(account, cx, input, check, |life| match life {
+        Life::Stopped => Life::Pending,
+        other => other,
+    })
+}

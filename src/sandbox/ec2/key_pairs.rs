@@ -1,0 +1,146 @@
+//! Key pairs: public halves under a name.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Tags, pass, required, tag_set, tag_types, tags_for, time};
+use crate::sandbox::account::Account;
+use crate::sandbox::input::{flag, text, texts};
+use crate::sandbox::service::{Answer, ApiError, Cx};
+
+/// A key pair.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyPair {
+    pub(super) id: String,
+    pub(super) name: String,
+    key_type: String,
+    public_key: String,
+    fingerprint: String,
+    created: Timestamp,
+    pub(super) tags: Tags,
+}
+
+fn bad_format() -> ApiError {
+    ApiError::new("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
+}
+
+/// Type and fingerprint: ED25519's is OpenSSH's SHA-256; an imported RSA key's is the MD5 of its public half (of the
+/// OpenSSH blob here, of the DER form on AWS).
+fn inspect(public_key: &str) -> Result<(&'static str, String), ApiError> {
+    let mut words = public_key.split_whitespace();
+    let (Some(algorithm), Some(blob)) = (words.next(), words.next()) else { return Err(bad_format()) };
+    let blob = STANDARD.decode(blob).map_err(|_| bad_format())?;
+    let length = u32::try_from(algorithm.len()).map_err(|_| bad_format())?.to_be_bytes();
+    if !blob.starts_with(&[&length, algorithm.as_bytes()].concat()) {
+        return Err(bad_format());
+    }
+    match algorithm {
+        "ssh-ed25519" if blob.len() == 51 => Ok(("ed25519", STANDARD.encode(sha2::Sha256::digest(&blob)))),
+        "ssh-rsa" => {
+            let bytes: Vec<String> = Md5::digest(&blob).iter().map(|byte| format!("{byte:02x}")).collect();
+            Ok(("rsa", bytes.join(":")))
+        }
+        _ => Err(bad_format()),
+    }
+}
+
+/// ImportKeyPair.
+pub(super) fn import(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let name = required(input, "KeyName")?;
+    if name.is_empty() || name.chars().count() > 255 {
+        return Err(super::invalid(
+            "Value for parameter KeyName is invalid. Length exceeds maximum of 255 or is zero.",
+        ));
+    }
+    let material = STANDARD.decode(required(input, "PublicKeyMaterial")?).map_err(|_| bad_format())?;
+    let material = String::from_utf8(material).map_err(|_| bad_format())?.trim().to_owned();
+    let (key_type, fingerprint) = inspect(&material)?;
+    tag_types(input, &["key-pair"])?;
+    let tags = tags_for(input, "key-pair")?;
+    let state = &mut account.ec2;
+    if state.key_pairs.iter().any(|pair| pair.name == name) {
+        return Err(ApiError::new("InvalidKeyPair.Duplicate", format!("The keypair '{name}' already exists.")));
+    }
+    let id = state.id("key", cx.now);
+    let answer = json!({
+        "keyPairId": id, "keyName": name, "keyFingerprint": fingerprint, "tagSet": tag_set(&tags),
+    });
+    state.key_pairs.push(KeyPair {
+        id,
+        name: name.to_owned(),
+        key_type: key_type.to_owned(),
+        public_key: material,
+        fingerprint,
+        created: cx.now,
+        tags,
+    });
+    Ok(answer)
+}
+
+/// The refusal for a name or id that is not there.
+pub(super) fn not_found(what: &str) -> ApiError {
+    ApiError::new("InvalidKeyPair.NotFound", format!("The key pair '{what}' does not exist"))
+}
+
+/// DescribeKeyPairs, which has no pages.
+pub(super) fn describe(account: &Account, input: &Value) -> Answer {
+    let pairs = &account.ec2.key_pairs;
+    let (names, ids) = (texts(input, "KeyName"), texts(input, "KeyPairId"));
+    if let Some(name) = names.iter().find(|name| !pairs.iter().any(|pair| pair.name == **name)) {
+        return Err(not_found(name));
+    }
+    if let Some(id) = ids.iter().find(|id| !pairs.iter().any(|pair| pair.id == **id)) {
+        return Err(not_found(id));
+    }
+    let with_key = flag(input, "IncludePublicKey") == Some(true);
+    let mut found = Vec::new();
+    for pair in pairs {
+        let shown = pass(input, &pair.tags, |filter| match filter {
+            "key-pair-id" => Some(vec![pair.id.clone()]),
+            "key-name" => Some(vec![pair.name.clone()]),
+            "fingerprint" => Some(vec![pair.fingerprint.clone()]),
+            _ => None,
+        })?;
+        let asked = (names.is_empty() && ids.is_empty()) || names.contains(&pair.name) || ids.contains(&pair.id);
+        if shown && asked {
+            let mut one = json!({
+                "keyPairId": pair.id, "keyName": pair.name, "keyFingerprint": pair.fingerprint,
+                "keyType": pair.key_type, "createTime": time(pair.created), "tagSet": tag_set(&pair.tags),
+            });
+            if with_key {
+                one["publicKey"] = json!(pair.public_key);
+            }
+            found.push(one);
+        }
+    }
+    Ok(json!({"keySet": found}))
+}
+
+/// DeleteKeyPair: an unknown name is no error, an unknown id is one.
+pub(super) fn delete(account: &mut Account, input: &Value) -> Answer {
+    let pairs = &mut account.ec2.key_pairs;
+    let place = match (text(input, "KeyPairId"), text(input, "KeyName")) {
+        (Some(id), _) => Some(pairs.iter().position(|pair| pair.id == id).ok_or_else(|| not_found(id))?),
+        (None, Some(name)) => pairs.iter().position(|pair| pair.name == name),
+        (None, None) => {
+            return Err(ApiError::new(
+                "MissingParameter",
+                "The request must contain the parameter KeyName or KeyPairId",
+            ));
+        }
+    };
+    let mut answer = json!({"return": true});
+    if let Some(place) = place {
+        answer["keyPairId"] = json!(pairs.remove(place).id);
+    }
+    Ok(answer)
+}
+
+/// Whether there is a key pair of this name.
+pub(super) fn exists(account: &Account, name: &str) -> bool {
+    account.ec2.key_pairs.iter().any(|pair| pair.name == name)
+}

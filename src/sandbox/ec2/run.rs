@@ -1,0 +1,280 @@
+//! RunInstances: everything that EC2 checks before it launches, and its idempotency, which is per zone.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::instances::{self, Instance, Life, Metadata};
+use super::network::{self, Subnet};
+use super::types::{self, InstanceType};
+use super::volumes::{self, Disk, Volume};
+use super::{Tags, groups, invalid, key_pairs, required, show, tag_types, tags, tags_for};
+use crate::sandbox::account::Account;
+use crate::sandbox::images::Image;
+use crate::sandbox::input::{digits, fingerprint, flag, list, number, text, texts};
+use crate::sandbox::lookups;
+use crate::sandbox::service::{Answer, ApiError, Cx};
+
+/// A client token, and what was asked and made under it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    token: String,
+    zone: String,
+    request: String,
+    reservation: String,
+    instances: Vec<String>,
+    /// When its last instance was terminated, if it was: it is kept for a day more.
+    pub(super) over: Option<Timestamp>,
+}
+
+impl Token {
+    /// Whether it made this instance.
+    pub(super) fn made(&self, instance: &str) -> bool {
+        self.instances.iter().any(|id| id == instance)
+    }
+}
+
+struct Launch {
+    image: &'static Image,
+    instance_type: InstanceType,
+    subnet: Subnet,
+    groups: Vec<String>,
+    key_name: Option<String>,
+    profile: Option<(String, String)>,
+    disks: Vec<Disk>,
+    metadata: Metadata,
+    user_data: Option<String>,
+    tags: Tags,
+    volume_tags: Tags,
+    count: i64,
+}
+
+fn chosen_subnet(account: &Account, input: &Value) -> Result<Subnet, ApiError> {
+    let interface = list(input, "NetworkInterface").first();
+    if let Some(interface) = interface
+        && (text(input, "SubnetId").is_some() || !texts(input, "SecurityGroupId").is_empty())
+    {
+        return Err(ApiError::new(
+            "InvalidParameterCombination",
+            format!(
+                "Network interfaces and an instance-level subnet ID or security groups may not be specified on the \
+                 same request (device {})",
+                text(interface, "DeviceIndex").unwrap_or("0")
+            ),
+        ));
+    }
+    let zone = input.get("Placement").and_then(|placement| text(placement, "AvailabilityZone"));
+    let subnet = match text(input, "SubnetId").or(interface.and_then(|one| text(one, "SubnetId"))) {
+        Some(id) => network::subnet(&account.region, id)?,
+        None => network::all_subnets(&account.region)
+            .into_iter()
+            .find(|subnet| zone.is_none_or(|zone| subnet.zone == zone))
+            .ok_or_else(|| invalid(format!("Invalid availability zone: [{}]", zone.unwrap_or_default())))?,
+    };
+    if let Some(zone) = zone.filter(|zone| **zone != *subnet.zone) {
+        return Err(invalid(format!("The availability zone '{zone}' does not match the subnet '{}'", subnet.id)));
+    }
+    Ok(subnet)
+}
+
+fn chosen_profile(account: &Account, cx: &Cx, input: &Value) -> Result<Option<(String, String)>, ApiError> {
+    let Some(wanted) = input.get("IamInstanceProfile") else { return Ok(None) };
+    let (member, what, given) = match (text(wanted, "Arn"), text(wanted, "Name")) {
+        (Some(arn), _) => ("arn", "ARN", arn),
+        (None, Some(name)) => ("name", "name", name),
+        (None, None) => return Ok(None),
+    };
+    let profile = lookups::instance_profile(account, given)
+        .filter(|profile| profile.created.checked_add(cx.options.visibility).is_ok_and(|known| known <= cx.now))
+        .ok_or_else(|| {
+            invalid(format!(
+                "Value ({given}) for parameter iamInstanceProfile.{member} is invalid. Invalid IAM Instance Profile \
+                 {what}"
+            ))
+        })?;
+    if !profile.has_role {
+        return Err(invalid(format!("IAM Instance Profile \"{}\" has no associated IAM Roles", profile.arn)));
+    }
+    Ok(Some((profile.arn, profile.id)))
+}
+
+fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<Launch, ApiError> {
+    let count = number(input, "MaxCount")
+        .ok_or_else(|| ApiError::new("MissingParameter", "The request must contain the parameter MaxCount"))?;
+    let least = number(input, "MinCount")
+        .ok_or_else(|| ApiError::new("MissingParameter", "The request must contain the parameter MinCount"))?;
+    if least < 1 || least > count || count > 20 {
+        return Err(invalid(format!("Value ({least}..{count}) for parameters minCount and maxCount is invalid.")));
+    }
+    let image = types::image(required(input, "ImageId")?)?;
+    let type_name = text(input, "InstanceType").unwrap_or("t3.micro");
+    let instance_type =
+        types::by_name(type_name).ok_or_else(|| invalid(format!("Invalid value '{type_name}' for InstanceType.")))?;
+    if instance_type.architecture != image.architecture {
+        return Err(invalid(format!(
+            "The architecture '{}' of the specified instance type does not match the architecture '{}' of the \
+             specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.",
+            instance_type.architecture, image.architecture
+        )));
+    }
+    let key_name = text(input, "KeyName").map(str::to_owned);
+    if let Some(name) = key_name.as_deref().filter(|name| !key_pairs::exists(account, name)) {
+        return Err(key_pairs::not_found(name));
+    }
+    let mut group_ids = texts(input, "SecurityGroupId");
+    if let Some(interface) = list(input, "NetworkInterface").first() {
+        group_ids.extend(texts(interface, "SecurityGroupId"));
+    }
+    let groups = groups::resolve(&account.ec2, &group_ids, &texts(input, "SecurityGroup"))?;
+    let user_data = text(input, "UserData").map(str::to_owned);
+    if let Some(encoded) = &user_data {
+        let decoded = STANDARD.decode(encoded).map_err(|_| invalid("Invalid BASE64 encoding of user data."))?;
+        if decoded.len() > 16384 {
+            return Err(invalid("User data is limited to 16384 bytes"));
+        }
+    }
+    tag_types(input, &["instance", "volume", "network-interface"])?;
+    let tags = tags_for(input, "instance")?;
+    let metadata = Metadata::default().with(input.get("MetadataOptions").unwrap_or(&Value::Null))?;
+    if metadata.instance_metadata_tags == "enabled" {
+        tags::for_metadata(&tags)?;
+    }
+    instances::check_shutdown(text(input, "InstanceInitiatedShutdownBehavior").unwrap_or("stop"))?;
+    let profile = chosen_profile(account, cx, input)?;
+    let disks = volumes::disks(input, image)?;
+    if cx.options.no_capacity.contains(&instance_type.name) {
+        return Err(ApiError::new(
+            "InsufficientInstanceCapacity",
+            format!(
+                "We currently do not have sufficient {type_name} capacity in the Availability Zone you requested ({}). \
+                 Our system will be working on provisioning additional capacity.",
+                subnet.zone
+            ),
+        )
+        .status(500));
+    }
+    Ok(Launch {
+        image,
+        instance_type,
+        subnet,
+        groups,
+        key_name,
+        profile,
+        disks,
+        metadata,
+        user_data,
+        tags,
+        volume_tags: tags_for(input, "volume")?,
+        count,
+    })
+}
+
+fn repeated(account: &Account, token: &str, zone: &str, request: &str) -> Option<Answer> {
+    let state = &account.ec2;
+    let known = state.tokens.iter().find(|known| known.token == token && known.zone == zone)?;
+    if known.request != request {
+        return Some(Err(ApiError::new(
+            "IdempotentParameterMismatch",
+            "The specified client token has already been used with different parameters.",
+        )));
+    }
+    let alive: Vec<&Instance> =
+        state.instances.iter().filter(|instance| known.made(&instance.id) && !instance.gone()).collect();
+    if alive.is_empty() {
+        return Some(Err(ApiError::new(
+            "IdempotentInstanceTerminated",
+            "The instance that was launched with the specified client token has been terminated.",
+        )));
+    }
+    let shown: Vec<Value> = alive.iter().map(|instance| show::shown(account, instance)).collect();
+    Some(Ok(json!({
+        "reservationId": known.reservation, "ownerId": account.id, "groupSet": [], "instancesSet": shown,
+    })))
+}
+
+/// RunInstances.
+pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let token = text(input, "ClientToken").filter(|token| !token.is_empty());
+    if token.is_some_and(|token| token.len() > 64) {
+        return Err(invalid("Value for parameter clientToken is invalid. Length exceeds maximum of 64"));
+    }
+    let subnet = chosen_subnet(account, input)?;
+    let request = fingerprint(input, &["ClientToken", "DryRun"]);
+    if let Some(answer) = token.and_then(|token| repeated(account, token, &subnet.zone, &request)) {
+        return answer;
+    }
+    let launch = check(account, cx, input, subnet)?;
+    let state = &mut account.ec2;
+    let reservation = state.id("r", cx.now);
+    let mut made = Vec::new();
+    for index in 0..launch.count {
+        let id = state.id("i", cx.now);
+        let host = state.made % 4000 + 4;
+        let private_ip = format!("172.31.{}.{}", launch.subnet.third_byte + host / 256, host % 256);
+        let interface = state.id("eni", cx.now);
+        let mac = digits("mac", state.made, cx.now, 10);
+        for disk in &launch.disks {
+            let volume = state.id("vol", cx.now);
+            state.volumes.push(Volume {
+                id: volume,
+                disk: disk.clone(),
+                zone: launch.subnet.zone.clone(),
+                created: cx.now,
+                instance: Some(id.clone()),
+                tags: launch.volume_tags.clone(),
+            });
+        }
+        state.instances.push(Instance {
+            reservation: reservation.clone(),
+            index,
+            client_token: token.unwrap_or_default().to_owned(),
+            image: launch.image.id.to_owned(),
+            architecture: launch.image.architecture.to_owned(),
+            instance_type: launch.instance_type.name.clone(),
+            vcpus: launch.instance_type.vcpus,
+            memory_mib: launch.instance_type.memory_mib,
+            subnet: launch.subnet.id.to_owned(),
+            zone: launch.subnet.zone.clone(),
+            groups: launch.groups.clone(),
+            key_name: launch.key_name.clone(),
+            profile: launch.profile.clone(),
+            metadata: launch.metadata.clone(),
+            user_data: launch.user_data.clone(),
+            shutdown: text(input, "InstanceInitiatedShutdownBehavior").unwrap_or("stop").to_owned(),
+            protected: flag(input, "DisableApiTermination").unwrap_or(false),
+            private_ip,
+            public_ip: format!("203.0.113.{}", host % 250 + 1),
+            mac: format!("02:{}:{}:{}:{}:{}", &mac[..2], &mac[2..4], &mac[4..6], &mac[6..8], &mac[8..]),
+            interface,
+            tags: launch.tags.clone(),
+            launched: cx.now,
+            life: Life::Pending,
+            since: cx.now,
+            running_since: None,
+            down_since: None,
+            reason: None,
+            id: id.clone(),
+        });
+        made.push(id);
+    }
+    if let Some(token) = token {
+        state.tokens.push(Token {
+            token: token.to_owned(),
+            zone: launch.subnet.zone.clone(),
+            request,
+            reservation: reservation.clone(),
+            instances: made.clone(),
+            over: None,
+        });
+    }
+    let shown: Vec<Value> = account
+        .ec2
+        .instances
+        .iter()
+        .filter(|instance| made.contains(&instance.id))
+        .map(|instance| show::shown(account, instance))
+        .collect();
+    Ok(json!({"reservationId": reservation, "ownerId": account.id, "groupSet": [], "instancesSet": shown}))
+}

@@ -1,0 +1,175 @@
+//! Tags of anything that EC2 keeps, by its id.
+
+use serde_json::{Value, json};
+
+use super::{Tags, invalid, paged, pass, required, well_formed};
+use crate::sandbox::account::Account;
+use crate::sandbox::ec2::State;
+use crate::sandbox::input::{list, text, texts};
+use crate::sandbox::service::{Answer, ApiError, Cx};
+
+/// The tags written as `Tag.n.Key`, `Tag.n.Value`.
+pub(super) fn read(input: &Value) -> Result<Tags, ApiError> {
+    let mut tags = Tags::new();
+    for tag in list(input, "Tag") {
+        let key = required(tag, "Key")?;
+        let value = text(tag, "Value").unwrap_or_default();
+        if key.is_empty() || key.chars().count() > 127 {
+            return Err(invalid("Tag key exceeds the maximum length of 127 characters, or is empty"));
+        }
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(invalid("Tag keys starting with 'aws:' are reserved for internal use"));
+        }
+        if value.chars().count() > 255 {
+            return Err(invalid("Tag value exceeds the maximum length of 255 characters"));
+        }
+        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(invalid(format!("Duplicate tag key '{key}' specified.")));
+        }
+    }
+    Ok(tags)
+}
+
+/// At most fifty.
+pub(super) fn few(tags: &Tags) -> Result<(), ApiError> {
+    if tags.len() > 50 {
+        return Err(ApiError::new(
+            "TagLimitExceeded",
+            "The maximum number of tags (50) for a resource has been reached",
+        ));
+    }
+    Ok(())
+}
+
+/// Keys that instance metadata can show.
+pub(super) fn for_metadata(tags: &Tags) -> Result<(), ApiError> {
+    let fits = |key: &String| {
+        key.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_+=,.@:".contains(letter))
+            && ![".", "..", "_index"].contains(&key.as_str())
+    };
+    match tags.keys().find(|key| !fits(key)) {
+        None => Ok(()),
+        Some(key) => Err(invalid(format!(
+            "'{key}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), and must not \
+             be a reserved name ('.', '..', '_index')"
+        ))),
+    }
+}
+
+struct Tagged<'a> {
+    tags: &'a mut Tags,
+    shown_in_metadata: bool,
+}
+
+fn find<'a>(state: &'a mut State, cx: &Cx, id: &str) -> Result<Tagged<'a>, ApiError> {
+    let plain = |tags| Tagged { tags, shown_in_metadata: false };
+    match id.split('-').next().unwrap_or_default() {
+        "i" => super::instances::find(state, cx, id).map(|instance| Tagged {
+            shown_in_metadata: instance.metadata.instance_metadata_tags == "enabled",
+            tags: &mut instance.tags,
+        }),
+        "vol" => state
+            .volumes
+            .iter_mut()
+            .find(|volume| volume.id == id)
+            .map(|volume| plain(&mut volume.tags))
+            .ok_or_else(|| ApiError::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist."))),
+        "sg" => {
+            state.groups.iter_mut().find(|group| group.id == id).map(|group| plain(&mut group.tags)).ok_or_else(|| {
+                ApiError::new("InvalidGroup.NotFound", format!("The security group '{id}' does not exist"))
+            })
+        }
+        "sgr" => state.rules.iter_mut().find(|rule| rule.id == id).map(|rule| plain(&mut rule.tags)).ok_or_else(|| {
+            ApiError::new(
+                "InvalidSecurityGroupRuleId.NotFound",
+                format!("The security group rule ID '{id}' does not exist"),
+            )
+        }),
+        "key" => state
+            .key_pairs
+            .iter_mut()
+            .find(|pair| pair.id == id)
+            .map(|pair| plain(&mut pair.tags))
+            .ok_or_else(|| ApiError::new("InvalidKeyPair.NotFound", format!("The key pair '{id}' does not exist"))),
+        prefix if well_formed(id, prefix) => {
+            Err(ApiError::new("InvalidID", format!("the sandbox keeps no tags for '{id}'")))
+        }
+        _ => Err(ApiError::new("InvalidID", format!("The ID '{id}' is not valid"))),
+    }
+}
+
+/// CreateTags.
+pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let new = read(input)?;
+    if new.is_empty() {
+        return Err(ApiError::new("MissingParameter", "The request must contain the parameter tagSet"));
+    }
+    let ids = texts(input, "ResourceId");
+    if ids.is_empty() {
+        return Err(ApiError::new("MissingParameter", "The request must contain the parameter resourceIdSet"));
+    }
+    for id in &ids {
+        let found = find(&mut account.ec2, cx, id)?;
+        if found.shown_in_metadata {
+            for_metadata(&new)?;
+        }
+        let mut all = found.tags.clone();
+        all.extend(new.clone());
+        few(&all)?;
+    }
+    for id in &ids {
+        find(&mut account.ec2, cx, id)?.tags.extend(new.clone());
+    }
+    Ok(json!({"return": true}))
+}
+
+/// DeleteTags: a key without a value goes whatever its value; with one, only if the value is that.
+pub(super) fn delete(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    for id in texts(input, "ResourceId") {
+        let tags = find(&mut account.ec2, cx, &id)?.tags;
+        if list(input, "Tag").is_empty() {
+            tags.clear();
+        }
+        for tag in list(input, "Tag") {
+            let key = required(tag, "Key")?;
+            if text(tag, "Value").is_none_or(|value| tags.get(key).is_some_and(|have| have == value)) {
+                tags.remove(key);
+            }
+        }
+    }
+    Ok(json!({"return": true}))
+}
+
+/// DescribeTags.
+pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let state = &account.ec2;
+    let mut all: Vec<(&str, &str, &Tags)> = Vec::new();
+    all.extend(
+        state
+            .instances
+            .iter()
+            .filter(|instance| instance.visible(cx))
+            .map(|instance| (instance.id.as_str(), "instance", &instance.tags)),
+    );
+    all.extend(state.volumes.iter().map(|volume| (volume.id.as_str(), "volume", &volume.tags)));
+    all.extend(state.groups.iter().map(|group| (group.id.as_str(), "security-group", &group.tags)));
+    all.extend(state.rules.iter().map(|rule| (rule.id.as_str(), "security-group-rule", &rule.tags)));
+    all.extend(state.key_pairs.iter().map(|pair| (pair.id.as_str(), "key-pair", &pair.tags)));
+    let mut found = Vec::new();
+    for (id, kind, tags) in all {
+        for (key, value) in tags {
+            let one = Tags::from([(key.clone(), value.clone())]);
+            let shown = pass(input, &one, |filter| match filter {
+                "key" => Some(vec![key.clone()]),
+                "value" => Some(vec![value.clone()]),
+                "resource-id" => Some(vec![id.to_owned()]),
+                "resource-type" => Some(vec![kind.to_owned()]),
+                _ => None,
+            })?;
+            if shown {
+                found.push(json!({"resourceId": id, "resourceType": kind, "key": key, "value": value}));
+            }
+        }
+    }
+    paged("tagSet", found, cx, input)
+}

@@ -1,0 +1,169 @@
+//! EBS volumes: made with an instance, gone with it unless they were told to stay.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Tags, invalid, paged, pass, required, tag_set, time};
+use crate::sandbox::account::Account;
+use crate::sandbox::images::Image;
+use crate::sandbox::input::{flag, list, number, text, texts};
+use crate::sandbox::service::{Answer, ApiError, Cx};
+
+/// What a launch asks a volume to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    pub(super) device: String,
+    size_gib: i64,
+    kind: String,
+    iops: Option<i64>,
+    throughput: Option<i64>,
+    encrypted: bool,
+    pub(super) delete_on_termination: bool,
+    snapshot: Option<String>,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Volume {
+    pub(super) id: String,
+    pub(super) disk: Disk,
+    pub(super) zone: String,
+    pub(super) created: Timestamp,
+    pub(super) instance: Option<String>,
+    pub(super) tags: Tags,
+}
+
+/// The disks of a launch: the image's root, as the request changes it, and further ones.
+pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError> {
+    let mut disks = vec![Disk {
+        device: image.root_device.to_owned(),
+        size_gib: image.size_gib,
+        kind: "gp3".to_owned(),
+        iops: Some(3000),
+        throughput: Some(125),
+        encrypted: false,
+        delete_on_termination: true,
+        snapshot: Some(image.snapshot.to_owned()),
+    }];
+    for mapping in list(input, "BlockDeviceMapping") {
+        let device = required(mapping, "DeviceName")?;
+        let Some(ebs) = mapping.get("Ebs") else {
+            return Err(ApiError::new(
+                "InvalidBlockDeviceMapping",
+                format!("the sandbox serves EBS volumes only, not the mapping of {device}"),
+            ));
+        };
+        let root = device == image.root_device;
+        let size_gib = match number(ebs, "VolumeSize") {
+            Some(size) if root && size < image.size_gib => {
+                return Err(ApiError::new(
+                    "InvalidBlockDeviceMapping",
+                    format!(
+                        "Volume of size {size}GB is smaller than snapshot '{}', expect size >= {}GB",
+                        image.snapshot, image.size_gib
+                    ),
+                ));
+            }
+            Some(size) if !(1..=65536).contains(&size) => {
+                return Err(invalid(format!("Volume of {size}GiB is too small or too large")));
+            }
+            Some(size) => size,
+            None if root => image.size_gib,
+            None => {
+                return Err(ApiError::new(
+                    "MissingParameter",
+                    "The request must contain the parameter size or snapshotId",
+                ));
+            }
+        };
+        let kind = text(ebs, "VolumeType").unwrap_or("gp3");
+        if !["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"].contains(&kind) {
+            return Err(invalid(format!("Value ({kind}) for parameter volumeType is invalid.")));
+        }
+        let encrypted = flag(ebs, "Encrypted").unwrap_or(false);
+        if text(ebs, "KmsKeyId").is_some() {
+            return Err(invalid("the sandbox serves the account's default key only, not KmsKeyId"));
+        }
+        let gp3 = kind == "gp3";
+        let disk = Disk {
+            device: device.to_owned(),
+            size_gib,
+            kind: kind.to_owned(),
+            iops: number(ebs, "Iops").or(if gp3 { Some(3000) } else { None }),
+            throughput: number(ebs, "Throughput").or(if gp3 { Some(125) } else { None }),
+            encrypted,
+            delete_on_termination: flag(ebs, "DeleteOnTermination").unwrap_or(true),
+            snapshot: root.then(|| image.snapshot.to_owned()),
+        };
+        match disks.iter_mut().find(|have| have.device == device) {
+            Some(have) if root && have.size_gib == image.size_gib => *have = disk,
+            Some(_) => {
+                return Err(ApiError::new(
+                    "InvalidBlockDeviceMapping",
+                    format!("Duplicate device name {device} in the mapping"),
+                ));
+            }
+            None => disks.push(disk),
+        }
+    }
+    Ok(disks)
+}
+
+/// DescribeVolumes.
+pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let ids = texts(input, "VolumeId");
+    let all = &account.ec2.volumes;
+    if let Some(id) = ids.iter().find(|id| !all.iter().any(|volume| volume.id == **id)) {
+        return Err(ApiError::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist.")));
+    }
+    let mut found = Vec::new();
+    for volume in all {
+        let disk = &volume.disk;
+        let state = if volume.instance.is_some() { "in-use" } else { "available" };
+        let shown = pass(input, &volume.tags, |filter| match filter {
+            "volume-id" => Some(vec![volume.id.clone()]),
+            "status" => Some(vec![state.to_owned()]),
+            "size" => Some(vec![disk.size_gib.to_string()]),
+            "volume-type" => Some(vec![disk.kind.clone()]),
+            "encrypted" => Some(vec![disk.encrypted.to_string()]),
+            "availability-zone" => Some(vec![volume.zone.clone()]),
+            "attachment.instance-id" => Some(volume.instance.iter().cloned().collect()),
+            "attachment.device" => Some(vec![disk.device.clone()]),
+            _ => None,
+        })?;
+        if !shown || !(ids.is_empty() || ids.contains(&volume.id)) {
+            continue;
+        }
+        let attachments: Vec<Value> = volume
+            .instance
+            .iter()
+            .map(|instance| {
+                json!({
+                    "volumeId": volume.id, "instanceId": instance, "device": disk.device, "status": "attached",
+                    "attachTime": time(volume.created), "deleteOnTermination": disk.delete_on_termination,
+                })
+            })
+            .collect();
+        let mut one = json!({
+            "volumeId": volume.id, "size": disk.size_gib, "availabilityZone": volume.zone, "status": state,
+            "createTime": time(volume.created), "attachmentSet": attachments, "volumeType": disk.kind,
+            "encrypted": disk.encrypted, "multiAttachEnabled": false, "tagSet": tag_set(&volume.tags),
+            "snapshotId": disk.snapshot.as_deref().unwrap_or_default(),
+        });
+        if let Some(iops) = disk.iops {
+            one["iops"] = json!(iops);
+        }
+        if let Some(throughput) = disk.throughput {
+            one["throughput"] = json!(throughput);
+        }
+        if disk.encrypted {
+            one["kmsKeyId"] = json!(format!(
+                "arn:aws:kms:{}:{}:key/0d2f6a18-5b7c-4e93-a1d0-3c9b8e7f6a54",
+                account.region, account.id
+            ));
+        }
+        found.push(one);
+    }
+    paged("volumeSet", found, cx, input)
+}

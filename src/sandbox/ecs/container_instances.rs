@@ -1,0 +1,302 @@
+//! Container instances: EC2 instances whose user data names a cluster, once their agent registered there.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::expression::{self, Facts};
+use super::{Tags, arn, clusters, includes, invalid, last, local, paged, required, shown_tags, tasks};
+use crate::sandbox::account::Account;
+use crate::sandbox::ec2::instances::{Instance, Life};
+use crate::sandbox::input::{flag, text, texts};
+use crate::sandbox::service::{Answer, ApiError, Cx, epoch};
+
+/// Its status; `Inactive` ones were deregistered, and are forgotten after an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Takes tasks.
+    Active,
+    /// Takes no new tasks.
+    Draining,
+    /// Deregistered.
+    Inactive,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+            Self::Inactive => "INACTIVE",
+        }
+    }
+}
+
+/// A container instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContainerInstance {
+    pub(super) id: String,
+    pub(super) cluster: String,
+    /// The EC2 instance.
+    pub(super) instance: String,
+    pub(super) status: Status,
+    /// Since when it has this status.
+    since: Timestamp,
+    registered_at: Timestamp,
+    cpu: i64,
+    memory_mib: i64,
+    pub(super) connected: bool,
+    zone: String,
+    instance_type: String,
+    /// `x86_64` or `arm64`.
+    pub(super) architecture: String,
+    image: String,
+    pub(super) tags: Tags,
+}
+
+impl ContainerInstance {
+    /// Whether it is active or draining.
+    pub(super) fn registered(&self) -> bool {
+        self.status != Status::Inactive
+    }
+
+    pub(super) fn arn(&self, account: &Account) -> String {
+        arn(account, &format!("container-instance/{}/{}", self.cluster, self.id))
+    }
+
+    /// What is left for tasks: CPU units and MiB.
+    pub(super) fn remaining(&self, account: &Account) -> (i64, i64) {
+        let held = account.ecs.tasks.iter().filter(|task| task.container_instance == self.id && task.holds());
+        held.fold((self.cpu, self.memory_mib), |(cpu, memory), task| (cpu - task.cpu, memory - task.memory_mib))
+    }
+
+    /// What placement expressions see of it.
+    pub(super) fn facts(&self) -> Facts {
+        Facts::from([
+            ("ec2InstanceId".to_owned(), self.instance.clone()),
+            ("agentConnected".to_owned(), self.connected.to_string()),
+            ("attribute:ecs.instance-type".to_owned(), self.instance_type.clone()),
+            ("attribute:ecs.availability-zone".to_owned(), self.zone.clone()),
+            ("attribute:ecs.cpu-architecture".to_owned(), self.architecture.clone()),
+            ("attribute:ecs.ami-id".to_owned(), self.image.clone()),
+            ("attribute:ecs.os-type".to_owned(), "linux".to_owned()),
+        ])
+    }
+}
+
+/// The cluster that user data tells the agent to register in.
+fn cluster_named(user_data: &str) -> Option<String> {
+    let text = String::from_utf8(STANDARD.decode(user_data).ok()?).ok()?;
+    let (_, rest) = text.split_once("ECS_CLUSTER=")?;
+    let rest = rest.trim_start_matches(['"', '\'']);
+    let name: String =
+        rest.chars().take_while(|letter| letter.is_ascii_alphanumeric() || "-_".contains(*letter)).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+/// When the agent of a running instance is up: it needs an instance profile to speak for it.
+fn agent_up(instance: &Instance, cx: &Cx) -> Option<Timestamp> {
+    instance.profile.as_ref()?;
+    let up = instance.running_since?.checked_add(cx.options.registration).ok()?;
+    (instance.life == Life::Running && up <= cx.now).then_some(up)
+}
+
+/// Registers, connects and deregisters.
+pub(super) fn settle(account: &mut Account, cx: &Cx) {
+    for instance in &account.ec2.instances {
+        let Some(up) = agent_up(instance, cx) else { continue };
+        let Some(cluster) = instance.user_data.as_deref().and_then(cluster_named) else { continue };
+        let state = &mut account.ecs;
+        let active = state.clusters.iter().any(|known| known.name == cluster && known.active);
+        if !active || state.container_instances.iter().any(|known| known.instance == instance.id) {
+            continue;
+        }
+        let id = state.id("container-instance", up);
+        // The kernel and the agent keep some memory for themselves; 97.5 % is what an m4.large registers.
+        let memory = instance.memory_mib * 975 / 1000;
+        state.container_instances.push(ContainerInstance {
+            id,
+            cluster,
+            instance: instance.id.clone(),
+            status: Status::Active,
+            since: up,
+            registered_at: up,
+            cpu: i64::try_from(instance.vcpus * 1024).unwrap_or(i64::MAX),
+            memory_mib: i64::try_from(memory).unwrap_or(i64::MAX),
+            connected: true,
+            zone: instance.zone.clone(),
+            instance_type: instance.instance_type.clone(),
+            architecture: instance.architecture.clone(),
+            image: instance.image.clone(),
+            tags: Tags::new(),
+        });
+    }
+    for known in &mut account.ecs.container_instances {
+        let instance = account.ec2.instances.iter().find(|instance| instance.id == known.instance);
+        known.connected = known.registered() && instance.is_some_and(|instance| agent_up(instance, cx).is_some());
+        if known.registered() && instance.is_none_or(Instance::gone) {
+            known.status = Status::Inactive;
+            known.since = instance.map_or(cx.now, |instance| instance.since);
+        }
+    }
+    let hour = SignedDuration::from_hours(1);
+    let alive: Vec<String> = account.ec2.instances.iter().map(|instance| instance.id.clone()).collect();
+    account.ecs.container_instances.retain(|known| {
+        known.registered()
+            || alive.contains(&known.instance)
+            || known.since.checked_add(hour).is_ok_and(|end| end > cx.now)
+    });
+}
+
+fn shown(account: &Account, known: &ContainerInstance, tags: bool) -> Value {
+    let resources = |cpu: i64, memory: i64| {
+        json!([
+            {"name": "CPU", "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": cpu},
+            {"name": "MEMORY", "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": memory},
+            {"name": "PORTS", "type": "STRINGSET", "doubleValue": 0.0, "longValue": 0, "integerValue": 0,
+             "stringSetValue": ["22", "2376", "2375", "51678", "51679"]},
+            {"name": "PORTS_UDP", "type": "STRINGSET", "doubleValue": 0.0, "longValue": 0, "integerValue": 0,
+             "stringSetValue": []},
+        ])
+    };
+    let (cpu, memory) = known.remaining(account);
+    let attributes: Vec<Value> = known
+        .facts()
+        .iter()
+        .filter_map(|(name, value)| name.strip_prefix("attribute:").map(|name| json!({"name": name, "value": value})))
+        .chain([
+            json!({"name": "com.amazonaws.ecs.capability.logging-driver.awslogs"}),
+            json!({"name": "com.amazonaws.ecs.capability.task-iam-role"}),
+            json!({"name": "com.amazonaws.ecs.capability.task-iam-role-network-host"}),
+            json!({"name": "ecs.capability.execution-role-awslogs"}),
+        ])
+        .collect();
+    let tasks = |status| {
+        account.ecs.tasks.iter().filter(|task| task.container_instance == known.id && task.status == status).count()
+    };
+    json!({
+        "containerInstanceArn": known.arn(account), "ec2InstanceId": known.instance, "version": 3,
+        "versionInfo": {"agentVersion": "1.94.0", "agentHash": "d9a4e3f1", "dockerVersion": "DockerVersion: 25.0.8"},
+        "remainingResources": resources(cpu, memory), "registeredResources": resources(known.cpu, known.memory_mib),
+        "status": known.status.name(), "agentConnected": known.connected, "attributes": attributes,
+        "runningTasksCount": tasks(tasks::Status::Running), "pendingTasksCount": tasks(tasks::Status::Pending),
+        "registeredAt": epoch(known.registered_at), "attachments": [],
+        "tags": if tags { shown_tags(&known.tags) } else { json!([]) },
+    })
+}
+
+/// ListContainerInstances: without a status, all but the inactive ones.
+pub(super) fn list_all(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let cluster = clusters::active(account, input)?;
+    let filter = match text(input, "filter").filter(|filter| !filter.is_empty()) {
+        Some(filter) => Some(expression::parse(filter)?),
+        None => None,
+    };
+    let status = text(input, "status");
+    let arns = account
+        .ecs
+        .container_instances
+        .iter()
+        .filter(|known| known.cluster == cluster)
+        .filter(|known| status.map_or(known.registered(), |status| known.status.name() == status))
+        .filter(|known| filter.as_ref().is_none_or(|filter| filter.holds(&known.facts())))
+        .map(|known| known.arn(account))
+        .collect();
+    paged("containerInstanceArns", arns, cx, input)
+}
+
+fn place(account: &Account, cluster: &str, given: &str) -> Option<usize> {
+    let id = last(local(account, given));
+    account.ecs.container_instances.iter().position(|known| known.cluster == cluster && known.id == id)
+}
+
+fn missing(account: &Account, cluster: &str, given: &str) -> Value {
+    json!({
+        "arn": arn(account, &format!("container-instance/{cluster}/{}", last(given))), "reason": "MISSING",
+    })
+}
+
+/// DescribeContainerInstances.
+pub(super) fn describe(account: &Account, _cx: &Cx, input: &Value) -> Answer {
+    let cluster = clusters::active(account, input)?;
+    let wanted = texts(input, "containerInstances");
+    if wanted.is_empty() || wanted.len() > 100 {
+        return Err(invalid("Container instances cannot be empty, nor more than 100."));
+    }
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for given in &wanted {
+        match place(account, &cluster, given) {
+            Some(place) => {
+                found.push(shown(account, &account.ecs.container_instances[place], includes(input, "TAGS")));
+            }
+            None => failures.push(missing(account, &cluster, given)),
+        }
+    }
+    Ok(json!({"containerInstances": found, "failures": failures}))
+}
+
+/// DeregisterContainerInstance: with `force`, tasks on it are left to themselves.
+pub(super) fn deregister(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let cluster = clusters::active(account, input)?;
+    let place = place(account, &cluster, required(input, "containerInstance")?)
+        .filter(|place| account.ecs.container_instances[*place].registered())
+        .ok_or_else(|| invalid("Referenced container instance not found."))?;
+    let id = account.ecs.container_instances[place].id.clone();
+    let held = account.ecs.tasks.iter().any(|task| task.container_instance == id && task.holds());
+    if held && flag(input, "force") != Some(true) {
+        return Err(invalid("Found running tasks on the instance."));
+    }
+    tasks::abandon(account, cx, &id);
+    let known = &mut account.ecs.container_instances[place];
+    known.status = Status::Inactive;
+    known.since = cx.now;
+    known.connected = false;
+    let known = known.clone();
+    Ok(json!({"containerInstance": shown(account, &known, true)}))
+}
+
+/// UpdateContainerInstancesState: `ACTIVE` or `DRAINING`.
+pub(super) fn update_state(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let cluster = clusters::active(account, input)?;
+    let status = match required(input, "status")? {
+        "ACTIVE" => Status::Active,
+        "DRAINING" => Status::Draining,
+        other => {
+            return Err(invalid(format!("Container instance status should be one of [ACTIVE,DRAINING], not {other}")));
+        }
+    };
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for given in texts(input, "containerInstances") {
+        match place(account, &cluster, &given) {
+            Some(place) if account.ecs.container_instances[place].registered() => {
+                let known = &mut account.ecs.container_instances[place];
+                known.status = status;
+                known.since = cx.now;
+                let known = known.clone();
+                found.push(shown(account, &known, true));
+            }
+            _ => failures.push(missing(account, &cluster, &given)),
+        }
+    }
+    Ok(json!({"containerInstances": found, "failures": failures}))
+}
+
+/// The refusal when a task is to be placed where nothing is registered.
+pub(super) fn none_found() -> ApiError {
+    invalid("No Container Instances were found in your cluster.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_in_user_data() {
+        let named = |text: &str| cluster_named(&STANDARD.encode(text));
+        assert_eq!(named("#!/bin/sh\necho ECS_CLUSTER=a-b_1 >> /etc/ecs/ecs.config").as_deref(), Some("a-b_1"));
+        assert_eq!(named("ECS_CLUSTER='main'\n").as_deref(), Some("main"));
+        assert_eq!(named("#!/bin/sh\ntrue"), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! A task definition with its overrides becomes what the engine is to start.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::normal;
+use crate::sandbox::account::{Account, Credentials};
+use crate::sandbox::engine::Launch;
+use crate::sandbox::images;
+use crate::sandbox::input::{flag, list, number, text, texts};
+use crate::sandbox::service::Cx;
+
+/// The task's only container, and the override for it.
+pub(super) struct Written<'a> {
+    /// The task definition's body.
+    pub(super) body: &'a Value,
+    /// RunTask's `overrides`.
+    pub(super) overrides: &'a Value,
+}
+
+impl Written<'_> {
+    pub(super) fn container(&self) -> &Value {
+        list(self.body, "containerDefinitions").first().unwrap_or(&Value::Null)
+    }
+
+    fn own(&self) -> &Value {
+        let name = text(self.container(), "name");
+        list(self.overrides, "containerOverrides").iter().find(|one| text(one, "name") == name).unwrap_or(&Value::Null)
+    }
+
+    /// A text that a task-level override may replace: a role, the cpu, the memory.
+    pub(super) fn task_text(&self, member: &str) -> Option<&str> {
+        text(self.overrides, member).or_else(|| text(self.body, member)).filter(|value| !value.is_empty())
+    }
+
+    /// A number of the container's, by its override first.
+    pub(super) fn container_number(&self, member: &str) -> Option<i64> {
+        number(self.own(), member).or_else(|| number(self.container(), member))
+    }
+
+    /// The task's share of its machine: cpu units and MiB.
+    pub(super) fn share(&self) -> (i64, i64) {
+        let cpu = self.task_text("cpu").and_then(|cpu| normal::size(cpu, 1024));
+        let memory = self.task_text("memory").and_then(|memory| normal::size(memory, 1024));
+        let container = self.container_number("memoryReservation").or_else(|| self.container_number("memory"));
+        (cpu.or_else(|| self.container_number("cpu")).unwrap_or(0), memory.or(container).unwrap_or(0))
+    }
+
+    /// The container's hard limit, MiB; the task's where the container has none.
+    pub(super) fn hard_limit(&self) -> i64 {
+        let task = self.task_text("memory").and_then(|memory| normal::size(memory, 1024));
+        self.container_number("memory").or(task).or_else(|| self.container_number("memoryReservation")).unwrap_or(0)
+    }
+
+    /// Group and stream of the awslogs driver, and whether it makes the group.
+    pub(super) fn log(&self, task: &str) -> Option<(String, String, bool)> {
+        let log = self.container().get("logConfiguration").filter(|log| text(log, "logDriver") == Some("awslogs"))?;
+        let options = log.get("options")?;
+        let group = text(options, "awslogs-group")?.to_owned();
+        let container = text(self.container(), "name").unwrap_or_default();
+        let stream = match text(options, "awslogs-stream-prefix") {
+            Some(prefix) => format!("{prefix}/{container}/{task}"),
+            None => task.to_owned(),
+        };
+        Some((group, stream, text(options, "awslogs-create-group") == Some("true")))
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        list(self.container(), "environment")
+            .iter()
+            .chain(list(self.own(), "environment"))
+            .filter_map(|one| Some((text(one, "name")?.to_owned(), text(one, "value").unwrap_or_default().to_owned())))
+            .collect()
+    }
+
+    /// The values of secrets, of which the sandbox has the public parameters; or why the task cannot start.
+    fn secrets(&self) -> Result<Vec<(String, String)>, String> {
+        list(self.container(), "secrets")
+            .iter()
+            .map(|one| {
+                let from = text(one, "valueFrom").unwrap_or_default();
+                let parameter = from.split_once(":parameter").map_or(from, |(_, name)| name);
+                let image = images::by_parameter(parameter).ok_or_else(|| {
+                    format!(
+                        "ResourceInitializationError: unable to pull secrets or registry auth: execution resource \
+                         retrieval failed: unable to retrieve secrets from ssm: service call has been retried 1 \
+                         time(s): invalid parameters: {parameter}"
+                    )
+                })?;
+                Ok((text(one, "name").unwrap_or_default().to_owned(), image.id.to_owned()))
+            })
+            .collect()
+    }
+
+    fn mounts(&self, task: &str) -> Vec<(String, String, bool)> {
+        let volumes = list(self.body, "volumes");
+        list(self.container(), "mountPoints")
+            .iter()
+            .filter_map(|mount| {
+                let source = text(mount, "sourceVolume")?;
+                let volume = volumes.iter().find(|volume| text(volume, "name") == Some(source))?;
+                let host = volume
+                    .pointer("/host/sourcePath")
+                    .and_then(Value::as_str)
+                    .map_or_else(|| format!("/var/lib/docker/volumes/ecs-{task}-{source}/_data"), str::to_owned);
+                let read_only = flag(mount, "readOnly").unwrap_or(false);
+                Some((host, text(mount, "containerPath")?.to_owned(), read_only))
+            })
+            .collect()
+    }
+
+    /// What the engine is to start; or why the task cannot.
+    pub(super) fn launch(
+        &self,
+        account: &Account,
+        cx: &Cx,
+        task: &str,
+        instance: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Launch, String> {
+        let container = self.container();
+        let mut environment = self.environment();
+        environment.extend(self.secrets()?);
+        for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+            environment.entry(name.to_owned()).or_insert_with(|| account.region.clone());
+        }
+        environment.insert("AWS_ENDPOINT_URL".to_owned(), cx.endpoint.clone());
+        environment.insert("AWS_EXECUTION_ENV".to_owned(), "AWS_ECS_EC2".to_owned());
+        environment.extend(credentials.map(|credentials| credentials.environment(cx, task)).into_iter().flatten());
+        let words = |of: &Value, member: &str| Some(texts(of, member)).filter(|words| !words.is_empty());
+        Ok(Launch {
+            task: task.to_owned(),
+            instance: instance.to_owned(),
+            image: text(container, "image").unwrap_or_default().to_owned(),
+            entry_point: words(container, "entryPoint"),
+            command: words(self.own(), "command").or_else(|| words(container, "command")),
+            environment,
+            user: text(container, "user").filter(|user| !user.is_empty()).map(str::to_owned),
+            working_dir: text(container, "workingDirectory").filter(|dir| !dir.is_empty()).map(str::to_owned),
+            mounts: self.mounts(task),
+            memory_mib: u64::try_from(self.hard_limit()).unwrap_or(0),
+        })
+    }
+
+    /// The members of the container that DescribeTasks shows.
+    pub(super) fn shown_container(&self) -> Value {
+        let container = self.container();
+        let mut shown = json!({
+            "name": text(container, "name"), "image": text(container, "image"),
+            "cpu": self.container_number("cpu").unwrap_or(0).to_string(),
+        });
+        for member in ["memory", "memoryReservation"] {
+            if let Some(mib) = self.container_number(member) {
+                shown[member] = json!(mib.to_string());
+            }
+        }
+        shown
+    }
+}

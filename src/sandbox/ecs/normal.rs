@@ -1,0 +1,266 @@
+//! A task definition as it is registered becomes the one that is read back: checked, and with AWS's defaults filled in.
+
+use serde_json::{Map, Value, json};
+
+use super::{client, required};
+use crate::sandbox::input::{flag, list, number, text};
+use crate::sandbox::service::ApiError;
+
+/// Whole numbers written as texts (`"512"`, as task-level cpu and memory are), also `1 vCPU` and `2GB`.
+pub(super) fn size(written: &str, scale: i64) -> Option<i64> {
+    let squeezed: String = written.split_whitespace().collect::<String>().to_ascii_lowercase();
+    if let Ok(number) = squeezed.parse() {
+        return Some(number);
+    }
+    let digits = squeezed.strip_suffix("vcpu").or_else(|| squeezed.strip_suffix("gb"))?;
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
+    let part: String = part.chars().chain("000".chars()).take(3).collect();
+    Some(whole.parse::<i64>().ok()? * scale + part.parse::<i64>().ok()? * scale / 1000)
+}
+
+/// The task's cpu units, where they are set.
+pub(super) fn task_cpu(body: &Value) -> Option<i64> {
+    size(text(body, "cpu")?, 1024)
+}
+
+/// The task's memory, MiB, where it is set.
+pub(super) fn task_memory(body: &Value) -> Option<i64> {
+    size(text(body, "memory")?, 1024)
+}
+
+fn check_role(input: &Value, member: &str) -> Result<(), ApiError> {
+    match text(input, member) {
+        Some(role) if !role.is_empty() && role.starts_with("arn:") && !role.contains(":role/") => {
+            Err(client("Role is not valid"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sorted(items: &[Value], key: &str) -> Value {
+    let mut items = items.to_vec();
+    items.sort_by(|a, b| text(a, key).cmp(&text(b, key)));
+    Value::Array(items)
+}
+
+fn fill(members: &mut Map<String, Value>, name: &str, default: Value) {
+    let slot = members.entry(name).or_insert(Value::Null);
+    if slot.is_null() {
+        *slot = default;
+    }
+}
+
+fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
+    let name = text(written, "name").unwrap_or_default();
+    if name.is_empty() {
+        return Err(client("Container.name should not be null or empty."));
+    }
+    if name.len() > 255 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Err(client(format!("Invalid container name: {name}")));
+    }
+    if text(written, "image").unwrap_or_default().is_empty() {
+        return Err(client("Container.image should not be null or empty."));
+    }
+    let (hard, soft) = (number(written, "memory"), number(written, "memoryReservation"));
+    if hard.is_none() && soft.is_none() && task_memory(task).is_none() {
+        return Err(client(format!(
+            "Invalid setting for container '{name}'. At least one of 'memory' or 'memoryReservation' must be specified."
+        )));
+    }
+    if hard.is_some_and(|hard| hard < 6) {
+        return Err(client(format!("Invalid setting for container '{name}'. 'memory' must be at least 6 MiB.")));
+    }
+    if let (Some(hard), Some(soft)) = (hard, soft)
+        && soft > hard
+    {
+        return Err(client(format!(
+            "Invalid setting for container '{name}'. 'memoryReservation' must not be greater than 'memory'."
+        )));
+    }
+    if let (Some(all), Some(own)) = (task_memory(task), hard.or(soft))
+        && own > all
+    {
+        return Err(client(format!(
+            "Invalid setting for container '{name}'. 'memory' must not be greater than the task's memory."
+        )));
+    }
+    if let (Some(all), Some(own)) = (task_cpu(task), number(written, "cpu"))
+        && own > all
+    {
+        return Err(client(format!(
+            "Invalid setting for container '{name}'. 'cpu' must not be greater than the task's cpu."
+        )));
+    }
+    let volumes: Vec<&str> = list(task, "volumes").iter().filter_map(|volume| text(volume, "name")).collect();
+    for mount in list(written, "mountPoints") {
+        let source = text(mount, "sourceVolume").unwrap_or_default();
+        if !volumes.contains(&source) {
+            return Err(client(format!("Unknown volume '{source}'.")));
+        }
+        if text(mount, "containerPath").unwrap_or_default().is_empty() {
+            return Err(client("Container path should not be null or empty."));
+        }
+    }
+    if let Some(log) = written.get("logConfiguration")
+        && text(log, "logDriver") == Some("awslogs")
+        && log.pointer("/options/awslogs-group").and_then(Value::as_str).unwrap_or_default().is_empty()
+    {
+        return Err(client("Log driver awslogs requires options: awslogs-group, awslogs-region"));
+    }
+    if !list(written, "secrets").is_empty() && text(task, "executionRoleArn").unwrap_or_default().is_empty() {
+        return Err(client(
+            "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.",
+        ));
+    }
+    let mut members = written.as_object().cloned().unwrap_or_default();
+    fill(&mut members, "cpu", json!(0));
+    fill(&mut members, "essential", json!(true));
+    for name in ["portMappings", "environment", "mountPoints", "volumesFrom", "systemControls"] {
+        fill(&mut members, name, json!([]));
+    }
+    for name in ["environment", "secrets"] {
+        if !list(written, name).is_empty() {
+            members.insert(name.to_owned(), sorted(list(written, name), "name"));
+        }
+    }
+    let host = text(task, "networkMode") == Some("host");
+    let ports = list(written, "portMappings").iter().map(|port| {
+        let mut port = port.as_object().cloned().unwrap_or_default();
+        let default = if host { port.get("containerPort").cloned().unwrap_or_default() } else { json!(0) };
+        fill(&mut port, "hostPort", default);
+        fill(&mut port, "protocol", json!("tcp"));
+        Value::Object(port)
+    });
+    members.insert("portMappings".to_owned(), ports.collect());
+    Ok(Value::Object(members))
+}
+
+fn attributes(input: &Value, containers: &[Value]) -> Value {
+    let mut names = vec!["com.amazonaws.ecs.capability.docker-remote-api.1.18"];
+    if containers.iter().any(|one| one.pointer("/logConfiguration/logDriver") == Some(&json!("awslogs"))) {
+        names.push("com.amazonaws.ecs.capability.logging-driver.awslogs");
+        names.push("com.amazonaws.ecs.capability.docker-remote-api.1.19");
+        if text(input, "executionRoleArn").is_some() {
+            names.push("ecs.capability.execution-role-awslogs");
+        }
+    }
+    if containers.iter().any(|one| number(one, "memoryReservation").is_some()) {
+        names.push("com.amazonaws.ecs.capability.docker-remote-api.1.21");
+    }
+    if text(input, "taskRoleArn").is_some() {
+        names.push(if text(input, "networkMode") == Some("host") {
+            "com.amazonaws.ecs.capability.task-iam-role-network-host"
+        } else {
+            "com.amazonaws.ecs.capability.task-iam-role"
+        });
+    }
+    if containers.iter().any(|one| !list(one, "secrets").is_empty()) {
+        names.push("ecs.capability.secrets.ssm.environment-variables");
+    }
+    names.into_iter().map(|name| json!({"name": name})).collect()
+}
+
+/// The body that is read back, without ARN, revision, status and times.
+///
+/// # Errors
+/// `ClientException` for what ECS would not register, and for what the sandbox could not run: several containers.
+pub(super) fn body(input: &Value) -> Result<Value, ApiError> {
+    let family = required(input, "family").map_err(|_| client("Family should not be null or empty."))?;
+    if family.len() > 255 || !family.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Err(client(format!("Family contains invalid characters: {family}")));
+    }
+    check_role(input, "taskRoleArn")?;
+    check_role(input, "executionRoleArn")?;
+    for member in ["cpu", "memory"] {
+        if let Some(written) = text(input, member)
+            && size(written, 1024).is_none_or(|size| size <= 0)
+        {
+            return Err(client(format!("Invalid '{member}' setting for task: {written}")));
+        }
+    }
+    match text(input, "networkMode") {
+        None | Some("bridge" | "host" | "none" | "awsvpc") => {}
+        Some(other) => return Err(client(format!("Network mode is not valid: {other}"))),
+    }
+    let written = list(input, "containerDefinitions");
+    if written.is_empty() {
+        return Err(client("Container list cannot be empty."));
+    }
+    if written.len() > 1 {
+        return Err(client("the sandbox serves task definitions of one container"));
+    }
+    let containers = written.iter().map(|one| container(one, input)).collect::<Result<Vec<_>, _>>()?;
+    if !containers.iter().any(|one| flag(one, "essential") == Some(true)) {
+        return Err(client("Task definition does not have any essential containers."));
+    }
+    let volumes = list(input, "volumes").iter().map(|volume| {
+        let mut volume = volume.as_object().cloned().unwrap_or_default();
+        if !["dockerVolumeConfiguration", "efsVolumeConfiguration", "configuredAtLaunch"]
+            .iter()
+            .any(|name| volume.contains_key(*name))
+        {
+            fill(&mut volume, "host", json!({}));
+        }
+        Value::Object(volume)
+    });
+    let volumes = sorted(&volumes.collect::<Vec<_>>(), "name");
+    let mut members = input.as_object().cloned().unwrap_or_default();
+    members.retain(|_, value| !value.is_null());
+    members.remove("tags");
+    members.insert("requiresAttributes".to_owned(), attributes(input, &containers));
+    members.insert("containerDefinitions".to_owned(), Value::Array(containers));
+    members.insert("volumes".to_owned(), volumes);
+    members.insert("compatibilities".to_owned(), json!(["EXTERNAL", "EC2"]));
+    fill(&mut members, "placementConstraints", json!([]));
+    for role in ["taskRoleArn", "executionRoleArn"] {
+        if members.get(role).and_then(Value::as_str) == Some("") {
+            members.remove(role);
+        }
+    }
+    if list(input, "requiresCompatibilities").is_empty() {
+        members.remove("requiresCompatibilities");
+    }
+    Ok(Value::Object(members))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("512", 1024), Some(512));
+        assert_eq!(size("1 vCPU", 1024), Some(1024));
+        assert_eq!(size("0.5 GB", 1024), Some(512));
+        assert_eq!(size("lots", 1024), None);
+    }
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let read = body(&json!({
+            "family": "f", "containerDefinitions": [{"name": "c", "image": "i", "memory": 128,
+                "environment": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]}],
+        }))
+        .unwrap();
+        let container = &read["containerDefinitions"][0];
+        assert_eq!(container["cpu"], 0);
+        assert_eq!(container["essential"], true);
+        assert_eq!(container["mountPoints"], json!([]));
+        assert_eq!(container["environment"][0]["name"], "A");
+        assert_eq!(read["placementConstraints"], json!([]));
+        assert_eq!(read["compatibilities"], json!(["EXTERNAL", "EC2"]));
+    }
+
+    #[test]
+    fn refusals() {
+        let message = |input: Value| body(&input).unwrap_err().message;
+        let with = |container: Value| json!({"family": "f", "containerDefinitions": [container]});
+        assert_eq!(message(json!({"family": "f"})), "Container list cannot be empty.");
+        assert!(message(with(json!({"name": "c", "image": "i"}))).contains("'memory' or 'memoryReservation'"));
+        assert!(
+            message(with(json!({"name": "c", "image": "i", "memory": 9, "mountPoints": [{"sourceVolume": "v"}]})))
+                .contains("Unknown volume")
+        );
+        assert!(message(with(json!({"name": "c", "memory": 9}))).contains("image"));
+    }
+}

@@ -1,0 +1,322 @@
+//! Tasks: their status in time, from what the engine says of their process, and how they are shown.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Tags, arn, clusters, includes, invalid, last, local, paged, required, shown_tags};
+use crate::sandbox::account::Account;
+use crate::sandbox::ec2::instances::{Instance, Life};
+use crate::sandbox::engine::Process;
+use crate::sandbox::input::{text, texts};
+use crate::sandbox::logs;
+use crate::sandbox::service::{Answer, Cx, epoch};
+
+const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
+
+/// A task's last status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Placed, not started.
+    Pending,
+    /// Its container runs.
+    Running,
+    /// It ended; shown for an hour.
+    Stopped,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Stopped => "STOPPED",
+        }
+    }
+}
+
+/// A task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Task {
+    pub(super) id: String,
+    pub(super) cluster: String,
+    /// `family:revision`
+    pub(super) definition: String,
+    pub(super) container_instance: String,
+    /// The EC2 instance.
+    pub(super) instance: String,
+    pub(super) zone: String,
+    pub(super) architecture: String,
+    pub(super) overrides: Value,
+    pub(super) started_by: Option<String>,
+    pub(super) group: String,
+    pub(super) tags: Tags,
+    /// The role it runs as.
+    pub(super) role: Option<String>,
+    /// CPU units that it holds of its machine.
+    pub(super) cpu: i64,
+    /// MiB that it holds of its machine.
+    pub(super) memory_mib: i64,
+    /// Task-level cpu and memory, where they are set.
+    pub(super) shown_size: (Option<String>, Option<String>),
+    pub(super) container: Value,
+    pub(super) container_id: String,
+    /// Log group and stream, while it writes there.
+    pub(super) log: Option<(String, String)>,
+    /// Why it could not even be handed to the engine.
+    pub(super) refused: Option<String>,
+    pub(super) status: Status,
+    pub(super) created: Timestamp,
+    pub(super) started: Option<Timestamp>,
+    pub(super) stopping: Option<Timestamp>,
+    pub(super) stopped: Option<Timestamp>,
+    pub(super) stop_code: Option<String>,
+    pub(super) stopped_reason: Option<String>,
+    pub(super) exit_code: Option<i32>,
+    pub(super) reason: Option<String>,
+    /// Told to stop because its machine was stopped.
+    pub(super) halted: bool,
+}
+
+impl Task {
+    /// Whether it holds its share of the machine.
+    pub(super) fn holds(&self) -> bool {
+        self.status != Status::Stopped
+    }
+
+    fn wanted_stopped(&self) -> bool {
+        self.stopping.is_some() || !self.holds()
+    }
+
+    fn end(&mut self, at: Timestamp, code: &str, reason: &str) {
+        self.status = Status::Stopped;
+        self.stopping.get_or_insert(at);
+        self.stopped = Some(at);
+        self.stop_code.get_or_insert_with(|| code.to_owned());
+        self.stopped_reason.get_or_insert_with(|| reason.to_owned());
+    }
+
+    fn never_started(&mut self, at: Timestamp, reason: &str) {
+        self.reason = Some(reason.to_owned());
+        self.end(at, "TaskFailedToStart", reason);
+    }
+
+    fn host_lost(&mut self, at: Timestamp) {
+        let reason = format!("Host EC2 (instance {}) terminated.", self.instance);
+        self.end(at, "TerminationNotice", &reason);
+    }
+
+    fn see(&mut self, process: Option<Process>, host: Option<&Instance>, now: Timestamp) {
+        let down = host.filter(|host| matches!(host.life, Life::ShuttingDown | Life::Terminated));
+        let down_since = if host.is_none() { Some(now) } else { down.and_then(|host| host.down_since) };
+        match process {
+            None if self.refused.is_some() || host.is_some_and(|host| !host.gone()) => {
+                let reason = self
+                    .refused
+                    .clone()
+                    .unwrap_or_else(|| "CannotStartContainerError: the engine knows nothing of this task".to_owned());
+                self.never_started(self.created, &reason);
+            }
+            Some(Process::Failed { at, reason }) => self.never_started(at, &reason),
+            Some(Process::Running { since }) => {
+                self.status = Status::Running;
+                self.started = Some(since);
+            }
+            Some(Process::Exited { since, at, code, out_of_memory }) if down_since.is_none_or(|down| at < down) => {
+                self.started = Some(since);
+                self.exit_code = Some(code);
+                self.reason = out_of_memory.then(|| OUT_OF_MEMORY.to_owned());
+                self.end(at, "EssentialContainerExited", "Essential container in task exited");
+            }
+            Some(Process::Exited { since, .. }) => self.started = Some(since),
+            None | Some(Process::Pending) => {}
+        }
+        if self.holds() && host.is_none_or(Instance::gone) {
+            self.host_lost(host.map_or(now, |host| host.since));
+        }
+    }
+}
+
+/// The task of this id, if it has not stopped.
+pub(super) fn alive<'a>(account: &'a Account, id: &str) -> Option<&'a Task> {
+    account.ecs.tasks.iter().find(|task| task.id == id && task.holds())
+}
+
+/// The credentials of tasks that have stopped are worth nothing.
+pub(super) fn end_credentials(account: &mut Account) {
+    let ended: Vec<String> = account.sessions.keys().filter(|id| alive(account, id).is_none()).cloned().collect();
+    ended.iter().for_each(|id| crate::sandbox::account::end_credentials(account, id));
+}
+
+/// Lets tasks' time pass, or only that of the tasks on one instance; ends what ended and keeps what it wrote.
+pub(super) fn settle(account: &mut Account, cx: &Cx, instance: Option<&str>) {
+    let mut ended = Vec::new();
+    for task in account.ecs.tasks.iter_mut().filter(|task| task.holds()) {
+        if instance.is_some_and(|instance| task.instance != instance) {
+            continue;
+        }
+        let host = account.ec2.instances.iter().find(|host| host.id == task.instance);
+        if host.is_some_and(|host| matches!(host.life, Life::Stopping | Life::Stopped)) && !task.halted {
+            task.halted = true;
+            cx.engine.stop(&task.id, cx.now);
+        }
+        let process = if task.refused.is_some() { None } else { cx.engine.process(&task.id, cx.now) };
+        task.see(process, host, cx.now);
+        if !task.holds() {
+            ended.extend(task.log.clone());
+        }
+    }
+    for (group, stream) in ended {
+        logs::seal(account, cx, &group, &stream);
+    }
+    let hour = SignedDuration::from_hours(1);
+    account
+        .ecs
+        .tasks
+        .retain(|task| task.stopped.is_none_or(|stopped| stopped.checked_add(hour).is_ok_and(|end| end > cx.now)));
+}
+
+/// The container instance was deregistered by force: its tasks are over for ECS, though their processes go on.
+pub(super) fn abandon(account: &mut Account, cx: &Cx, container_instance: &str) {
+    let on_it =
+        account.ecs.tasks.iter_mut().filter(|task| task.holds() && task.container_instance == container_instance);
+    let mut logs = Vec::new();
+    for task in on_it {
+        task.end(cx.now, "TaskFailedToStart", "Container instance deregistration forced by user");
+        logs.extend(task.log.clone());
+    }
+    for (group, stream) in logs {
+        logs::seal(account, cx, &group, &stream);
+    }
+}
+
+/// The task as DescribeTasks shows it.
+pub(super) fn shown(account: &Account, task: &Task, tags: bool) -> Value {
+    let task_arn = arn(account, &format!("task/{}/{}", task.cluster, task.id));
+    let mut container = task.container.clone();
+    container["containerArn"] =
+        json!(arn(account, &format!("container/{}/{}/{}", task.cluster, task.id, task.container_id)));
+    container["taskArn"] = json!(task_arn);
+    container["lastStatus"] = json!(task.status.name());
+    container["networkInterfaces"] = json!([]);
+    container["networkBindings"] = json!([]);
+    container["healthStatus"] = json!("UNKNOWN");
+    if let Some(code) = task.exit_code {
+        container["exitCode"] = json!(code);
+    }
+    if let Some(reason) = &task.reason {
+        container["reason"] = json!(reason);
+    }
+    let mut one = json!({
+        "taskArn": task_arn, "clusterArn": arn(account, &format!("cluster/{}", task.cluster)),
+        "taskDefinitionArn": arn(account, &format!("task-definition/{}", task.definition)),
+        "containerInstanceArn":
+            arn(account, &format!("container-instance/{}/{}", task.cluster, task.container_instance)),
+        "overrides": task.overrides, "lastStatus": task.status.name(),
+        "desiredStatus": if task.wanted_stopped() { "STOPPED" } else { "RUNNING" },
+        "containers": [container], "version": 1 + u64::from(task.started.is_some()) + u64::from(!task.holds()),
+        "createdAt": epoch(task.created), "group": task.group, "launchType": "EC2", "attachments": [],
+        "attributes": [{"name": "ecs.cpu-architecture", "value": task.architecture}],
+        "availabilityZone": task.zone, "enableExecuteCommand": false, "healthStatus": "UNKNOWN",
+        "connectivity": "CONNECTED", "connectivityAt": epoch(task.created),
+        "tags": if tags { shown_tags(&task.tags) } else { json!([]) },
+    });
+    let texts = [
+        ("startedBy", &task.started_by),
+        ("cpu", &task.shown_size.0),
+        ("memory", &task.shown_size.1),
+        ("stopCode", &task.stop_code),
+        ("stoppedReason", &task.stopped_reason),
+    ];
+    for (member, value) in texts {
+        if let Some(value) = value {
+            one[member] = json!(value);
+        }
+    }
+    let times = [
+        ("startedAt", task.started),
+        ("stoppingAt", task.stopping),
+        ("stoppedAt", task.stopped),
+        ("executionStoppedAt", task.stopped),
+    ];
+    for (member, at) in times {
+        if let Some(at) = at {
+            one[member] = json!(epoch(at));
+        }
+    }
+    one
+}
+
+/// ListTasks: those that should run, unless stopped ones are asked for; `startedBy` goes with no other filter.
+pub(super) fn list_all(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let cluster = clusters::active(account, input)?;
+    let started_by = text(input, "startedBy").filter(|given| !given.is_empty());
+    let family = text(input, "family").filter(|given| !given.is_empty());
+    let instance = text(input, "containerInstance").filter(|given| !given.is_empty());
+    if started_by.is_some() && (family.is_some() || instance.is_some() || text(input, "serviceName").is_some()) {
+        return Err(invalid("startedBy must be the only filter that is used."));
+    }
+    let stopped = match text(input, "desiredStatus") {
+        None | Some("RUNNING") => false,
+        Some("STOPPED") => true,
+        Some("PENDING") => return paged("taskArns", Vec::new(), cx, input),
+        Some(other) => return Err(invalid(format!("Desired status is not valid: {other}"))),
+    };
+    let other_kind =
+        text(input, "serviceName").is_some() || text(input, "launchType").is_some_and(|kind| kind != "EC2");
+    let found = account
+        .ecs
+        .tasks
+        .iter()
+        .filter(|task| task.cluster == cluster && task.wanted_stopped() == stopped && !other_kind)
+        .filter(|task| started_by.is_none_or(|given| task.started_by.as_deref() == Some(given)))
+        .filter(|task| family.is_none_or(|family| task.definition.split(':').next() == Some(family)))
+        .filter(|task| instance.is_none_or(|given| task.container_instance == last(local(account, given))))
+        .map(|task| arn(account, &format!("task/{}/{}", task.cluster, task.id)))
+        .collect();
+    paged("taskArns", found, cx, input)
+}
+
+/// DescribeTasks.
+pub(super) fn describe(account: &Account, input: &Value) -> Answer {
+    let cluster = clusters::active(account, input)?;
+    let wanted = texts(input, "tasks");
+    if wanted.is_empty() || wanted.len() > 100 {
+        return Err(invalid("Tasks cannot be empty, nor more than 100."));
+    }
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for given in &wanted {
+        let id = last(local(account, given));
+        match account.ecs.tasks.iter().find(|task| task.cluster == cluster && task.id == id) {
+            Some(task) => found.push(shown(account, task, includes(input, "TAGS"))),
+            None => failures.push(json!({
+                "arn": arn(account, &format!("task/{cluster}/{id}")), "reason": "MISSING",
+            })),
+        }
+    }
+    Ok(json!({"tasks": found, "failures": failures}))
+}
+
+/// StopTask: a task that stopped is left as it is.
+pub(super) fn stop(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let cluster = clusters::active(account, input)?;
+    let id = last(local(account, required(input, "task")?)).to_owned();
+    let reason = text(input, "reason").unwrap_or("Task stopped by user");
+    if reason.chars().count() > 1024 {
+        return Err(invalid("reason can have at most 1024 characters."));
+    }
+    let place = account
+        .ecs
+        .tasks
+        .iter()
+        .position(|task| task.cluster == cluster && task.id == id)
+        .ok_or_else(|| invalid("The referenced task was not found."))?;
+    let task = &mut account.ecs.tasks[place];
+    if task.holds() && task.stopping.is_none() {
+        task.stopping = Some(cx.now);
+        task.stop_code = Some("UserInitiated".to_owned());
+        task.stopped_reason = Some(reason.to_owned());
+        cx.engine.stop(&task.id, cx.now);
+    }
+    Ok(json!({"task": shown(account, &account.ecs.tasks[place], true)}))
+}

@@ -1,0 +1,34 @@
+//! What EC2 and ECS ask of IAM: the only place where one service looks into another's state for principals.
+
+use jiff::Timestamp;
+
+use super::account::Account;
+
+/// An instance profile as EC2 sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Profile {
+    /// Its ARN.
+    pub(super) arn: String,
+    /// Its id, `AIPA…`.
+    pub(super) id: String,
+    /// When it was made: EC2 does not know a profile that is younger than the sandbox's `visibility`.
+    pub(super) created: Timestamp,
+    /// Whether it holds a role.
+    pub(super) has_role: bool,
+}
+
+/// The instance profile of this name or ARN.
+pub(super) fn instance_profile(account: &Account, name_or_arn: &str) -> Option<Profile> {
+    let profile = account.iam.profile(name_or_arn)?;
+    Some(Profile {
+        arn: profile.arn.clone(),
+        id: profile.id.clone(),
+        created: profile.created,
+        has_role: profile.role.is_some(),
+    })
+}
+
+/// Whether there is a role of this ARN.
+pub(super) fn role_exists(account: &Account, arn: &str) -> bool {
+    account.iam.role_by_arn(arn).is_some()
+}
