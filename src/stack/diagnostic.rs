@@ -192,10 +192,16 @@ pub(super) fn closest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) 
     let lower = word.to_lowercase();
     names
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name))
+        .map(|name| (likeness(&lower, &name.to_lowercase()), name))
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|one, other| one.0.total_cmp(&other.0))
         .map(|(_, name)| name)
+}
+
+/// From 0 to 1. One slip of the finger counts for much in a short word, where Jaro and Winkler see little in common.
+fn likeness(word: &str, name: &str) -> f64 {
+    let slip = word.len() > 1 && strsim::osa_distance(word, name) == 1;
+    strsim::jaro_winkler(word, name).max(if slip { 0.9 } else { 0.0 })
 }
 
 /// The hint for a name that does not exist: the closest, else all of them after `known`; none where there are none.

@@ -142,7 +142,7 @@ pub(super) fn vars(root: &Node, request: &Request<'_>, scope: &mut Scope, sink: 
         let meaning = var(entry, sink);
         let given = request.set.iter().rev().find(|(key, _)| *key == entry.key);
         let meaning = match given {
-            Some((_, text)) => Meaning::Is(override_var(&entry.key, text, &meaning, sink)),
+            Some((_, text)) => override_var(&entry.key, text, &meaning, sink),
             None => meaning,
         };
         scope.define(format!("vars.{}", entry.key), meaning);
@@ -168,7 +168,7 @@ fn var(entry: &Entry, sink: &Sink) -> Meaning {
 }
 
 /// What `--set` says, as the type that the var has in the file.
-fn override_var(key: &str, text: &str, meaning: &Meaning, sink: &Sink) -> Value {
+fn override_var(key: &str, text: &str, meaning: &Meaning, sink: &Sink) -> Meaning {
     let (wanted, value) = match meaning {
         Meaning::Is(Value::Integer(_)) => {
             ("an integer", text.parse().ok().filter(|n| *n != i64::MIN).map(Value::Integer))
@@ -177,11 +177,14 @@ fn override_var(key: &str, text: &str, meaning: &Meaning, sink: &Sink) -> Value 
         Meaning::Is(Value::Boolean(_)) => ("true or false", text.parse().ok().map(Value::Boolean)),
         _ => ("text", (!text.contains(PLACEHOLDER)).then(|| Value::String(text.to_owned()))),
     };
-    value.unwrap_or_else(|| {
-        let hint = format!("`{key}` is {wanted} in [vars], and stays that");
-        sink.tell_request(format!("--set {key}: expected {wanted}, found `{text}`"), Some(hint));
-        Value::Broken
-    })
+    value.map_or_else(
+        || {
+            let hint = format!("`{key}` is {wanted} in [vars], and stays that");
+            sink.tell_request(format!("--set {key}: expected {wanted}, found `{text}`"), Some(hint));
+            Meaning::Broken
+        },
+        Meaning::Is,
+    )
 }
 
 /// `[stack]`

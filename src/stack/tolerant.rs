@@ -2,17 +2,17 @@
 //!
 //! serde stops at the first error, the tree does not. Each error is told with the place of the node that raised it;
 //! that node is *muted* (it now answers with a placeholder of whatever type is asked for) and the table is *replayed*,
-//! until it reads through. A type that takes no placeholder is read after its neighbours, so that it hides none of
-//! their faults. Specs are plain derives; they use neither `flatten` nor `untagged`, which would read past the tree.
+//! until it reads through. A type that takes no placeholder is read after its neighbours, so that it hides no value's
+//! fault (but the keys that are missing beside it). Specs are plain derives; they use neither `flatten` nor `untagged`, which would read past the tree.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
 use serde::de::{self, DeserializeOwned, IntoDeserializer};
 
-use super::diagnostic::Sink;
+use super::diagnostic::{Sink, closest, suggest};
 use super::tree::Node;
 
 mod access;
@@ -39,12 +39,14 @@ pub struct Table<'a> {
     sink: &'a Sink,
     partial: bool,
     references: RefCell<BTreeSet<Reference>>,
+    /// Keys that are missing because they are there under a wrong name, which is told instead.
+    misspelt: RefCell<HashSet<Site>>,
 }
 
 impl<'a> Table<'a> {
     /// This table, its faults told to `sink`.
     pub(super) fn new(node: &'a Node, sink: &'a Sink) -> Self {
-        Self { node, sink, partial: false, references: RefCell::default() }
+        Self { node, sink, partial: false, references: RefCell::default(), misspelt: RefCell::default() }
     }
 
     /// A table of defaults: what is missing in it is no fault.
@@ -60,24 +62,32 @@ impl<'a> Table<'a> {
     /// Reads it; every fault that it has is told to the reader. `None` when nothing sound could be made of it. What is
     /// read may have placeholders in the places of faults.
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
-        let mut pass = Pass { table: self, muted: HashSet::new(), last: HashSet::new(), late: HashSet::new() };
-        loop {
+        let mut pass = Pass { table: self, muted: HashSet::new(), last: HashSet::new(), late: HashMap::new() };
+        let mut idle = 0;
+        for replay in 1.. {
             let stop = match T::deserialize(At::node(self.node, &pass)) {
                 Ok(read) => return Some(read),
                 Err(stop) => stop,
             };
-            let told = stop.told || (self.partial && stop.missing.is_some());
             let (site, span) = stop.site.unwrap_or((Site::Value(self.node.id), self.node.span.clone()));
+            let told = stop.told
+                || (self.partial && stop.missing.is_some())
+                || self.misspelt.borrow().contains(&site);
             if pass.muted.insert(site) {
                 if !told {
                     self.sink.tell(&span, stop.text, stop.hint);
                 }
-            } else if pass.last.insert(site) {
-                pass.late.extend(stop.trail);
-            } else {
-                return None;
+                idle = 0;
+                continue;
             }
+            idle = if pass.last.insert(site) { 0 } else { idle + 1 };
+            if idle > pass.last.len() {
+                break; // each of them has been behind all the others
+            }
+            pass.late.insert(site, replay);
+            pass.late.extend(stop.trail.into_iter().map(|around| (around, replay)));
         }
+        None
     }
 }
 
@@ -96,13 +106,14 @@ struct Pass<'a> {
     muted: HashSet<Site>,
     /// Their types take no placeholder: they are read after their neighbours.
     last: HashSet<Site>,
-    /// What holds one of `last`.
-    late: HashSet<Site>,
+    /// The replay that last stopped at, or inside of, one of these.
+    late: HashMap<Site, usize>,
 }
 
 impl Pass<'_> {
-    fn is_late(&self, site: &Site) -> bool {
-        self.last.contains(site) || self.late.contains(site)
+    /// What stopped a replay most recently is read last.
+    fn turn(&self, site: &Site) -> usize {
+        self.late.get(site).copied().unwrap_or_default()
     }
 }
 
@@ -156,6 +167,24 @@ impl std::error::Error for Stop {}
 impl de::Error for Stop {
     fn custom<T: fmt::Display>(text: T) -> Self {
         Self::new(text.to_string())
+    }
+
+    fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(format!("expected {expected}, found {found}"))
+    }
+
+    fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
+        Self::new(format!("expected {expected}, found {found}"))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        let hint = closest(variant, expected.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+        Self::new(format!("`{variant}` is not one of {}", expected.join(", "))).hinted(hint)
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let hint = suggest(field, expected.iter().copied(), "known here");
+        Self::new(format!("unknown key `{field}`")).hinted(hint)
     }
 
     fn missing_field(field: &'static str) -> Self {

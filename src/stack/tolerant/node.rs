@@ -6,7 +6,7 @@ use serde::de::{self, Visitor};
 
 use super::access::{Entries, Items, Variant};
 use super::{Pass, Reference, Site, Stop};
-use crate::stack::diagnostic::{closest, suggest};
+use crate::stack::diagnostic::closest;
 use crate::stack::tree::{Node, Value};
 use crate::stack::values::PLACEHOLDER;
 
@@ -113,9 +113,16 @@ impl<'a> At<'a> {
                     if let Some(fields) = fields
                         && !fields.contains(&entry.key.as_str())
                     {
-                        let hint = suggest(&entry.key, fields.iter().copied(), "known here");
-                        let sink = self.pass.table.sink;
-                        sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), hint);
+                        let table = self.pass.table;
+                        let unused = fields.iter().copied().filter(|field| entries.iter().all(|own| own.key != *field));
+                        if let (Some(meant), Site::Value(id)) = (closest(&entry.key, unused), self.site) {
+                            table.misspelt.borrow_mut().insert(Site::Missing(id, meant));
+                            let hint = format!("did you mean `{meant}`?");
+                            table.sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), Some(hint));
+                        } else {
+                            let hint = format!("known here: {}", fields.join(", "));
+                            table.sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), Some(hint));
+                        }
                         continue;
                     }
                     if self.pass.muted.contains(&Site::Key(entry.node.id)) {
@@ -124,14 +131,16 @@ impl<'a> At<'a> {
                     todo.push((&entry.key, At::node(&entry.node, self.pass), entry.key_span.clone()));
                 }
                 if let Site::Value(id) = self.site {
-                    for field in fields.unwrap_or_default() {
-                        let site = Site::Missing(id, field);
-                        if self.pass.muted.contains(&site) && !self.pass.last.contains(&site) {
-                            todo.push((field, self.phantom(site), self.span.clone()));
+                    for site in &self.pass.muted {
+                        if let Site::Missing(of, field) = site
+                            && *of == id
+                            && !self.pass.last.contains(site)
+                        {
+                            todo.push((field, self.phantom(*site), self.span.clone()));
                         }
                     }
                 }
-                todo.sort_by_key(|(_, at, _)| self.pass.is_late(&at.site));
+                todo.sort_by_key(|(_, at, _)| self.pass.turn(&at.site));
             }
             Some(_) => return self.wrong("a table"),
         }
@@ -144,7 +153,7 @@ impl<'a> At<'a> {
             None => items.extend((0..phantoms).map(|_| self.phantom(self.site))),
             Some(Value::Array(nodes)) => {
                 items.extend(nodes.iter().map(|node| At::node(node, self.pass)));
-                items.sort_by_key(|at| self.pass.is_late(&at.site));
+                items.sort_by_key(|at| self.pass.turn(&at.site));
             }
             Some(_) => return self.wrong("a list"),
         }
@@ -290,27 +299,13 @@ impl<'de> de::Deserializer<'de> for At<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        let listed = || format!("one of {}", variants.join(", "));
-        let unknown = |word: &str, at: &At<'_>| {
-            let hint = closest(word, variants.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-            Err(Stop::new(format!("`{word}` is not {}", listed())).hinted(hint).at(at))
-        };
         let variant = match self.value() {
             None => Variant { name: variants.first().copied().unwrap_or_default(), content: Some(self.phantom(self.site)) },
-            Some(Value::String(word) | Value::Typed { text: word, .. }) => {
-                if !variants.contains(&word.as_str()) {
-                    return unknown(word, &self);
-                }
-                Variant { name: word, content: None }
+            Some(Value::String(word) | Value::Typed { text: word, .. }) => Variant { name: word, content: None },
+            Some(Value::Table(entries)) if entries.len() == 1 => {
+                Variant { name: &entries[0].key, content: Some(At::node(&entries[0].node, self.pass)) }
             }
-            Some(Value::Table(entries)) => match entries.as_slice() {
-                [entry] if variants.contains(&entry.key.as_str()) => {
-                    Variant { name: &entry.key, content: Some(At::node(&entry.node, self.pass)) }
-                }
-                [entry] => return unknown(&entry.key, &self),
-                _ => return self.wrong(&listed()),
-            },
-            Some(_) => return self.wrong(&listed()),
+            Some(_) => return self.wrong(&format!("one of {}", variants.join(", "))),
         };
         visitor.visit_enum(variant).map_err(|stop: Stop| stop.at(&self))
     }
