@@ -8,3 +8,6 @@ pub mod role;
 pub mod security_group;
 pub mod task_definition;
 pub mod upload;
+
+#[cfg(test)]
+mod tests;

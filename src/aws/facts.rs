@@ -187,9 +187,13 @@ async fn parameters(aws: &Aws, wanted: Vec<String>) -> (BTreeMap<String, String>
     let mut found = BTreeMap::new();
     for answer in join_all(chunks).await {
         match answer {
-            Ok(answer) => found.extend(answer.parameters.unwrap_or_default().into_iter().filter_map(|parameter| {
-                Some((parameter.name?, parameter.value?))
-            })),
+            Ok(answer) => found.extend(
+                answer
+                    .parameters
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|parameter| Some((parameter.name?, parameter.value?))),
+            ),
             Err(source) => {
                 faults.push(FactError::Aws { what: "the AMIs behind parameters".to_owned(), source });
                 return (out, faults);
@@ -216,7 +220,8 @@ async fn described_images(aws: &Aws, ids: BTreeMap<String, String>) -> Read<BTre
         return Ok(BTreeMap::new());
     }
     let filter = ec2::Filter::builder().name("image-id").set_values(Some(ids.values().cloned().collect())).build();
-    let mut pages = aws.ec2.describe_images().filters(filter).into_paginator().send();
+    // A pinned AMI may be deprecated and still be launched.
+    let mut pages = aws.ec2.describe_images().filters(filter).include_deprecated(true).into_paginator().send();
     let mut found = BTreeMap::new();
     while let Some(page) = pages.next().await {
         let page = page.or_aws("ec2:DescribeImages").map_err(failed("AMIs"))?;
@@ -253,7 +258,8 @@ async fn network(aws: &Aws, wanted: BTreeSet<String>, default_vpc: bool) -> Read
         let vpc = asked.map_err(failed("the default VPC"))?.vpcs().first().and_then(|vpc| vpc.vpc_id.clone());
         vpc.map(Some).ok_or_else(|| {
             let what = format!("{} has no default VPC", aws.region);
-            let hint = "name a `subnet` (instance) and a `vpc` (security group), or make one: aws ec2 create-default-vpc";
+            let hint =
+                "name a `subnet` (instance) and a `vpc` (security group), or make one: aws ec2 create-default-vpc";
             vec![missing(&Lookup::DefaultVpc, what, hint)]
         })
     };

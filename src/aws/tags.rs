@@ -34,10 +34,7 @@ pub fn to_ec2(tags: &Tags) -> Option<Vec<aws_sdk_ec2::types::Tag>> {
 }
 
 /// Our tags on a thing that an EC2 call is about to create.
-pub fn on_creation(
-    kind: aws_sdk_ec2::types::ResourceType,
-    tags: &Tags,
-) -> aws_sdk_ec2::types::TagSpecification {
+pub fn on_creation(kind: aws_sdk_ec2::types::ResourceType, tags: &Tags) -> aws_sdk_ec2::types::TagSpecification {
     aws_sdk_ec2::types::TagSpecification::builder().resource_type(kind).set_tags(to_ec2(tags)).build()
 }
 

@@ -43,7 +43,10 @@ pub struct State {
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+)]
 pub enum Call {
     CreateCluster { at: Address, name: String, tags: Tags },
     TagResource { name: String, arn: Link, tags: Tags },
@@ -178,10 +181,16 @@ async fn create(cx: &Acting, at: &Address, name: &str, tags: &Tags) -> Result<Id
         async move { request.send().await.or_aws(NAME) }
     })
     .await?;
-    let cluster = until(Pace::SETTLING, NAME, "the cluster to be active", |_| false, || async move {
-        let found = described(&cx.aws, vec![name.to_owned()]).await?;
-        Ok(found.into_iter().find(|cluster| cluster.status() == Some("ACTIVE")))
-    })
+    let cluster = until(
+        Pace::SETTLING,
+        NAME,
+        "the cluster to be active",
+        |_| false,
+        || async move {
+            let found = described(&cx.aws, vec![name.to_owned()]).await?;
+            Ok(found.into_iter().find(|cluster| cluster.status() == Some("ACTIVE")))
+        },
+    )
     .await?;
     // CreateCluster quietly returns a cluster that exists (terraform-aws #38875); its tags are then not the call's.
     let (owner, tagged) = cx.stack.owner(&tags::from_ecs(cluster.tags()));

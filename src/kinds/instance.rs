@@ -195,7 +195,10 @@ pub struct Volume {
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+)]
 pub enum Call {
     RunInstances { at: Address, want: Box<State> },
     ModifyInstanceAttribute { instance: Link, security_groups: BTreeSet<Link> },
@@ -411,7 +414,8 @@ impl Kind for Instance {
                     (false, Some(hours)) => {
                         tags.insert(TAG_MAX_HOURS.to_owned(), hours.to_string());
                         let launched = live.launched.as_deref().and_then(|at| at.parse().ok());
-                        let at = launched.map(|launched| (TAG_DEADLINE.to_owned(), deadline(launched, hours).to_string()));
+                        let at =
+                            launched.map(|launched| (TAG_DEADLINE.to_owned(), deadline(launched, hours).to_string()));
                         tags.extend(at);
                     }
                     (false, None) => keys.extend([TAG_MAX_HOURS, TAG_DEADLINE].map(str::to_owned)),

@@ -50,7 +50,10 @@ pub struct State {
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+)]
 pub enum Call {
     ImportKeyPair { at: Address, name: String, public_key: Option<String>, tags: Tags },
     CreateTags { name: String, id: Link, tags: Tags },

@@ -47,7 +47,10 @@ pub struct State {
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+)]
 pub enum Call {
     CreateLogGroup { at: Address, name: String, tags: Tags },
     PutRetentionPolicy { name: String, days: i64 },
@@ -141,8 +144,7 @@ impl Kind for LogGroup {
                 Ok::<_, AwsError>(same)
             })
         });
-        let (here, elsewhere) =
-            try_join(branch(groups(cx.aws, &prefix)), branch(try_join_all(elsewhere))).await?;
+        let (here, elsewhere) = try_join(branch(groups(cx.aws, &prefix)), branch(try_join_all(elsewhere))).await?;
         let each = here.into_iter().chain(elsewhere.into_iter().flatten()).map(|group| {
             let names = &names;
             branch(async move {
@@ -226,11 +228,17 @@ async fn create(cx: &Acting, at: &Address, name: &str, tags: &Tags) -> Result<Id
     let sent = request.set_tags(Some(tags.clone().into_iter().collect())).send().await.or_aws(NAME);
     let made = sent.or_absent_if(|error| error.is(&["ResourceAlreadyExistsException"]))?;
     // The answer has no ARN, and a group just made may not be listed yet.
-    let found = until(SEEN, NAME, "the log group to be listed", |_| false, || async move {
-        let groups = groups(&cx.aws, name).await?;
-        let same = groups.iter().find(|group| group.log_group_name() == Some(name));
-        Ok(same.and_then(arn).map(str::to_owned))
-    })
+    let found = until(
+        SEEN,
+        NAME,
+        "the log group to be listed",
+        |_| false,
+        || async move {
+            let groups = groups(&cx.aws, name).await?;
+            let same = groups.iter().find(|group| group.log_group_name() == Some(name));
+            Ok(same.and_then(arn).map(str::to_owned))
+        },
+    )
     .await?;
     if made.is_none() {
         let asked = cx.aws.logs.list_tags_for_resource().resource_arn(&found).send().await;

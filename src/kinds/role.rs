@@ -111,7 +111,10 @@ pub struct Profile {
 /// The mutating calls. `role`, `profile` are names; `policy` is an ARN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+)]
 pub enum Call {
     CreateRole {
         at: Address,
@@ -122,26 +125,86 @@ pub enum Call {
         session_seconds: i64,
         tags: Tags,
     },
-    UpdateAssumeRolePolicy { role: String, trust: Value },
-    UpdateRole { role: String, description: String, session_seconds: i64 },
-    TagRole { role: String, tags: Tags },
-    UntagRole { role: String, keys: Vec<String> },
-    AttachRolePolicy { role: String, policy: String },
-    DetachRolePolicy { role: String, policy: String },
-    DeleteRolePolicy { role: String, name: String },
-    CreatePolicy { policy: String, document: Value, tags: Tags },
-    CreatePolicyVersion { policy: String, document: Value },
-    DeletePolicyVersion { policy: String, version: String },
-    TagPolicy { policy: String, tags: Tags },
-    UntagPolicy { policy: String, keys: Vec<String> },
-    DeletePolicy { policy: String },
-    CreateInstanceProfile { profile: String, path: String, tags: Tags },
-    AddRoleToInstanceProfile { profile: String, role: String },
-    RemoveRoleFromInstanceProfile { profile: String, role: String },
-    TagInstanceProfile { profile: String, tags: Tags },
-    UntagInstanceProfile { profile: String, keys: Vec<String> },
-    DeleteInstanceProfile { profile: String },
-    DeleteRole { role: String },
+    UpdateAssumeRolePolicy {
+        role: String,
+        trust: Value,
+    },
+    UpdateRole {
+        role: String,
+        description: String,
+        session_seconds: i64,
+    },
+    TagRole {
+        role: String,
+        tags: Tags,
+    },
+    UntagRole {
+        role: String,
+        keys: Vec<String>,
+    },
+    AttachRolePolicy {
+        role: String,
+        policy: String,
+    },
+    DetachRolePolicy {
+        role: String,
+        policy: String,
+    },
+    DeleteRolePolicy {
+        role: String,
+        name: String,
+    },
+    CreatePolicy {
+        policy: String,
+        document: Value,
+        tags: Tags,
+    },
+    CreatePolicyVersion {
+        policy: String,
+        document: Value,
+    },
+    DeletePolicyVersion {
+        policy: String,
+        version: String,
+    },
+    TagPolicy {
+        policy: String,
+        tags: Tags,
+    },
+    UntagPolicy {
+        policy: String,
+        keys: Vec<String>,
+    },
+    DeletePolicy {
+        policy: String,
+    },
+    CreateInstanceProfile {
+        profile: String,
+        path: String,
+        tags: Tags,
+    },
+    AddRoleToInstanceProfile {
+        profile: String,
+        role: String,
+    },
+    RemoveRoleFromInstanceProfile {
+        profile: String,
+        role: String,
+    },
+    TagInstanceProfile {
+        profile: String,
+        tags: Tags,
+    },
+    UntagInstanceProfile {
+        profile: String,
+        keys: Vec<String>,
+    },
+    DeleteInstanceProfile {
+        profile: String,
+    },
+    DeleteRole {
+        role: String,
+    },
 }
 
 /// The name of a role's own policy.
@@ -363,7 +426,10 @@ fn nested(role: &Tags, live: &Tags, want: &Tags) -> Tags {
     if role.contains_key(TAG_STACK) {
         return want.clone();
     }
-    live.iter().filter(|(key, _)| !key.starts_with("seqstack:")).map(|(key, value)| (key.clone(), value.clone())).collect()
+    live.iter()
+        .filter(|(key, _)| !key.starts_with("seqstack:"))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn converge_policy(calls: &mut Vec<Call>, old: &Policy, new: &Policy, want_tags: &Tags) {

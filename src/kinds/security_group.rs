@@ -19,8 +19,11 @@ use crate::aws::wait::Pace;
 use crate::aws::{Aws, AwsError, Class, OrAws, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, Replace, SpecFault, TAG_STACK, Tags};
-use crate::stack::reference::{Ref, SecurityGroup as Group};
-use crate::stack::values::{Cidr, Int};
+
+mod rule;
+
+use rule::{Change, changes, check};
+pub use rule::{Peer, Protocol, Rule, RuleSpec};
 
 /// The kind.
 pub enum SecurityGroup {}
@@ -46,43 +49,6 @@ pub struct Spec {
     pub egress: Option<Vec<RuleSpec>>,
 }
 
-/// A rule as a person writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuleSpec {
-    /// Which protocol.
-    pub protocol: Protocol,
-    /// The port, or the first of a range up to `to_port`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<Int<0, 65535>>,
-    /// The last port of a range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to_port: Option<Int<0, 65535>>,
-    /// The other side, by address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cidr: Option<Cidr>,
-    /// The other side, by its security group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub security_group: Option<Ref<Group>>,
-    /// For people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub description: String,
-}
-
-/// The protocol of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the protocols' own names")]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    Icmp,
-    Icmpv6,
-    /// Every protocol and port.
-    #[serde(alias = "-1")]
-    All,
-}
-
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -103,37 +69,13 @@ pub struct State {
     pub tags: Tags,
 }
 
-/// One rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Rule {
-    /// EC2's name or number of the protocol; `-1` is all of them.
-    pub protocol: String,
-    /// The first port (ICMP: the type); -1 is all of them.
-    pub from_port: i32,
-    /// The last port (ICMP: the code); -1 is all of them.
-    pub to_port: i32,
-    /// The other side.
-    pub peer: Peer,
-    /// For people.
-    pub description: String,
-}
-
-/// The other side of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Peer {
-    /// An address range.
-    Cidr(String),
-    /// The members of a security group.
-    Group(Link),
-    /// A prefix list, which a stack file cannot ask for.
-    PrefixList(String),
-}
-
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+)]
 pub enum Call {
     CreateSecurityGroup { at: Address, name: String, description: String, vpc: String, tags: Tags },
     AuthorizeSecurityGroupIngress { group: Link, name: String, rule: Rule },
@@ -147,121 +89,6 @@ pub enum Call {
     DeleteSecurityGroup { group: Link, name: String },
 }
 
-impl Rule {
-    /// To or from everywhere.
-    fn everywhere(cidr: &str) -> Self {
-        Self {
-            protocol: "-1".to_owned(),
-            from_port: -1,
-            to_port: -1,
-            peer: Peer::Cidr(cidr.to_owned()),
-            description: String::new(),
-        }
-    }
-
-    /// What makes it this rule: all but its description.
-    fn identity(&self) -> (&str, i32, i32, &Peer) {
-        (&self.protocol, self.from_port, self.to_port, &self.peer)
-    }
-
-    fn lower(spec: &RuleSpec, cx: &Context<'_>) -> Self {
-        let port = |port: Int<0, 65535>| i32::try_from(port.0).unwrap_or(-1);
-        let from_port = spec.port.map_or(-1, port);
-        let (protocol, from_port, to_port) = match spec.protocol {
-            Protocol::Tcp => ("tcp", from_port, spec.to_port.map_or(from_port, port)),
-            Protocol::Udp => ("udp", from_port, spec.to_port.map_or(from_port, port)),
-            Protocol::Icmp => ("icmp", -1, -1),
-            Protocol::Icmpv6 => ("icmpv6", -1, -1),
-            Protocol::All => ("-1", -1, -1),
-        };
-        let peer = match (&spec.cidr, &spec.security_group) {
-            (_, Some(group)) => Peer::Group(group.link(cx, "id")),
-            (Some(cidr), None) => Peer::Cidr(cidr.0.to_string()),
-            (None, None) => Peer::Cidr("0.0.0.0/0".to_owned()),
-        };
-        Self { protocol: protocol.to_owned(), from_port, to_port, peer, description: spec.description.clone() }
-    }
-
-    /// As EC2 groups them: one permission, several peers.
-    fn of(permission: &ec2::IpPermission) -> impl Iterator<Item = Self> {
-        let protocol = match permission.ip_protocol().unwrap_or("-1") {
-            "6" => "tcp",
-            "17" => "udp",
-            "1" => "icmp",
-            "58" => "icmpv6",
-            other => other,
-        };
-        let all = protocol == "-1";
-        let port = |port: Option<i32>| if all { -1 } else { port.unwrap_or(-1) };
-        let (from_port, to_port) = (port(permission.from_port()), port(permission.to_port()));
-        let cidr = |text: Option<&str>| {
-            let text = text.unwrap_or_default();
-            Peer::Cidr(text.parse::<ipnet::IpNet>().map_or_else(|_| text.to_owned(), |net| net.to_string()))
-        };
-        let v4 = permission.ip_ranges().iter().map(|range| (cidr(range.cidr_ip()), range.description()));
-        let v6 = permission.ipv6_ranges().iter().map(|range| (cidr(range.cidr_ipv6()), range.description()));
-        let groups = permission.user_id_group_pairs().iter().map(|pair| {
-            (Peer::Group(Link::theirs("security_group", pair.group_id().unwrap_or_default())), pair.description())
-        });
-        let lists = permission.prefix_list_ids().iter().map(|list| {
-            (Peer::PrefixList(list.prefix_list_id().unwrap_or_default().to_owned()), list.description())
-        });
-        let peers: Vec<_> = v4.chain(v6).chain(groups).chain(lists).collect();
-        let rules: Vec<_> = peers
-            .into_iter()
-            .map(|(peer, description)| Self {
-                protocol: protocol.to_owned(),
-                from_port,
-                to_port,
-                peer,
-                description: description.unwrap_or_default().to_owned(),
-            })
-            .collect();
-        rules.into_iter()
-    }
-
-    fn permission(&self, operation: &'static str) -> Result<ec2::IpPermission, AwsError> {
-        let described = (!self.description.is_empty()).then(|| self.description.clone());
-        let permission = ec2::IpPermission::builder().ip_protocol(&self.protocol);
-        let permission = match self.protocol.as_str() {
-            "-1" => permission,
-            _ => permission.from_port(self.from_port).to_port(self.to_port),
-        };
-        let permission = match &self.peer {
-            Peer::Cidr(cidr) if cidr.contains(':') => permission
-                .ipv6_ranges(ec2::Ipv6Range::builder().cidr_ipv6(cidr).set_description(described).build()),
-            Peer::Cidr(cidr) => {
-                permission.ip_ranges(ec2::IpRange::builder().cidr_ip(cidr).set_description(described).build())
-            }
-            Peer::Group(group) => {
-                let id = settled(operation, "the other security group", group)?;
-                let pair = ec2::UserIdGroupPair::builder().group_id(id).set_description(described).build();
-                permission.user_id_group_pairs(pair)
-            }
-            Peer::PrefixList(id) => permission.prefix_list_ids(
-                ec2::PrefixListId::builder().prefix_list_id(id).set_description(described).build(),
-            ),
-        };
-        Ok(permission.build())
-    }
-}
-
-impl std::fmt::Display for Rule {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let protocol = if self.protocol == "-1" { "all" } else { &self.protocol };
-        f.write_str(protocol)?;
-        match (self.from_port, self.to_port) {
-            (-1, _) => {}
-            (from, to) if from == to => write!(f, " {from}")?,
-            (from, to) => write!(f, " {from}-{to}")?,
-        }
-        match &self.peer {
-            Peer::Cidr(text) | Peer::PrefixList(text) => write!(f, " {text}"),
-            Peer::Group(link) => write!(f, " {link}"),
-        }
-    }
-}
-
 impl Kind for SecurityGroup {
     const TABLE: &'static str = "security_group";
     const FIXED: &'static [&'static str] = &["name", "description", "vpc"];
@@ -273,7 +100,12 @@ impl Kind for SecurityGroup {
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
         let egress = spec.egress.iter().flatten().map(|rule| ("egress", rule));
-        spec.ingress.iter().map(|rule| ("ingress", rule)).chain(egress).flat_map(|(key, rule)| check(key, rule)).collect()
+        spec.ingress
+            .iter()
+            .map(|rule| ("ingress", rule))
+            .chain(egress)
+            .flat_map(|(key, rule)| check(key, rule))
+            .collect()
     }
 
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
@@ -364,7 +196,9 @@ impl Kind for SecurityGroup {
             Call::RevokeSecurityGroupIngress { name, rule, .. } => {
                 format!("ec2:RevokeSecurityGroupIngress {name} {rule}")
             }
-            Call::RevokeSecurityGroupEgress { name, rule, .. } => format!("ec2:RevokeSecurityGroupEgress {name} {rule}"),
+            Call::RevokeSecurityGroupEgress { name, rule, .. } => {
+                format!("ec2:RevokeSecurityGroupEgress {name} {rule}")
+            }
             Call::UpdateSecurityGroupRuleDescriptionsIngress { name, rule, .. } => {
                 format!("ec2:UpdateSecurityGroupRuleDescriptionsIngress {name} {rule}")
             }
@@ -445,54 +279,8 @@ impl Kind for SecurityGroup {
     }
 }
 
-fn check(key: &str, rule: &RuleSpec) -> Vec<SpecFault> {
-    let fault = |message: &str, hint: &str| SpecFault {
-        key: key.to_owned(),
-        message: message.to_owned(),
-        hint: Some(hint.to_owned()),
-    };
-    let ports = matches!(rule.protocol, Protocol::Tcp | Protocol::Udp);
-    let mut faults = Vec::new();
-    match (rule.port, rule.to_port) {
-        (None, _) if ports => {
-            faults.push(fault("a tcp or udp rule needs a `port`", "all of them: `port = 0, to_port = 65535`"));
-        }
-        (Some(_), _) | (_, Some(_)) if !ports => {
-            faults.push(fault("only tcp and udp rules have ports", "leave `port` and `to_port` out"));
-        }
-        (Some(from), Some(to)) if to.0 < from.0 => {
-            faults.push(fault("`to_port` comes before `port`", "the range goes upwards"));
-        }
-        _ => {}
-    }
-    if rule.cidr.is_some() == rule.security_group.is_some() {
-        let hint = "`cidr = \"203.0.113.0/24\"` or `security_group = \"name\"`";
-        faults.push(fault("a rule has either a `cidr` or a `security_group`", hint));
-    }
-    faults
-}
-
 fn fixed_hash(description: &str, vpc: &str) -> String {
     hex::encode(&Sha256::digest(format!("{description}\n{vpc}"))[..4])
-}
-
-enum Change {
-    Add(Rule),
-    Drop(Rule),
-    Describe(Rule),
-}
-
-fn changes(live: &BTreeSet<Rule>, want: &BTreeSet<Rule>) -> Vec<Change> {
-    let same = |rules: &BTreeSet<Rule>, rule: &Rule| {
-        rules.iter().find(|other| other.identity() == rule.identity()).map(|other| other.description.clone())
-    };
-    let added = want.iter().filter_map(|rule| match same(live, rule) {
-        None => Some(Change::Add(rule.clone())),
-        Some(description) if description != rule.description => Some(Change::Describe(rule.clone())),
-        Some(_) => None,
-    });
-    let dropped = live.iter().filter(|rule| same(want, rule).is_none()).map(|rule| Change::Drop(rule.clone()));
-    added.chain(dropped).collect()
 }
 
 fn state(group: &ec2::SecurityGroup) -> State {
@@ -509,7 +297,8 @@ fn state(group: &ec2::SecurityGroup) -> State {
 }
 
 async fn found(aws: &Aws, by: Vec<(&str, Vec<String>)>) -> Result<Vec<ec2::SecurityGroup>, AwsError> {
-    let filter = |(name, values): (&str, Vec<String>)| ec2::Filter::builder().name(name).set_values(Some(values)).build();
+    let filter =
+        |(name, values): (&str, Vec<String>)| ec2::Filter::builder().name(name).set_values(Some(values)).build();
     let filters = by.into_iter().map(filter).collect();
     let mut pages = aws.ec2.describe_security_groups().set_filters(Some(filters)).into_paginator().send();
     let mut out = Vec::new();
@@ -685,7 +474,8 @@ mod tests {
 
     #[test]
     fn rules_without_port_or_peer_are_faults() {
-        let spec = json!({ "ingress": [{ "protocol": "tcp" }, { "protocol": "icmp", "port": 1, "cidr": "0.0.0.0/0" }] });
+        let spec =
+            json!({ "ingress": [{ "protocol": "tcp" }, { "protocol": "icmp", "port": 1, "cidr": "0.0.0.0/0" }] });
         assert_eq!(SecurityGroup::check(&serde_json::from_value(spec).unwrap()).len(), 3);
     }
 }

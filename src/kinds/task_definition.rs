@@ -140,7 +140,10 @@ impl State {
 /// The mutating calls. `arn` is a revision's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "each variant is the AWS operation of its name, its fields that operation's parameters")]
+#[expect(
+    missing_docs,
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+)]
 pub enum Call {
     RegisterTaskDefinition { at: Address, definition: Box<State> },
     TagResource { arn: Link, tags: Tags },
@@ -183,7 +186,11 @@ impl Kind for TaskDefinition {
             }
             if matches!(variable, Variable::Secret(_)) && spec.execution_role.is_none() {
                 let hint = "set `execution_role`, here or in [task_defaults]";
-                faults.push(fault(format!("environment.{name}"), "ECS needs an execution role to fetch a secret", hint));
+                faults.push(fault(
+                    format!("environment.{name}"),
+                    "ECS needs an execution role to fetch a secret",
+                    hint,
+                ));
             }
         }
         let paths = spec.mounts.iter().flat_map(|mount| [&mount.host, &mount.container]);

@@ -133,7 +133,8 @@ impl Kind for Upload {
 
     fn calls(_at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         let Some(want) = want else { return Vec::new() };
-        let there = |key: &String| live.filter(|live| live.bucket == want.bucket).and_then(|live| live.objects.get(key));
+        let there =
+            |key: &String| live.filter(|live| live.bucket == want.bucket).and_then(|live| live.objects.get(key));
         let differing = want.objects.iter().filter(|(key, sha256)| there(key) != Some(*sha256));
         let calls = differing.filter_map(|(key, sha256)| {
             let Source { path, size } = want.from.get(key)?.clone();
@@ -216,9 +217,9 @@ async fn put_whole(aws: &Aws, call: Call) -> Result<(), AwsError> {
 /// Parts of equal size but the last; S3 takes ten thousand.
 fn parts(size: u64) -> impl Iterator<Item = (i32, u64, u64)> {
     let part = PART_BYTES.max(size.div_ceil(10_000));
-    (1_i32..).zip((0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX))).map(move |(number, start)| {
-        (number, start, part.min(size - start))
-    })
+    (1_i32..)
+        .zip((0..size).step_by(usize::try_from(part).unwrap_or(usize::MAX)))
+        .map(move |(number, start)| (number, start, part.min(size - start)))
 }
 
 async fn put_in_parts(cx: &Acting, call: Call) -> Result<(), AwsError> {
@@ -244,14 +245,7 @@ async fn put_in_parts(cx: &Acting, call: Call) -> Result<(), AwsError> {
     sent
 }
 
-async fn send_parts(
-    cx: &Acting,
-    bucket: &str,
-    key: &str,
-    upload: &str,
-    path: &str,
-    size: u64,
-) -> Result<(), AwsError> {
+async fn send_parts(cx: &Acting, bucket: &str, key: &str, upload: &str, path: &str, size: u64) -> Result<(), AwsError> {
     use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
     let s3 = &cx.aws.s3;
     let done: Vec<CompletedPart> = stream::iter(parts(size))

@@ -17,7 +17,7 @@ use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, SEEN, again};
 use crate::aws::wait::{Pace, until};
 use crate::aws::{AwsError, OrAws, tags};
-use crate::kind::{Acting, TAG_ADDRESS, TAG_SAMPLE, TAG_STACK, Tags, json};
+use crate::kind::{Acting, TAG_ADDRESS, TAG_SAMPLE, TAG_STACK, json};
 use crate::kinds::key_pair::settled;
 
 const RUN: &str = "ec2:RunInstances";
@@ -25,8 +25,7 @@ const RUN: &str = "ec2:RunInstances";
 /// How many instances of the same launch may have come and gone before somebody should look.
 const GENERATIONS: u32 = 100;
 
-/// The token of one attempt. EC2 keeps tokens by account and region; both are in the address's tags and the links'
-/// ARNs only at times, so the stack's region and name are here too.
+/// The token of one attempt. EC2 keeps tokens by account and region, so the account is not in it.
 pub(super) fn token(stack: (&str, &str), at: &Address, want: &State, choice: &Choice, generation: u32) -> String {
     let (region, name) = stack;
     // Which other choices there are is no parameter of this one.
@@ -57,7 +56,9 @@ pub(super) async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
             let id = settled("ec2:DeleteTags", "the instance", &instance)?;
             tags::remove_ec2(&cx.aws, &id, &keys).await.map(|()| Ids::new())
         }
-        Call::TerminateInstances { instance, cluster } => terminate(&cx, &instance, &cluster).await.map(|()| Ids::new()),
+        Call::TerminateInstances { instance, cluster } => {
+            terminate(&cx, &instance, &cluster).await.map(|()| Ids::new())
+        }
     }
 }
 
@@ -82,7 +83,8 @@ async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsEr
     let of_token = |token: &str| earlier.iter().filter(|one| one.client_token() == Some(token)).collect::<Vec<_>>();
     let tried = choices.iter().flat_map(|choice| (0..GENERATIONS).map(move |generation| (choice, generation)));
     if !earlier.is_empty() {
-        let there = tried.flat_map(|(choice, generation)| of_token(&token(choice, generation))).find(|one| is_there(one));
+        let there =
+            tried.flat_map(|(choice, generation)| of_token(&token(choice, generation))).find(|one| is_there(one));
         if let Some(id) = there.and_then(|one| one.instance_id()) {
             return running(cx, id).await;
         }
@@ -119,26 +121,20 @@ async fn of_address(cx: &Acting, at: &Address) -> Result<Vec<ec2::Instance>, Aws
     instances(&cx.aws, filters).await
 }
 
-async fn attempt(
-    cx: &Acting,
-    at: &Address,
-    want: &State,
-    choice: &Choice,
-    token: &str,
-) -> Result<Attempt, AwsError> {
+async fn attempt(cx: &Acting, at: &Address, want: &State, choice: &Choice, token: &str) -> Result<Attempt, AwsError> {
     let request = request(cx, at, want, choice)?.client_token(token);
     // A new instance profile is not usable for seconds, at times minutes; GetInstanceProfile proves nothing
     // (terraform-aws #2012, packer #12303).
+    let told = std::sync::atomic::AtomicBool::new(false);
     let unseen = |error: &AwsError| {
-        error.is(&["InvalidParameterValue"]) && error.message.contains("IAM Instance Profile")
-            || error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"])
+        let profile = error.is(&["InvalidParameterValue"]) && error.message.contains("IAM Instance Profile");
+        if profile && !told.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            (cx.say)(format!("waiting for EC2 to see the instance profile of {at}"));
+        }
+        profile || error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"])
     };
-    let mut told = false;
     let sent = again(Pace::SETTLING, RUN, "the instance profile to be usable", unseen, || {
         let request = request.clone();
-        if std::mem::replace(&mut told, true) {
-            tracing::debug!("launching again: the instance profile is not usable yet");
-        }
         async move { request.send().await.or_aws(RUN) }
     })
     .await;
@@ -156,10 +152,16 @@ async fn attempt(
         Err(error) if error.is(&["IdempotentInstanceTerminated"]) => Ok(Attempt::Gone),
         // The same launch was heard before, with an earlier deadline in its tags: it is there, or was.
         Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
-            let found = until(SEEN, RUN, "the earlier launch to be seen", |_| false, || async move {
-                let found = instances(&cx.aws, vec![filter("client-token", &[token])]).await?;
-                Ok(found.into_iter().next())
-            });
+            let found = until(
+                SEEN,
+                RUN,
+                "the earlier launch to be seen",
+                |_| false,
+                || async move {
+                    let found = instances(&cx.aws, vec![filter("client-token", &[token])]).await?;
+                    Ok(found.into_iter().next())
+                },
+            );
             match found.await {
                 Ok(instance) if is_there(&instance) => {
                     Ok(Attempt::Launched(instance.instance_id().unwrap_or_default().to_owned()))
@@ -231,11 +233,7 @@ fn request(cx: &Acting, at: &Address, want: &State, choice: &Choice) -> Result<R
         .instance_initiated_shutdown_behavior(ec2::ShutdownBehavior::Terminate)
         .user_data(base64::engine::general_purpose::STANDARD.encode(script))
         .tag_specifications(tags::on_creation(ec2::ResourceType::Instance, &instance_tags))
-        .tag_specifications(tags::on_creation(ec2::ResourceType::Volume, &volume_tags(want))))
-}
-
-fn volume_tags(want: &State) -> Tags {
-    want.tags.clone()
+        .tag_specifications(tags::on_creation(ec2::ResourceType::Volume, &want.tags)))
 }
 
 fn root_volume(want: &State) -> Option<ec2::BlockDeviceMapping> {
@@ -281,12 +279,19 @@ async fn terminate(cx: &Acting, instance: &Link, cluster: &Link) -> Result<(), A
     if sent.or_absent_if(gone)?.is_some() {
         (cx.say)(format!("waiting for {id} to be terminated"));
         let id = id.as_str();
-        until(Pace::MACHINE, NAME, &format!("{id} to be terminated"), |_| false, || async move {
-            let asked = cx.aws.ec2.describe_instances().instance_ids(id).send().await.or_aws("ec2:DescribeInstances");
-            let answer = asked.or_absent_if(gone)?;
-            let mut found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances());
-            Ok(found.all(|instance| state_of(instance) == Some("terminated")).then_some(()))
-        })
+        until(
+            Pace::MACHINE,
+            NAME,
+            &format!("{id} to be terminated"),
+            |_| false,
+            || async move {
+                let asked =
+                    cx.aws.ec2.describe_instances().instance_ids(id).send().await.or_aws("ec2:DescribeInstances");
+                let answer = asked.or_absent_if(gone)?;
+                let mut found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances());
+                Ok(found.all(|instance| state_of(instance) == Some("terminated")).then_some(()))
+            },
+        )
         .await?;
     }
     if cluster.is_empty() { Ok(()) } else { deregister(cx, &cluster, &id).await }

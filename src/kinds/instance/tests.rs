@@ -13,11 +13,8 @@ fn at() -> Address {
 fn facts() -> Facts {
     let kind = |name: &str| InstanceType { architectures: vec![name.to_owned()], vcpus: 8, memory_mib: 65536 };
     let subnet = |zone: &str| Subnet { vpc: "vpc-1".to_owned(), zone: zone.to_owned(), default: true };
-    let image = |id: &str| Image {
-        id: id.to_owned(),
-        architecture: "x86_64".to_owned(),
-        root_device: "/dev/xvda".to_owned(),
-    };
+    let image =
+        |id: &str| Image { id: id.to_owned(), architecture: "x86_64".to_owned(), root_device: "/dev/xvda".to_owned() };
     Facts {
         default_vpc: Some("vpc-1".to_owned()),
         images: [(AMI.to_owned(), image("ami-2")), ("ami-1".to_owned(), image("ami-1"))].into(),
@@ -64,7 +61,13 @@ fn launched(want: &State) -> State {
 }
 
 fn settled(state: &State) -> State {
-    State { choices: state.choices.clone(), ami_behind: state.ami_behind.clone(), id: None, launched: None, ..launched(state) }
+    State {
+        choices: state.choices.clone(),
+        ami_behind: state.ami_behind.clone(),
+        id: None,
+        launched: None,
+        ..launched(state)
+    }
 }
 
 fn kept(want: &State, live: &State) -> (State, Vec<String>) {

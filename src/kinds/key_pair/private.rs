@@ -71,7 +71,8 @@ fn make(folder: &Path, name: &str) -> Result<String, KeyError> {
     let text = made.to_openssh(LineEnding::LF).map_err(key)?;
 
     // Whole and synced under another name first: a kill in between leaves no half a key under the real one.
-    let draft = folder.join(format!(".{name}.{}", hex::encode(&made.fingerprint(ssh_key::HashAlg::Sha256).as_bytes()[..8])));
+    let draft =
+        folder.join(format!(".{name}.{}", hex::encode(&made.fingerprint(ssh_key::HashAlg::Sha256).as_bytes()[..8])));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
     let linked = fs::hard_link(&draft, &path);
@@ -93,8 +94,11 @@ pub async fn set_aside(folder: &Path, name: &str) -> Result<PathBuf, KeyError> {
     let path = folder.join(name);
     let moved = tokio::task::spawn_blocking(move || {
         let io = |source| KeyError::File { path: path.clone(), source };
-        let mut free = (1..).map(|n| path.with_file_name(format!("{}.aside-{n}", path.file_name().unwrap_or_default().display())));
-        let Some(aside) = free.find(|aside| !aside.exists()) else { return Err(io(io::ErrorKind::AlreadyExists.into())) };
+        let mut free =
+            (1..).map(|n| path.with_file_name(format!("{}.aside-{n}", path.file_name().unwrap_or_default().display())));
+        let Some(aside) = free.find(|aside| !aside.exists()) else {
+            return Err(io(io::ErrorKind::AlreadyExists.into()));
+        };
         fs::hard_link(&path, &aside).and_then(|()| fs::remove_file(&path)).map_err(io)?;
         Ok(aside)
     });

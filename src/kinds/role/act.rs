@@ -55,15 +55,21 @@ pub(super) async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
         Call::CreateRole { .. } | Call::CreatePolicy { .. } | Call::CreateInstanceProfile { .. } => {
             create(&cx, call).await
         }
-        Call::CreatePolicyVersion { policy, document } => new_version(&cx.aws, policy, document).await.map(|()| Ids::new()),
-        Call::AttachRolePolicy { .. } | Call::AddRoleToInstanceProfile { .. } => join(&cx, call).await.map(|()| Ids::new()),
+        Call::CreatePolicyVersion { policy, document } => {
+            new_version(&cx.aws, policy, document).await.map(|()| Ids::new())
+        }
+        Call::AttachRolePolicy { .. } | Call::AddRoleToInstanceProfile { .. } => {
+            join(&cx, call).await.map(|()| Ids::new())
+        }
         Call::TagRole { .. }
         | Call::UntagRole { .. }
         | Call::TagPolicy { .. }
         | Call::UntagPolicy { .. }
         | Call::TagInstanceProfile { .. }
         | Call::UntagInstanceProfile { .. } => retag(&cx.aws, call).await.map(|()| Ids::new()),
-        Call::UpdateAssumeRolePolicy { .. } | Call::UpdateRole { .. } => update(&cx.aws, call).await.map(|()| Ids::new()),
+        Call::UpdateAssumeRolePolicy { .. } | Call::UpdateRole { .. } => {
+            update(&cx.aws, call).await.map(|()| Ids::new())
+        }
         _ => remove(&cx.aws, call).await.map(|()| Ids::new()),
     }
 }
@@ -87,10 +93,16 @@ async fn create(cx: &Acting, call: Call) -> Result<Ids, AwsError> {
                 .or_aws(NAME);
             let made = sent.or_absent_if(exists)?;
             // What was just made may not be seen yet; what another attempt of ours made is taken for made by this one.
-            let seen = again(SEEN, NAME, "the role to be seen", |error| error.class == Class::NotFound, || {
-                let get = iam.get_role().role_name(&role);
-                async move { get.send().await.or_aws("iam:GetRole") }
-            })
+            let seen = again(
+                SEEN,
+                NAME,
+                "the role to be seen",
+                |error| error.class == Class::NotFound,
+                || {
+                    let get = iam.get_role().role_name(&role);
+                    async move { get.send().await.or_aws("iam:GetRole") }
+                },
+            )
             .await?;
             let Some(seen) = seen.role else { return Err(AwsError::refused(NAME, "the answer has no role")) };
             if made.is_none() {
@@ -150,13 +162,7 @@ fn exists(error: &AwsError) -> bool {
 }
 
 /// That what exists already is this stack's.
-fn ours(
-    cx: &Acting,
-    operation: &'static str,
-    name: &str,
-    tags: &Tags,
-    at: Option<&Address>,
-) -> Result<(), AwsError> {
+fn ours(cx: &Acting, operation: &'static str, name: &str, tags: &Tags, at: Option<&Address>) -> Result<(), AwsError> {
     let (owner, found) = cx.stack.owner(tags);
     let same = at.is_none_or(|at| found.as_ref() == Some(at));
     if matches!(owner, Owner::Ours | Owner::Adopted) && same {
@@ -182,7 +188,9 @@ async fn new_version(aws: &Aws, policy: &str, document: &Value) -> Result<(), Aw
             Ok(_) => Ok(()),
             Err(error) if unclear(&error) => {
                 let found = aws.iam.get_policy().policy_arn(policy).send().await.or_aws("iam:GetPolicy")?;
-                let Some(version) = found.policy.and_then(|policy| policy.default_version_id) else { return Err(error) };
+                let Some(version) = found.policy.and_then(|policy| policy.default_version_id) else {
+                    return Err(error);
+                };
                 let now = live::policy_document(aws, policy, &version).await?;
                 if now.as_ref() == Some(document) { Ok(()) } else { Err(error) }
             }

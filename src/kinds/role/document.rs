@@ -63,7 +63,9 @@ fn condition(value: Value) -> Value {
     let Value::Object(operators) = value else { return value };
     let operators = operators.into_iter().map(|(operator, keys)| {
         let keys = match keys {
-            Value::Object(keys) => Value::Object(keys.into_iter().map(|(key, values)| (key, strings(values))).collect()),
+            Value::Object(keys) => {
+                Value::Object(keys.into_iter().map(|(key, values)| (key, strings(values))).collect())
+            }
             other => other,
         };
         (operator, keys)

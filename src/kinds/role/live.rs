@@ -89,9 +89,8 @@ fn found(
     policy: Option<Policy>,
 ) -> Option<Found<State>> {
     let ours = |tags: &Tags| matches!(cx.stack.owner(tags).0, Owner::Ours | Owner::Adopted);
-    let wants_policy = wanted.is_some_and(|(_, spec)| {
-        spec.policy.is_some() || !spec.read.is_empty() || !spec.write.is_empty()
-    });
+    let wants_policy =
+        wanted.is_some_and(|(_, spec)| spec.policy.is_some() || !spec.read.is_empty() || !spec.write.is_empty());
     let wants_profile = wanted.is_some_and(|(_, spec)| spec.instance_profile);
     let policy = policy.filter(|policy| wants_policy || ours(&policy.tags));
     let profile = named.profile.map(|profile| {
@@ -133,7 +132,9 @@ fn found(
         name: name.to_owned(),
         path: role.map_or_else(|| cx.stack.iam_path(), |role| role.path().to_owned()),
         made: role.is_some(),
-        trust: role.and_then(|role| role.assume_role_policy_document()).map_or(serde_json::Value::Null, document::decoded),
+        trust: role
+            .and_then(|role| role.assume_role_policy_document())
+            .map_or(serde_json::Value::Null, document::decoded),
         description: role.and_then(|role| role.description()).unwrap_or_default().to_owned(),
         session_seconds: role.and_then(|role| role.max_session_duration()).unwrap_or(3600).into(),
         attached,
@@ -164,13 +165,9 @@ async fn named(aws: &Aws, name: &str) -> Result<Named, AwsError> {
         let asked = aws.iam.get_role().role_name(name).send().await.or_aws("iam:GetRole");
         Ok(asked.or_absent()?.and_then(|answer| answer.role))
     };
-    let (role, attached, inline, profile) = try_join4(
-        branch(role),
-        branch(attached(aws, name)),
-        branch(inline(aws, name)),
-        branch(profile(aws, name)),
-    )
-    .await?;
+    let (role, attached, inline, profile) =
+        try_join4(branch(role), branch(attached(aws, name)), branch(inline(aws, name)), branch(profile(aws, name)))
+            .await?;
     Ok(Named { role, attached, inline, profile })
 }
 
@@ -246,8 +243,7 @@ async fn policy(aws: &Aws, arn: &str, version: Option<String>) -> Result<Option<
             None => Ok(None),
         }
     };
-    let (policy, versions, known) =
-        try_join3(branch(get), branch(spare_versions(aws, arn)), branch(document)).await?;
+    let (policy, versions, known) = try_join3(branch(get), branch(spare_versions(aws, arn)), branch(document)).await?;
     let Some(policy) = policy else { return Ok(None) };
     let document = match (known, policy.default_version_id()) {
         (Some(document), _) => Some(document),

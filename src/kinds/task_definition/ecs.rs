@@ -63,8 +63,12 @@ pub(super) fn state(found: &ecs::TaskDefinition, tags: &[ecs::Tag]) -> State {
     note("repository_credentials", container.repository_credentials().is_some());
     let log = container.log_configuration();
     note("log driver", log.is_some_and(|log| *log.log_driver() != ecs::LogDriver::Awslogs));
-    let mut log_options: BTreeMap<String, String> =
-        log.and_then(|log| log.options()).into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut log_options: BTreeMap<String, String> = log
+        .and_then(|log| log.options())
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     let log_group = log_options.remove(GROUP).map(|group| Link::theirs("log_group", group));
 
     let host = |volume: &str| {
@@ -150,9 +154,7 @@ fn volume_name(index: usize) -> String {
 /// Registers a revision, once: there is neither a name nor a token that a second attempt could run into, so each
 /// attempt looks first whether the newest revision is what is wanted already.
 async fn register(cx: &Acting, at: &Address, definition: &State) -> Result<Ids, AwsError> {
-    let role = |link: &Option<Link>| {
-        link.as_ref().map(|link| settled(REGISTER, &definition.family, link)).transpose()
-    };
+    let role = |link: &Option<Link>| link.as_ref().map(|link| settled(REGISTER, &definition.family, link)).transpose();
     let volumes = definition.mounts.iter().enumerate().map(|(index, mount)| {
         let host = ecs::HostVolumeProperties::builder().source_path(&mount.host).build();
         ecs::Volume::builder().name(volume_name(index)).host(host).build()
@@ -235,13 +237,12 @@ async fn whole(aws: &Aws, family: &str) -> Result<Option<State>, AwsError> {
 }
 
 pub(super) async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
-    let names: BTreeMap<String, &Address> =
-        wanted.iter().map(|(at, spec)| (family(spec, at, cx.stack), at)).collect();
+    let names: BTreeMap<String, &Address> = wanted.iter().map(|(at, spec)| (family(spec, at, cx.stack), at)).collect();
     let prefix = format!("{}--", cx.stack.name);
     let named = names.keys().map(|family| branch(whole(cx.aws, family)));
-    let (named, listed) =
-        try_join(branch(try_join_all(named)), branch(families(cx.aws, &prefix))).await?;
-    let others = listed.iter().filter(|family| !names.contains_key(*family)).map(|family| branch(whole(cx.aws, family)));
+    let (named, listed) = try_join(branch(try_join_all(named)), branch(families(cx.aws, &prefix))).await?;
+    let others =
+        listed.iter().filter(|family| !names.contains_key(*family)).map(|family| branch(whole(cx.aws, family)));
     let others = branch(try_join_all(others)).await?;
     let found = named.into_iter().chain(others).flatten().filter_map(|state| {
         let (owner, tagged) = cx.stack.owner(&state.tags);
@@ -281,7 +282,8 @@ pub(super) async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
         }
         Call::DeleteTaskDefinitions { arns } => {
             const NAME: &str = "ecs:DeleteTaskDefinitions";
-            let answer = aws.ecs.delete_task_definitions().set_task_definitions(Some(arns)).send().await.or_aws(NAME)?;
+            let answer =
+                aws.ecs.delete_task_definitions().set_task_definitions(Some(arns)).send().await.or_aws(NAME)?;
             let told = |reason: &str| reason.contains("MISSING") || reason.contains("DELETE_IN_PROGRESS");
             let failed = answer.failures().iter().find(|failure| !failure.reason().is_some_and(told));
             if let Some(failure) = failed {
