@@ -70,9 +70,7 @@ impl<'a> Table<'a> {
                 Err(stop) => stop,
             };
             let (site, span) = stop.site.unwrap_or((Site::Value(self.node.id), self.node.span.clone()));
-            let told = stop.told
-                || (self.partial && stop.missing.is_some())
-                || self.misspelt.borrow().contains(&site);
+            let told = stop.told || (self.partial && stop.missing.is_some()) || self.misspelt.borrow().contains(&site);
             if pass.muted.insert(site) {
                 if !told {
                     self.sink.tell(&span, stop.text, stop.hint);

@@ -136,11 +136,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
         }
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Stop> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Stop> {
         match self.content {
             Some(at) => de::Deserializer::deserialize_struct(at, "", fields, visitor),
             None => self.wants("a table"),
