@@ -27,7 +27,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
         let Some((key, at, key_span)) = self.rest.next() else { return Ok(None) };
         let read = seed.deserialize(Key(key)).map_err(|mut stop| {
             if let Site::Value(id) = at.site {
-                stop.site = Some((Site::Key(id), key_span));
+                stop.0.site = Some((Site::Key(id), key_span));
             }
             stop.at(&at)
         });
