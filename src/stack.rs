@@ -86,8 +86,8 @@ impl Stack {
     /// # Errors
     /// When the file cannot be read, or with every fault that it has.
     pub fn read(path: &Path, request: &Request<'_>) -> Result<Self, ReadError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })?;
         Ok(Self::parse(path, &text, request)?)
     }
 

@@ -55,13 +55,7 @@ pub(super) fn read(
     let Some(head) = head.filter(|_| sink.is_empty()) else {
         return Err(sink.into_faults(path.display().to_string(), source));
     };
-    let info = StackInfo {
-        name: head.name.0,
-        region: String::new(),
-        tags: head.tags,
-        buckets,
-        per_run: found.per_run,
-    };
+    let info = StackInfo { name: head.name.0, region: String::new(), tags: head.tags, buckets, per_run: found.per_run };
     Ok(Stack {
         folder: path.parent().map_or_else(Default::default, Path::to_path_buf),
         info,

@@ -182,9 +182,7 @@ impl Sink {
 
 /// Text of the user's inside a message: control characters are shown, never obeyed.
 fn shown(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// The name that a misspelt one was probably meant to be.

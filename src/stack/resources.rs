@@ -139,7 +139,8 @@ impl Resources {
             return;
         }
         // A lifetime that is itself at fault was read as a placeholder.
-        let lifetime = root.get(&from.kind).and_then(|table| table.get(&from.name)).and_then(|node| node.get("lifetime"));
+        let lifetime =
+            root.get(&from.kind).and_then(|table| table.get(&from.name)).and_then(|node| node.get("lifetime"));
         if lifetime.is_some_and(|node| sink.at_fault(node)) {
             return;
         }

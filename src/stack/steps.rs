@@ -177,7 +177,8 @@ pub(super) fn instance(root: &Node, sink: &Sink) -> Option<String> {
         }
         return Some(name.to_owned());
     }
-    let there = |name: &str| is_id("cluster", name) || root.get("cluster").is_some_and(|table| table.get(name).is_some());
+    let there =
+        |name: &str| is_id("cluster", name) || root.get("cluster").is_some_and(|table| table.get(name).is_some());
     if !there(wanted) {
         return None; // told as a reference to nothing
     }

@@ -3,7 +3,8 @@
 //! serde stops at the first error, the tree does not. Each error is told with the place of the node that raised it;
 //! that node is *muted* (it now answers with a placeholder of whatever type is asked for) and the table is *replayed*,
 //! until it reads through. A type that takes no placeholder is read after its neighbours, so that it hides no value's
-//! fault (but the keys that are missing beside it). Specs are plain derives; they use neither `flatten` nor `untagged`, which would read past the tree.
+//! fault (but the keys that are missing beside it). Specs are plain derives; they use neither `flatten` nor `untagged`,
+//! which would read past the tree.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -67,12 +68,10 @@ impl<'a> Table<'a> {
         for replay in 1.. {
             let stop = match T::deserialize(At::node(self.node, &pass)) {
                 Ok(read) => return Some(read),
-                Err(stop) => stop,
+                Err(stop) => *stop.0,
             };
             let (site, span) = stop.site.unwrap_or((Site::Value(self.node.id), self.node.span.clone()));
-            let told = stop.told
-                || (self.partial && stop.missing.is_some())
-                || self.misspelt.borrow().contains(&site);
+            let told = stop.told || (self.partial && stop.missing.is_some()) || self.misspelt.borrow().contains(&site);
             if pass.muted.insert(site) {
                 if !told {
                     self.sink.tell(&span, stop.text, stop.hint);
@@ -119,7 +118,10 @@ impl Pass<'_> {
 
 /// Why a replay stopped, and where.
 #[derive(Debug)]
-struct Stop {
+struct Stop(Box<Why>);
+
+#[derive(Debug)]
+struct Why {
     text: String,
     hint: Option<String>,
     site: Option<(Site, Range<usize>)>,
@@ -132,33 +134,35 @@ struct Stop {
 
 impl Stop {
     fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), hint: None, site: None, missing: None, told: false, trail: Vec::new() }
+        let why = Why { text: text.into(), hint: None, site: None, missing: None, told: false, trail: Vec::new() };
+        Self(Box::new(why))
     }
 
     fn hinted(mut self, hint: Option<String>) -> Self {
-        self.hint = hint;
+        self.0.hint = hint;
         self
     }
 
     /// The innermost place wins; the others are remembered as what is around it.
     fn at(mut self, at: &At<'_>) -> Self {
-        if self.site.is_some() {
-            self.trail.push(at.site);
+        let why = &mut *self.0;
+        if why.site.is_some() {
+            why.trail.push(at.site);
             return self;
         }
-        let site = match (self.missing, at.site) {
+        let site = match (why.missing, at.site) {
             (Some(field), Site::Value(id)) => Site::Missing(id, field),
             _ => at.site,
         };
-        self.told = at.muted();
-        self.site = Some((site, at.span.clone()));
+        why.told = at.muted();
+        why.site = Some((site, at.span.clone()));
         self
     }
 }
 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
@@ -188,7 +192,9 @@ impl de::Error for Stop {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { missing: Some(field), ..Self::new(format!("`{field}` is missing here")) }
+        let mut stop = Self::new(format!("`{field}` is missing here"));
+        stop.0.missing = Some(field);
+        stop
     }
 }
 

@@ -40,7 +40,10 @@ pub(super) enum Value {
     Array(Vec<Node>),
     Table(Vec<Entry>),
     /// What stands in quotes but is only one `${vars.x}` of another type: reads as that type, or as text.
-    Typed { text: String, value: Box<Value> },
+    Typed {
+        text: String,
+        value: Box<Value>,
+    },
     /// Its fault has been told already.
     Broken,
 }
@@ -213,9 +216,7 @@ impl Grower {
             DeValue::Array(_) | DeValue::Table(_) if depth >= DEEPEST => {
                 self.broken(span, format!("nested more than {DEEPEST} deep"), None)
             }
-            DeValue::Array(items) => {
-                Value::Array(items.into_iter().map(|item| self.node(item, depth + 1)).collect())
-            }
+            DeValue::Array(items) => Value::Array(items.into_iter().map(|item| self.node(item, depth + 1)).collect()),
             DeValue::Table(table) => {
                 let mut entries: Vec<Entry> = table
                     .into_iter()

@@ -64,7 +64,7 @@ pub(super) fn check(root: &mut Node, sink: &Sink) {
                 other => format!("the control character {}", other.escape_unicode()),
             };
             let hint = match control {
-                '\t' => "bwa's -R wants a backslash and a `t`: write the string in single quotes, where `\\t` stays as it is",
+                '\t' => "bwa's -R wants a backslash and a `t`: in single quotes ('…') `\\t` stays as it is",
                 _ => "a word of a command is one line of plain text",
             };
             sink.tell(&word.span, format!("{name} in a word of this command"), Some(hint.to_owned()));

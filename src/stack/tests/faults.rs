@@ -224,7 +224,8 @@ fn a_type_that_takes_no_placeholder_hides_no_value() {
     let faults = sink.into_faults(String::new(), text);
     let told: Vec<_> = faults.iter().map(|fault| (fault.line, fault.text.as_str())).collect();
     let range = "300 is out of range (0 to 255)";
-    let expected = [(1, "not me"), (2, "not me"), (3, range), (5, "not me"), (6, "expected true or false, found an integer")];
+    let expected =
+        [(1, "not me"), (2, "not me"), (3, range), (5, "not me"), (6, "expected true or false, found an integer")];
     assert_eq!(told, expected);
 }
 
@@ -243,7 +244,9 @@ fn samples_and_pipelines_need_each_other() {
     assert_eq!(faults(&sound), [""; 0]);
     let second = sound.replace("[sample.A]", "[instance.j]\nexisting = \"i-1\"\n[sample.A]");
     assert_eq!(faults(&second), [""; 0]);
-    let nowhere = sound.replace("[cluster.c]", "[cluster.c]\n[cluster.d]").replace("]\ncluster = \"c\"\no", "]\ncluster = \"d\"\no");
+    let nowhere = sound
+        .replace("[cluster.c]", "[cluster.c]\n[cluster.d]")
+        .replace("]\ncluster = \"c\"\no", "]\ncluster = \"d\"\no");
     assert_eq!(faults(&nowhere), ["19: cluster `d` has no instance to run on"]);
 }
 
@@ -253,7 +256,11 @@ fn nothing_that_is_nested_deeply_overflows() {
     let open = format!("{{{dotted}=").repeat(78);
     let deep = format!("x = {open}1{}\nx = 2\n[{dotted}]\n{dotted} = {}", "}".repeat(78), "[".repeat(100_000));
     assert!(!faults(&deep).is_empty());
-    let policy = format!("[stack]\nname = \"x\"\n[role.r]\ntrusts = \"x.amazonaws.com\"\npolicy = {}1{}", "[".repeat(30), "]".repeat(30));
+    let policy = format!(
+        "[stack]\nname = \"x\"\n[role.r]\ntrusts = \"x.amazonaws.com\"\npolicy = {}1{}",
+        "[".repeat(30),
+        "]".repeat(30)
+    );
     assert_eq!(faults(&policy), ["5: nested more than 24 deep"]);
 }
 

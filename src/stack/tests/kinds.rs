@@ -109,7 +109,11 @@ impl TryFrom<String> for Ami {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text == PLACEHOLDER || text.starts_with("ami-") || text.starts_with("ssm:/") { Ok(Self(text)) } else { Err("no AMI".to_owned()) }
+        if text == PLACEHOLDER || text.starts_with("ami-") || text.starts_with("ssm:/") {
+            Ok(Self(text))
+        } else {
+            Err("no AMI".to_owned())
+        }
     }
 }
 

@@ -27,7 +27,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
         let Some((key, at, key_span)) = self.rest.next() else { return Ok(None) };
         let read = seed.deserialize(Key(key)).map_err(|mut stop| {
             if let Site::Value(id) = at.site {
-                stop.site = Some((Site::Key(id), key_span));
+                stop.0.site = Some((Site::Key(id), key_span));
             }
             stop.at(&at)
         });
@@ -136,11 +136,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'_> {
         }
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Stop> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Stop> {
         match self.content {
             Some(at) => de::Deserializer::deserialize_struct(at, "", fields, visitor),
             None => self.wants("a table"),

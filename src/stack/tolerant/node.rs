@@ -300,7 +300,9 @@ impl<'de> de::Deserializer<'de> for At<'_> {
         visitor: V,
     ) -> Result<V::Value, Stop> {
         let variant = match self.value() {
-            None => Variant { name: variants.first().copied().unwrap_or_default(), content: Some(self.phantom(self.site)) },
+            None => {
+                Variant { name: variants.first().copied().unwrap_or_default(), content: Some(self.phantom(self.site)) }
+            }
             Some(Value::String(word) | Value::Typed { text: word, .. }) => Variant { name: word, content: None },
             Some(Value::Table(entries)) if entries.len() == 1 => {
                 Variant { name: &entries[0].key, content: Some(At::node(&entries[0].node, self.pass)) }
@@ -334,4 +336,3 @@ impl<'de> de::Deserializer<'de> for At<'_> {
         visitor.visit_unit()
     }
 }
-
