@@ -189,6 +189,10 @@ mod tests {
     struct Echo;
 
     impl Service for Echo {
+        fn largest_body(&self, _head: &http::request::Parts) -> usize {
+            1024 * 1024
+        }
+
         async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
             let host = request.headers().get("host").map(|host| host.as_bytes().to_vec()).unwrap_or_default();
             Response::new([&host[..], b" ", request.body()].concat().into())

@@ -21,7 +21,7 @@ const STRANGERS_BODY: usize = 64 * 1024;
 
 /// A sandbox that is served.
 #[derive(Debug)]
-pub struct Served(Arc<Sandbox>);
+pub struct Served(pub(super) Arc<Sandbox>);
 
 impl Served {
     /// Opens the account for a process.

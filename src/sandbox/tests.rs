@@ -319,8 +319,8 @@ async fn faults_break_calls_before_or_after_they_take_effect() {
 async fn parameters_hold_images() {
     let sandbox = Sandbox::new(setup());
     let ssm = aws_sdk_ssm::Client::new(&sdk_config(&sandbox, Wire::default()));
-    let answer = ssm.get_parameters().names(images::AMIS[0].parameter).names("/no").send().await.unwrap();
-    assert_eq!(answer.parameters()[0].value(), Some(images::AMIS[0].id));
+    let answer = ssm.get_parameters().names(images::IMAGES[0].parameter).names("/no").send().await.unwrap();
+    assert_eq!(answer.parameters()[0].value(), Some(images::IMAGES[0].id));
     assert_eq!(answer.invalid_parameters(), ["/no"]);
     assert_eq!(code(ssm.get_parameter().name("/no").send().await), "UnknownOperationException");
 }
@@ -331,7 +331,9 @@ async fn it_is_served_over_loopback_and_nothing_else() {
     let mut setup = setup();
     setup.endpoint = format!("http://{}", listener.local_addr().unwrap());
     let sandbox = Sandbox::new(setup);
-    let server = tokio::spawn(listen::listen(sandbox.clone(), listener));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let served = Arc::new(Served(sandbox.clone()));
+    let server = tokio::spawn(listen::listen(served, Listener::Tcp(listener), Arc::default(), stopped, Duration::ZERO));
     let mut config = sdk_config(&sandbox, Wire::default()).into_builder();
     config.set_http_client(None);
     let config = config.build();

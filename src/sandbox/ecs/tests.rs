@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::sandbox::bench::{Bench, ROLE};
-use crate::sandbox::ecs;
 use crate::sandbox::engine::fake::Outcome;
 
 fn minute(code: i32) -> Outcome {

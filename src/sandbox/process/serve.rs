@@ -285,6 +285,10 @@ mod tests {
     struct Account(AtomicBool);
 
     impl Service for Account {
+        fn largest_body(&self, _head: &http::request::Parts) -> usize {
+            1024 * 1024
+        }
+
         async fn handle(&self, _request: Request<Bytes>) -> Response<Bytes> {
             Response::new(Bytes::new())
         }
