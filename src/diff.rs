@@ -218,11 +218,11 @@ fn settled(kind: &dyn ErasedKind, mut state: Value, ids: &BTreeMap<Address, Ids>
     kind.normal(state)
 }
 
-/// What a person calls a live resource.
+/// What a person calls a live resource; empty for what has neither id nor name yet.
 pub fn name(found: &Found<Value>) -> String {
     let state_name = found.state.get("name").and_then(Value::as_str);
     let id = ["id", "name", "family", "arn"].iter().find_map(|part| found.ids.get(*part).map(String::as_str));
-    id.or(state_name).unwrap_or("it").to_owned()
+    id.or(state_name).unwrap_or_default().to_owned()
 }
 
 fn is_fixed(kind: &dyn ErasedKind, path: &str) -> bool {

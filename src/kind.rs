@@ -249,6 +249,12 @@ pub trait Kind: 'static {
         Vec::new()
     }
 
+    /// The state as AWS will report it once it is as wanted and has these ids: without what is only wanted, with what is
+    /// only known.
+    fn made(want: Self::State, _ids: &Ids) -> Self::State {
+        want
+    }
+
     /// The mutating calls that lead from `live` to `want`: `None` to `Some` creates, `Some` to `None` deletes. A create
     /// cut short anywhere is later found and goes on as an update. A resource's own ids are links to `at`.
     fn calls(at: &Address, live: Option<&Self::State>, want: Option<&Self::State>) -> Vec<Self::Call>;
@@ -298,6 +304,8 @@ pub trait ErasedKind: Sync {
     fn lower(&self, at: &Address, spec: &Value, cx: &Context<'_>) -> Result<Value, String>;
     /// See [`Kind::keep`].
     fn keep(&self, want: &mut Value, live: &Value) -> Vec<String>;
+    /// See [`Kind::made`].
+    fn made(&self, want: &Value, ids: &Ids) -> Value;
     /// The state in its one spelling: sets sorted again after links were settled.
     fn normal(&self, state: Value) -> Value;
     /// See [`Kind::calls`].
@@ -386,6 +394,10 @@ impl<K: Kind> ErasedKind for Of<K> {
         let notes = K::keep(&mut state, &typed(live));
         *want = json(&state);
         notes
+    }
+
+    fn made(&self, want: &Value, ids: &Ids) -> Value {
+        json(&K::made(typed(want), ids))
     }
 
     fn normal(&self, state: Value) -> Value {

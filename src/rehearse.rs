@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::address::{Address, Ids};
 use crate::desired::Desired;
 use crate::diff::{Difference, Differences};
-use crate::kind::{Found, Owner, TAG_ADOPTED};
+use crate::kind::{Found, Owner, TAG_ADOPTED, kind};
 use crate::live::Live;
 
 /// Live state after the differences are gone. What is made has no ids yet, so links to it stay links by address.
@@ -41,7 +41,8 @@ pub fn rehearse(live: &Live, desired: &Desired, differences: &Differences) -> Li
 fn made(at: &Address, want: &Value, ids: Ids) -> Found<Value> {
     let adopted = want.get("tags").and_then(|tags| tags.get(TAG_ADOPTED)).is_some();
     let owner = if adopted { Owner::Adopted } else { Owner::Ours };
-    Found { at: at.clone(), ids, owner, state: want.clone() }
+    let state = kind(&at.kind).map_or_else(|| want.clone(), |kind| kind.made(want, &ids));
+    Found { at: at.clone(), ids, owner, state }
 }
 
 /// Every id that a live account has, by address.

@@ -343,6 +343,10 @@ fn engine_bubblewrap_survives() {
 struct Account;
 
 impl Service for Account {
+    fn largest_body(&self, _head: &http::request::Parts) -> usize {
+        1024 * 1024
+    }
+
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         Response::new(Bytes::from(request.uri().path().to_owned()))
     }

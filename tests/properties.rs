@@ -147,13 +147,19 @@ impl World {
                 self.minted += 1;
                 let parts = kind(&id.at.kind).expect("a kind").parts();
                 let ids: Ids = parts.iter().map(|part| ((*part).to_owned(), format!("{part}-{}-{}", id.at, self.minted))).collect();
-                found.push(Found { at: id.at.clone(), ids: ids.clone(), owner: Owner::Ours, state: want.clone() });
+                let state = kind(&id.at.kind).expect("a kind").made(want, &ids);
+                found.push(Found { at: id.at.clone(), ids: ids.clone(), owner: Owner::Ours, state });
                 self.settle();
                 ids
             }
             (Verb::Update, Some(Difference::Changed { want, found: old, .. })) => {
                 let one = found.iter_mut().find(|one| one.ids == old.ids).expect("what is updated is there");
-                one.state = want.clone();
+                // A task definition's update is a new revision, hence a new id.
+                if id.at.kind == "task_definition" && one.ids.contains_key("arn") {
+                    self.minted += 1;
+                    one.ids.insert("arn".into(), format!("arn-{}-{}", id.at, self.minted));
+                }
+                one.state = kind(&id.at.kind).expect("a kind").made(want, &one.ids);
                 self.settle();
                 Ids::new()
             }

@@ -74,17 +74,27 @@ impl Intercept for Noted {
         _context: &BeforeSerializationInterceptorContextRef<'_>,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let level = DEPTH.try_with(Cell::get).unwrap_or(0) + 1;
+        self.0.deepest.fetch_max(level, Ordering::Relaxed);
+        let mut layer = Layer::new("seqstack-trace");
+        layer.store_put(Level(level));
+        config.push_layer(layer);
+        Ok(())
+    }
+
+    fn read_before_serialization(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // Not earlier: a client's interceptors are first asked before the operation is known.
         if let Some(operation) = config.load::<Metadata>() {
             let name = format!("{}:{}", operation.service(), operation.name());
             if let Ok(mut calls) = self.0.calls.lock() {
                 *calls.entry(name).or_default() += 1;
             }
         }
-        let level = DEPTH.try_with(Cell::get).unwrap_or(0) + 1;
-        self.0.deepest.fetch_max(level, Ordering::Relaxed);
-        let mut layer = Layer::new("seqstack-trace");
-        layer.store_put(Level(level));
-        config.push_layer(layer);
         Ok(())
     }
 

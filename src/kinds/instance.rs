@@ -389,6 +389,10 @@ impl Kind for Instance {
         notes
     }
 
+    fn made(want: State, ids: &Ids) -> State {
+        State { id: ids.get("id").cloned(), ami_behind: None, choices: Vec::new(), ..want }
+    }
+
     fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         let instance = || match live.and_then(|live| live.id.clone()) {
             Some(id) => Link::theirs("instance", id),

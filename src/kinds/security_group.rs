@@ -139,6 +139,10 @@ impl Kind for SecurityGroup {
         Vec::new()
     }
 
+    fn made(want: State, ids: &Ids) -> State {
+        State { id: ids.get("id").cloned(), ..want }
+    }
+
     fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         let group = || match live.and_then(|live| live.id.clone()) {
             Some(id) => Link::theirs("security_group", id),

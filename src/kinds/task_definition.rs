@@ -260,6 +260,10 @@ impl Kind for TaskDefinition {
         Vec::new()
     }
 
+    fn made(want: State, ids: &Ids) -> State {
+        State { arn: ids.get("arn").cloned(), ..want }
+    }
+
     fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         let deregister = |arn: &String| Call::DeregisterTaskDefinition { arn: arn.clone() };
         let register = |want: &State| Call::RegisterTaskDefinition {

@@ -131,6 +131,10 @@ impl Kind for Upload {
         Vec::new()
     }
 
+    fn made(want: State, _ids: &Ids) -> State {
+        State { from: BTreeMap::new(), ..want }
+    }
+
     fn calls(_at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         let Some(want) = want else { return Vec::new() };
         let there =

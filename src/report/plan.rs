@@ -1,7 +1,6 @@
 //! A plan as people read it: what changes, why, in the order in which it will happen.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -125,14 +124,13 @@ fn step(out: &mut String, plan: &Plan, id: &StepId, step: &Step, is_replacement:
         None => &step.subject,
     };
     let reason = reason(&step.why, id.verb);
-    let mut text = format!("{style}{sign:>3}{style:#} {BOLD}{at:<32}{BOLD:#}");
-    if !subject.is_empty() && id.verb != Verb::Run {
-        let _infallible = write!(text, " {subject}");
-    }
-    if !reason.is_empty() {
-        let _infallible = write!(text, "  {DIM}{reason}{DIM:#}");
-    }
-    line(out, &text);
+    let subject = if id.verb == Verb::Run { "" } else { subject.as_str() };
+    let about: Vec<String> = [subject.to_owned(), if reason.is_empty() { reason } else { format!("{DIM}{reason}{DIM:#}") }]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    let gap = if about.is_empty() { 0 } else { 32 };
+    line(out, &format!("{style}{sign:>3}{style:#} {BOLD}{at:<gap$}{BOLD:#}{}{}", if gap > 0 { " " } else { "" }, about.join("  ")));
     for change in &step.changes {
         self::change(out, change);
     }

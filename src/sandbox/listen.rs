@@ -45,6 +45,20 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+impl Listener {
+    /// A TCP listener, if it is on loopback: the sandbox listens nowhere else.
+    ///
+    /// # Errors
+    /// When it is on any other address.
+    pub fn loopback(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        if address.ip().is_loopback() {
+            return Ok(Self::Tcp(listener));
+        }
+        Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{address} is not a loopback address")))
+    }
+}
+
 /// When there was last a request, and how many are being answered.
 #[derive(Debug)]
 pub struct Traffic(Mutex<(Instant, usize)>);

@@ -7,6 +7,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use serde_json::json;
 
 use super::account::credentials_for;
+use super::listen::Listener;
+use super::serving::Served;
 use super::engine::{Launch, Process};
 use super::*;
 
@@ -325,15 +327,22 @@ async fn parameters_hold_images() {
     assert_eq!(code(ssm.get_parameter().name("/no").send().await), "UnknownOperationException");
 }
 
+fn serve(sandbox: &Arc<Sandbox>, listener: tokio::net::TcpListener) -> tokio::task::JoinHandle<()> {
+    let served = Arc::new(Served(sandbox.clone()));
+    let listener = Listener::loopback(listener).unwrap();
+    tokio::spawn(async move {
+        let (_stop, stopped) = tokio::sync::watch::channel(false);
+        listen::listen(served, listener, Arc::default(), stopped, Duration::ZERO).await;
+    })
+}
+
 #[tokio::test]
 async fn it_is_served_over_loopback_and_nothing_else() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut setup = setup();
     setup.endpoint = format!("http://{}", listener.local_addr().unwrap());
     let sandbox = Sandbox::new(setup);
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let served = Arc::new(Served(sandbox.clone()));
-    let server = tokio::spawn(listen::listen(served, Listener::Tcp(listener), Arc::default(), stopped, Duration::ZERO));
+    let server = serve(&sandbox, listener);
     let mut config = sdk_config(&sandbox, Wire::default()).into_builder();
     config.set_http_client(None);
     let config = config.build();
@@ -350,7 +359,7 @@ async fn it_is_served_over_loopback_and_nothing_else() {
     server.abort();
 
     let outside = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
-    assert!(listen::listen(sandbox, outside).await.is_err());
+    assert!(Listener::loopback(outside).is_err());
 }
 
 /// AWS's own command line as a second judge: `AWS_CLI=path/to/aws cargo test -- --ignored aws_cli`.
@@ -366,7 +375,7 @@ async fn aws_cli_finds_what_it_expects() {
     setup.clock_start = Timestamp::now();
     let endpoint = setup.endpoint.clone();
     let sandbox = Sandbox::new(setup);
-    let _server = tokio::spawn(listen::listen(sandbox.clone(), listener));
+    let _server = serve(&sandbox, listener);
     let aws = async |line: &str| -> String {
         let mut command = tokio::process::Command::new(&program);
         command.env_clear().current_dir(folder.path()).env("PATH", std::env::var("PATH").unwrap_or_default());

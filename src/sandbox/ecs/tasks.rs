@@ -137,14 +137,10 @@ impl Task {
     }
 }
 
-/// The task of this id, if it has not stopped.
-pub(super) fn alive<'a>(account: &'a Account, id: &str) -> Option<&'a Task> {
-    account.ecs.tasks.iter().find(|task| task.id == id && task.holds())
-}
-
 /// The credentials of tasks that have stopped are worth nothing.
 pub(super) fn end_credentials(account: &mut Account) {
-    let ended: Vec<String> = account.sessions.keys().filter(|id| alive(account, id).is_none()).cloned().collect();
+    let stopped = account.ecs.tasks.iter().filter(|task| !task.holds());
+    let ended: Vec<String> = stopped.map(|task| task.id.clone()).collect();
     ended.iter().for_each(|id| crate::sandbox::account::end_credentials(account, id));
 }
 

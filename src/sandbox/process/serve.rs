@@ -131,7 +131,7 @@ where
     let traffic = Arc::new(Traffic::default());
     let (stop, stopped) = watch::channel(false);
     let mut listening = tokio::task::JoinSet::new();
-    for listener in [Listener::Tcp(tcp), Listener::Unix(unix)] {
+    for listener in [Listener::loopback(tcp).map_err(ServeError::Process)?, Listener::Unix(unix)] {
         let (service, traffic) = (Arc::clone(&service), Arc::clone(&traffic));
         listening.spawn(listen(service, listener, traffic, stopped.clone(), LAST_REQUESTS));
     }
@@ -201,7 +201,8 @@ fn socket_folder(before: Option<&Handshake>) -> io::Result<PathBuf> {
     {
         return Ok(known);
     }
-    Ok(tempfile::Builder::new().prefix("seqstack-").tempdir()?.keep())
+    let private = fs::Permissions::from_mode(0o700);
+    Ok(tempfile::Builder::new().prefix("seqstack-").permissions(private).tempdir()?.keep())
 }
 
 // Tasks run as any user, so the socket is open to all; who may reach it is decided by the private folder around it on
