@@ -27,7 +27,12 @@ fn desired(retention: impl Fn(usize) -> u32) -> Desired {
     let request = Request { sample: None, set: &[], needs_sample: false };
     let mut stack = Stack::parse(Path::new("bench.toml"), &text, &request).expect("a sound stack");
     stack.info.region = "eu-west-2".into();
-    let facts = Facts { account: "123456789012".into(), partition: "aws".into(), region: "eu-west-2".into(), ..Facts::default() };
+    let facts = Facts {
+        account: "123456789012".into(),
+        partition: "aws".into(),
+        region: "eu-west-2".into(),
+        ..Facts::default()
+    };
     lower(&stack, &Context { stack: &stack.info, facts: &facts, sample: None }, |_| true).expect("possible")
 }
 
@@ -37,7 +42,15 @@ fn core(criterion: &mut Criterion) {
     assert_eq!(wanted.0.len(), 2000);
     let found = |(at, state): (&_, &_)| {
         let at: &seqstack::address::Address = at;
-        (at.clone(), vec![Found { at: at.clone(), ids: Default::default(), owner: Owner::Ours, state: serde_json::Value::clone(state) }])
+        (
+            at.clone(),
+            vec![Found {
+                at: at.clone(),
+                ids: Default::default(),
+                owner: Owner::Ours,
+                state: serde_json::Value::clone(state),
+            }],
+        )
     };
     let live = Live { found: there.0.iter().map(found).collect(), ..Live::default() };
     criterion.bench_function("diff and plan 2000 resources", |bencher| {

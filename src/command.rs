@@ -54,7 +54,11 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Faults of a stack file come rendered, each with its own `error:`.
-        if self.exit == Exit::Usage { write!(f, "{}", self.text)? } else { write!(f, "error: {}", self.text)? }
+        if self.exit == Exit::Usage {
+            write!(f, "{}", self.text)?
+        } else {
+            write!(f, "error: {}", self.text)?
+        }
         self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use seqstack::cli::{Cli, Command};
-use seqstack::command::{Exit, apply, destroy, plan, say};
+use seqstack::command::{Exit, Problem, apply, destroy, plan, say};
 
 fn main() -> ExitCode {
     // The sandbox starts this same program for what must outlive it: itself, supervisors and relays.
@@ -23,14 +23,27 @@ fn main() -> ExitCode {
             };
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say(&format!("error: failed to start: {error}"));
-            return ExitCode::from(Exit::Failed as u8);
-        }
-    };
-    let result = runtime.block_on(async {
+    // Whole commands are large futures, in unoptimised builds larger than a main thread's stack may be.
+    let run = std::thread::Builder::new().stack_size(STACK).spawn(move || run(&cli));
+    let exit = run.map_err(|error| Problem::failed(format!("failed to start: {error}"))).and_then(|running| {
+        running.join().unwrap_or_else(|_| Err(Problem::failed("seqstack broke down: please report what it said above")))
+    });
+    let exit = exit.unwrap_or_else(|problem| {
+        say(&problem.to_string());
+        problem.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+/// Bytes of stack for the thread that runs a command; what is not used costs nothing.
+const STACK: usize = 64 * 1024 * 1024;
+
+fn run(cli: &Cli) -> Result<Exit, Problem> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::failed(format!("failed to start: {error}")))?;
+    runtime.block_on(async {
         match &cli.command {
             Command::Plan(args) => plan::run(args).await,
             Command::Apply(args) => apply::run(args).await,
@@ -38,10 +51,5 @@ fn main() -> ExitCode {
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => seqstack::command::sandbox::run(args).await,
         }
-    });
-    let exit = result.unwrap_or_else(|problem| {
-        say(&problem.to_string());
-        problem.exit
-    });
-    ExitCode::from(exit as u8)
+    })
 }

@@ -89,10 +89,23 @@ fn facts() -> Facts {
         partition: "aws".into(),
         identity: "arn:aws:iam::123456789012:user/test".into(),
         region: "eu-west-2".into(),
-        images: [("ami-0123456789abcdef0".to_owned(), Image { id: "ami-0123456789abcdef0".into(), architecture: "x86_64".into(), root_device: "/dev/xvda".into() })].into(),
+        images: [(
+            "ami-0123456789abcdef0".to_owned(),
+            Image {
+                id: "ami-0123456789abcdef0".into(),
+                architecture: "x86_64".into(),
+                root_device: "/dev/xvda".into(),
+            },
+        )]
+        .into(),
         default_vpc: Some("vpc-1".into()),
-        subnets: [("subnet-1".to_owned(), Subnet { vpc: "vpc-1".into(), zone: "eu-west-2a".into(), default: true })].into(),
-        instance_types: [("t3.large".to_owned(), InstanceType { architectures: vec!["x86_64".into()], vcpus: 2, memory_mib: 8192 })].into(),
+        subnets: [("subnet-1".to_owned(), Subnet { vpc: "vpc-1".into(), zone: "eu-west-2a".into(), default: true })]
+            .into(),
+        instance_types: [(
+            "t3.large".to_owned(),
+            InstanceType { architectures: vec!["x86_64".into()], vcpus: 2, memory_mib: 8192 },
+        )]
+        .into(),
         ..Facts::default()
     }
 }
@@ -137,16 +150,27 @@ impl World {
             (Verb::Delete, _) => {
                 let gone = match (&id.deposed, differences.by_address.get(&id.at)) {
                     (None, Some(Difference::Extra { found } | Difference::Changed { found, .. })) => found.ids.clone(),
-                    _ => differences.deposed.iter().find(|one| Some(seqstack::diff::name(one)) == id.deposed).expect("a deposed one").ids.clone(),
+                    _ => differences
+                        .deposed
+                        .iter()
+                        .find(|one| Some(seqstack::diff::name(one)) == id.deposed)
+                        .expect("a deposed one")
+                        .ids
+                        .clone(),
                 };
                 found.retain(|one| one.ids != gone);
-                if found.is_empty() { self.live.found.remove(&id.at); }
+                if found.is_empty() {
+                    self.live.found.remove(&id.at);
+                }
                 Ids::new()
             }
             (Verb::Create, Some(Difference::Missing { want } | Difference::Changed { want, .. })) => {
                 self.minted += 1;
                 let parts = kind(&id.at.kind).expect("a kind").parts();
-                let ids: Ids = parts.iter().map(|part| ((*part).to_owned(), format!("{part}-{}-{}", id.at, self.minted))).collect();
+                let ids: Ids = parts
+                    .iter()
+                    .map(|part| ((*part).to_owned(), format!("{part}-{}-{}", id.at, self.minted)))
+                    .collect();
                 let state = kind(&id.at.kind).expect("a kind").made(want, &ids);
                 found.push(Found { at: id.at.clone(), ids: ids.clone(), owner: Owner::Ours, state });
                 self.settle();
@@ -170,7 +194,8 @@ impl World {
     /// AWS knows ids only.
     fn settle(&mut self) {
         // The newest at an address is the one that links mean.
-        let known: BTreeMap<Address, Ids> = self.live.found.iter().filter_map(|(at, all)| Some((at.clone(), all.last()?.ids.clone()))).collect();
+        let known: BTreeMap<Address, Ids> =
+            self.live.found.iter().filter_map(|(at, all)| Some((at.clone(), all.last()?.ids.clone()))).collect();
         for (at, all) in &mut self.live.found {
             for one in all {
                 settle(&mut one.state, &|to, part| known.get(to)?.get(part).cloned());
@@ -192,9 +217,12 @@ struct Actor<'a> {
 
 impl Actor<'_> {
     fn step(&self, at: &Address, call: &Value) -> StepId {
-        let mut matching = self.plan.steps.iter().filter(|(id, step)| id.at == *at && step.calls.len() > *self.begun.borrow().get(*id).unwrap_or(&0) && {
-            let made = *self.begun.borrow().get(*id).unwrap_or(&0);
-            kind(&at.kind).expect("a kind").describe(&step.calls[made]).split(' ').next() == kind(&at.kind).expect("a kind").describe(call).split(' ').next()
+        let mut matching = self.plan.steps.iter().filter(|(id, step)| {
+            id.at == *at && step.calls.len() > *self.begun.borrow().get(*id).unwrap_or(&0) && {
+                let made = *self.begun.borrow().get(*id).unwrap_or(&0);
+                kind(&at.kind).expect("a kind").describe(&step.calls[made]).split(' ').next()
+                    == kind(&at.kind).expect("a kind").describe(call).split(' ').next()
+            }
         });
         matching.next().map(|(id, _)| id.clone()).expect("the call is one of the plan's")
     }
@@ -204,30 +232,61 @@ impl Performer for Actor<'_> {
     async fn call(&self, at: &Address, call: Value) -> Result<Ids, Failure> {
         assert!(links(&call).iter().all(|link| link.id().is_ok()), "a call with an id that nobody knows: {call}");
         let id = self.step(at, &call);
-        let made = { let mut begun = self.begun.borrow_mut(); let made = begun.entry(id.clone()).or_default(); *made += 1; *made };
+        let made = {
+            let mut begun = self.begun.borrow_mut();
+            let made = begun.entry(id.clone()).or_default();
+            *made += 1;
+            *made
+        };
         // Effects come with the first call of a create (ids become known) and the last of anything else.
         let (first, last) = (made == 1, made == self.plan.steps[&id].calls.len());
         let takes_effect = if id.verb == Verb::Create { first } else { last };
-        if !takes_effect { return Ok(Ids::new()); }
-        let nth = { let mut ended = self.ended.borrow_mut(); *ended += 1; *ended - 1 };
+        if !takes_effect {
+            return Ok(Ids::new());
+        }
+        let nth = {
+            let mut ended = self.ended.borrow_mut();
+            *ended += 1;
+            *ended - 1
+        };
         let failure = Failure { call: String::new(), error: "injected".into(), left: String::new(), hint: None };
         match self.fault {
             Some((n, false)) if n == nth => Err(failure),
-            Some((n, true)) if n == nth => { self.world.borrow_mut().apply(&id, self.differences); Err(failure) }
+            Some((n, true)) if n == nth => {
+                self.world.borrow_mut().apply(&id, self.differences);
+                Err(failure)
+            }
             _ => Ok(self.world.borrow_mut().apply(&id, self.differences)),
         }
     }
-    fn describe(&self, at: &Address, call: &Value) -> String { kind(&at.kind).expect("a kind").describe(call) }
-    async fn run(&self, _: RunSpec) -> Result<(), Failure> { unreachable!("no pipeline in these stacks") }
+    fn describe(&self, at: &Address, call: &Value) -> String {
+        kind(&at.kind).expect("a kind").describe(call)
+    }
+    async fn run(&self, _: RunSpec) -> Result<(), Failure> {
+        unreachable!("no pipeline in these stacks")
+    }
 }
 
 /// Applies; gives what happened, in order.
 fn apply(world: &RefCell<World>, desired: &Desired, fault: Option<(usize, bool)>) -> (Plan, Vec<Event>, bool) {
     let (plan, differences) = planned(desired, &world.borrow().live.clone());
     assert_eq!(plan.conflicts, vec![]);
-    let actor = Actor { world, plan: &plan, differences: &differences, begun: RefCell::default(), fault, ended: RefCell::default() };
+    let actor = Actor {
+        world,
+        plan: &plan,
+        differences: &differences,
+        begun: RefCell::default(),
+        fault,
+        ended: RefCell::default(),
+    };
     let events = RefCell::new(Vec::new());
-    let outcome = futures_util::FutureExt::now_or_never(execute(&plan, &actor, &|event| events.borrow_mut().push(event), &AtomicBool::new(false))).expect("nothing here waits");
+    let outcome = futures_util::FutureExt::now_or_never(execute(
+        &plan,
+        &actor,
+        &|event| events.borrow_mut().push(event),
+        &AtomicBool::new(false),
+    ))
+    .expect("nothing here waits");
     (plan, events.into_inner(), outcome.clean())
 }
 
@@ -238,8 +297,13 @@ fn applied(text: &str) -> World {
     world.into_inner()
 }
 
+/// SEQSTACK_CASES=n asks for more.
+fn cases() -> u32 {
+    std::env::var("SEQSTACK_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(std::env::var("SEQSTACK_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1500)))]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_is_the_same_twice(before in text(), after in text()) {
@@ -306,7 +370,11 @@ fn every_path_named_as_fixed_exists_in_its_kinds_state() {
     let text = "[stack]\nname = \"s\"\nregion = \"eu-west-2\"\n[bucket.b]\nname = \"lab-b\"\n[role.r]\ntrusts = \"ec2.amazonaws.com\"\ninstance_profile = true\n[key_pair.k]\n[security_group.g]\ndescription = \"d\"\n[log_group.l]\n[cluster.c]\n[task_definition.t]\nimage = \"i:1\"\ncpu = 256\nmemory = 256\n[instance.i]\ncluster = \"c\"\nrole = \"r\"\nkey_pair = \"k\"\ntype = \"t3.large\"\nami = \"ami-0123456789abcdef0\"\nmax_hours = 1\nvolume = { size_gib = 30, type = \"gp3\" }\n[upload.u]\nbucket = \"b\"\nfiles = []\n";
     let desired = desired(text);
     for kind in KINDS {
-        let (at, state) = desired.0.iter().find(|(at, _)| at.kind == kind.table()).unwrap_or_else(|| panic!("a {} in the stack", kind.table()));
+        let (at, state) = desired
+            .0
+            .iter()
+            .find(|(at, _)| at.kind == kind.table())
+            .unwrap_or_else(|| panic!("a {} in the stack", kind.table()));
         for path in kind.fixed() {
             let pointer = format!("/{}", path.replace('.', "/"));
             assert!(state.pointer(&pointer).is_some(), "{at} has no {path}: {state}");

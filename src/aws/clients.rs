@@ -2,14 +2,11 @@
 //!
 //! A sandbox's clients take nothing from the environment, and AWS's never point at a sandbox by accident.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use aws_smithy_async::time::{SharedTimeSource, TimeSource};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
@@ -97,29 +94,4 @@ fn fixed(region: &str, key_id: &str, secret: &str) -> SdkConfig {
 /// Clients of a sandbox at this endpoint, with its own key and nothing from the environment.
 pub fn connect_to_sandbox(endpoint: &str, region: &str, key_id: &str, secret: &str) -> Aws {
     Aws::new(&fixed(region, key_id, secret).into_builder().endpoint_url(endpoint).build())
-}
-
-/// Clients over this HTTP client (a sandbox in process), all of whose time is tokio's, hence paused where that is.
-/// The endpoint is only a name: nothing is resolved.
-pub fn from_http_client(http: SharedHttpClient, endpoint: &str, region: &str, key_id: &str, secret: &str) -> Aws {
-    let config = fixed(region, key_id, secret)
-        .into_builder()
-        .endpoint_url(endpoint)
-        .http_client(http)
-        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
-        .time_source(SharedTimeSource::new(TokioTime { epoch: SystemTime::now(), since: tokio::time::Instant::now() }));
-    Aws::new(&config.build())
-}
-
-/// The wall clock at the start, moved on by tokio's clock.
-#[derive(Debug)]
-struct TokioTime {
-    epoch: SystemTime,
-    since: tokio::time::Instant,
-}
-
-impl TimeSource for TokioTime {
-    fn now(&self) -> SystemTime {
-        self.epoch + self.since.elapsed()
-    }
 }

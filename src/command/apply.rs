@@ -1,8 +1,8 @@
 //! `seqstack apply`
 
 use crate::cli::{Apply, Consent, Wish};
-use crate::report::span;
 use crate::report;
+use crate::report::span;
 use crate::run::{Due, observe, summary};
 
 use super::session::Session;
@@ -23,7 +23,7 @@ pub async fn run(args: &Apply) -> Result<Exit, Problem> {
 /// As [`run`].
 pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<Exit, Problem> {
     let lock = proceed::Lock::take(&session.state_dir).await?;
-    let prepared = prepare::converge(session, wish, "apply").await?;
+    let prepared = Box::pin(prepare::converge(session, wish, "apply")).await?;
     print(&prepared.text(session.verbose))?;
     if !prepared.plan.conflicts.is_empty() {
         return Ok(Exit::Failed);
@@ -63,9 +63,8 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
         Ok(outcome) => say(&report::run::outcome(outcome)),
         Err(error) => say(&format!("error: the run could not go on: {error}")),
     }
-    let observed = observe(&session.aws, &run.spec)
-        .await
-        .map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
+    let observed =
+        Box::pin(observe(&session.aws, &run.spec)).await.map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
     let Some(kept) = &observed.ledger else { return Ok(()) };
     let rows = summary(&kept.ledger);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
@@ -73,7 +72,11 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
     for row in rows {
         let exit = row.exit_code.map_or("-".to_owned(), |code| code.to_string());
         let seconds = row.seconds.map_or("-".to_owned(), span);
-        text.push_str(&format!("{:<width$}  {seconds:>12}  exit {exit:>3}  {}\n", row.name, row.task_arn.unwrap_or_default()));
+        text.push_str(&format!(
+            "{:<width$}  {seconds:>12}  exit {exit:>3}  {}\n",
+            row.name,
+            row.task_arn.unwrap_or_default()
+        ));
     }
     print(&text)
 }

@@ -24,12 +24,15 @@ pub async fn run(args: &Destroy) -> Result<Exit, Problem> {
 /// As [`run`].
 pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Result<Exit, Problem> {
     let lock = proceed::Lock::take(&session.state_dir).await?;
-    let prepared = prepare::destroy(session).await?;
+    let prepared = Box::pin(prepare::destroy(session)).await?;
     print(&prepared.text(session.verbose))?;
     let running = runs(session).await?;
     if let (Some(run), false) = (running.first(), stop_run) {
-        return Err(Problem::failed(format!("a run of sample {} is going on, driven by {} since {}", run.sample, run.holder.who, run.holder.since))
-            .hint("wait until it has ended, or stop it with --stop-run; its ledger and results stay"));
+        return Err(Problem::failed(format!(
+            "a run of sample {} is going on, driven by {} since {}",
+            run.sample, run.holder.who, run.holder.since
+        ))
+        .hint("wait until it has ended, or stop it with --stop-run; its ledger and results stay"));
     }
     if prepared.plan.is_empty() {
         return Ok(Exit::Done);
@@ -62,7 +65,8 @@ struct Running {
 
 /// Every run of the stack that is going on, whichever of its buckets has the ledger.
 async fn runs(session: &Session) -> Result<Vec<Running>, Problem> {
-    let failed = |error: &dyn std::error::Error| Problem::failed(format!("whether a run is going on is not known: {error}"));
+    let failed =
+        |error: &dyn std::error::Error| Problem::failed(format!("whether a run is going on is not known: {error}"));
     let info = &session.stack.info;
     let mut out = Vec::new();
     for bucket in info.buckets.values() {

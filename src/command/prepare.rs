@@ -15,9 +15,9 @@ use crate::live::{self, Live};
 use crate::plan::{self, Phase, Plan, Run, Verb, Why};
 use crate::rehearse::rehearse;
 use crate::report::plan::{Detail, Header, render};
+use crate::report::{self, span};
 use crate::run::ledger::RunState;
 use crate::run::{Assessment, Due, Ledger, Observed, RunSpec, Work, observe};
-use crate::report::{self, span};
 use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
@@ -81,14 +81,14 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
         .collect();
     let keys = session.state_dir.join("keys");
     let (facts, live, observed) = futures_util::future::join3(
-        branch(crate::aws::facts::read(&session.aws, &lookups, &session.stack.folder, &keys)),
-        branch(live::read(&session.aws, &session.stack)),
-        branch(async {
+        Box::pin(branch(crate::aws::facts::read(&session.aws, &lookups, &session.stack.folder, &keys))),
+        Box::pin(branch(live::read(&session.aws, &session.stack))),
+        Box::pin(branch(async {
             match spec {
                 Some(spec) => observe(&session.aws, spec).await.map(Some),
                 None => Ok(None),
             }
-        }),
+        })),
     )
     .await;
 
@@ -112,8 +112,13 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
     }
     wrong.sort();
     wrong.dedup();
-    let problem = Problem::failed(format!("the live state is not known, so there is no plan:\n  {}", wrong.join("\n  ")));
-    Err(if denied { problem.hint("what could not be read is not taken for absent: sign in again, or ask for the right to read it") } else { problem })
+    let problem =
+        Problem::failed(format!("the live state is not known, so there is no plan:\n  {}", wrong.join("\n  ")));
+    Err(if denied {
+        problem.hint("what could not be read is not taken for absent: sign in again, or ask for the right to read it")
+    } else {
+        problem
+    })
 }
 
 /// The plan that converges.
@@ -126,7 +131,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     // What the run reads is asked for before the account is known: its text needs no facts but the region.
     let early = Facts { region: session.aws.region.clone(), ..Facts::default() };
     let spec = run_spec(session, &early)?;
-    let Read { facts, live, observed } = read(session, spec.as_ref()).await?;
+    let Read { facts, live, observed } = Box::pin(read(session, spec.as_ref())).await?;
     check_account(session, &facts)?;
     let spec = run_spec(session, &facts)?;
 
@@ -135,7 +140,11 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let mut unknown: Vec<String> =
         adopt.iter().filter(|at| !wanted(stack).contains_key(at)).map(ToString::to_string).collect();
     if let Some(first) = unknown.pop() {
-        return Err(Problem { text: format!("error: --adopt {first}: the stack file has no such resource"), hint: None, exit: Exit::Usage });
+        return Err(Problem {
+            text: format!("error: --adopt {first}: the stack file has no such resource"),
+            hint: None,
+            exit: Exit::Usage,
+        });
     }
     let scope = Scope { adopt, per_run: stack.info.per_run.clone(), sample: sample.map(str::to_owned) };
     let all = lowered(session, &cx, |_| true)?;
@@ -159,8 +168,15 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     };
     let due = assessment.as_ref().map(|assessment| &assessment.due);
     let runs = matches!(due, Some(Due::Yes(_) | Due::KnownAfterUpload { .. }));
-    let keeps = matches!(due, Some(Due::Failed(_))) && stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Keep);
-    let with_run = Desired(all.0.clone().into_iter().filter(|(at, _)| at.sample.is_none() || runs || (keeps && live.found.contains_key(at))).collect());
+    let keeps = matches!(due, Some(Due::Failed(_)))
+        && stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Keep);
+    let with_run = Desired(
+        all.0
+            .clone()
+            .into_iter()
+            .filter(|(at, _)| at.sample.is_none() || runs || (keeps && live.found.contains_key(at)))
+            .collect(),
+    );
     let without_run = Desired(all.0.into_iter().filter(|(at, _)| at.sample.is_none()).collect());
 
     let cycle = |error: crate::diff::Cycle| Problem::failed(error.to_string());
@@ -179,8 +195,10 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let losses = losses(&converge, observed.as_ref());
     let plan = match (spec, due) {
         (Some(spec), Some(due)) if runs => {
-            let settle = plan::plan(Phase::Settle, diff(&without_run, &next, &scope).map_err(cycle)?, &|_| Why::RunOver);
-            let settle_always = stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Release);
+            let settle =
+                plan::plan(Phase::Settle, diff(&without_run, &next, &scope).map_err(cycle)?, &|_| Why::RunOver);
+            let settle_always =
+                stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Release);
             let reasons = match due {
                 Due::Yes(work) => work.reasons.clone(),
                 _ => vec!["its inputs are known only after the upload".to_owned()],
@@ -202,29 +220,43 @@ pub async fn destroy(session: &Session) -> Result<Prepared, Problem> {
     check_account(session, &facts)?;
     // Every sample's compute goes, so nothing is another sample's here.
     let scope = Scope::default();
-    let differences =
-        diff(&Desired::default(), &live, &scope).map_err(|error| Problem::failed(error.to_string()))?;
+    let differences = diff(&Desired::default(), &live, &scope).map_err(|error| Problem::failed(error.to_string()))?;
     let plan = plan::plan(Phase::Converge, differences, &|_| Why::Destroy);
-    Ok(Prepared { header: header(session, &facts, "destroy"), plan, due: None, losses: Vec::new(), same: Vec::new(), run_lines: Vec::new() })
+    Ok(Prepared {
+        header: header(session, &facts, "destroy"),
+        plan,
+        due: None,
+        losses: Vec::new(),
+        same: Vec::new(),
+        run_lines: Vec::new(),
+    })
 }
 
 async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
     let (facts, live) = futures_util::future::join(
-        branch(crate::aws::facts::read(&session.aws, &BTreeSet::new(), &session.stack.folder, &session.state_dir.join("keys"))),
-        branch(live::read(&session.aws, &session.stack)),
+        Box::pin(branch(crate::aws::facts::read(
+            &session.aws,
+            &BTreeSet::new(),
+            &session.stack.folder,
+            &session.state_dir.join("keys"),
+        ))),
+        Box::pin(branch(live::read(&session.aws, &session.stack))),
     )
     .await;
-    let facts = facts.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    let live = live.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let facts = facts
+        .map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let live =
+        live.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     Ok(Read { facts, live, observed: None })
 }
 
 fn check_account(session: &Session, facts: &Facts) -> Result<(), Problem> {
     match &session.stack.account {
-        Some(account) if *account != facts.account && session.sandbox.is_none() => {
-            Err(Problem::failed(format!("the stack is for account {account}, and these credentials are of {}", facts.account))
-                .hint("sign in to the right account, or pick its profile with --profile"))
-        }
+        Some(account) if *account != facts.account && session.sandbox.is_none() => Err(Problem::failed(format!(
+            "the stack is for account {account}, and these credentials are of {}",
+            facts.account
+        ))
+        .hint("sign in to the right account, or pick its profile with --profile")),
         _ => Ok(()),
     }
 }
@@ -259,11 +291,16 @@ fn run_spec(session: &Session, facts: &Facts) -> Result<Option<RunSpec>, Problem
 /// Objects that this plan will upload, as bucket and key.
 fn pending_uploads(desired: &Desired, live: &Live) -> BTreeSet<(String, String)> {
     let objects = |state: &serde_json::Value| -> BTreeMap<String, serde_json::Value> {
-        state.get("objects").and_then(|objects| objects.as_object()).map(|objects| objects.clone().into_iter().collect()).unwrap_or_default()
+        state
+            .get("objects")
+            .and_then(|objects| objects.as_object())
+            .map(|objects| objects.clone().into_iter().collect())
+            .unwrap_or_default()
     };
     let mut out = BTreeSet::new();
     for (at, want) in desired.0.iter().filter(|(at, _)| at.kind == "upload") {
-        let there = live.found.get(at).and_then(|found| found.first()).map(|found| objects(&found.state)).unwrap_or_default();
+        let there =
+            live.found.get(at).and_then(|found| found.first()).map(|found| objects(&found.state)).unwrap_or_default();
         let bucket = want.get("bucket").and_then(|bucket| bucket.as_str()).unwrap_or_default();
         for (key, object) in objects(want) {
             if there.get(&key) != Some(&object) {
@@ -332,8 +369,10 @@ fn work_lines(work: &Work) -> Vec<String> {
             format!("{:>2} {:<width$}  {verb}  {}", index + 1, step.name, step.why)
         })
         .collect();
-    lines.extend(work.in_progress.as_ref().map(|holder| {
-        format!("{} is driving this run since {}; it will be joined", holder.who, holder.since)
-    }));
+    lines.extend(
+        work.in_progress
+            .as_ref()
+            .map(|holder| format!("{} is driving this run since {}; it will be joined", holder.who, holder.since)),
+    );
     lines
 }

@@ -1,10 +1,11 @@
 //! Carries a plan out: asks first, tells what happens, keeps the journal, and heeds Ctrl-C.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -23,6 +24,9 @@ use super::prepare::Prepared;
 use super::session::Session;
 use super::{Exit, Problem, say};
 
+/// How often another command's lock is looked at.
+const GLANCE: Duration = Duration::from_millis(250);
+
 /// Asks whether to go on, unless `--yes`.
 ///
 /// # Errors
@@ -30,8 +34,11 @@ use super::{Exit, Problem, say};
 pub fn consent(prepared: &Prepared, consent: &Consent, what: &str) -> Result<(), Problem> {
     if !prepared.losses.is_empty() && !consent.discard_intermediates {
         if consent.yes || !std::io::stdin().is_terminal() {
-            return Err(Problem::failed(format!("this would lose {}, and --yes alone does not agree to that", prepared.losses.join(" and ")))
-                .hint("add --discard-intermediates, or finish the run first"));
+            return Err(Problem::failed(format!(
+                "this would lose {}, and --yes alone does not agree to that",
+                prepared.losses.join(" and ")
+            ))
+            .hint("add --discard-intermediates, or finish the run first"));
         }
         if ask("Intermediate files would be lost. Type `discard` to agree: ")?.trim() != "discard" {
             return Err(Problem::failed("not agreed: nothing was changed"));
@@ -45,7 +52,11 @@ pub fn consent(prepared: &Prepared, consent: &Consent, what: &str) -> Result<(),
             .hint("look at the plan above, then add --yes"));
     }
     let answer = ask(&format!("Shall this be {what}? [y/N] "))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Problem::failed("not agreed: nothing was changed")) }
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Problem::failed("not agreed: nothing was changed"))
+    }
 }
 
 fn ask(question: &str) -> Result<String, Problem> {
@@ -71,15 +82,18 @@ impl Lock {
         let failed = |error: std::io::Error| Problem::failed(format!("failed to lock {}: {error}", path.display()));
         std::fs::create_dir_all(state_dir).map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        if file.try_lock().is_err() {
-            say("waiting for another seqstack on this machine that is changing this stack");
-            let waited = file.try_clone().map_err(failed)?;
-            tokio::task::spawn_blocking(move || waited.lock())
-                .await
-                .map_err(|error| Problem::failed(error.to_string()))?
-                .map_err(failed)?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(Mutex::new(Some(file)))),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+                Err(TryLockError::WouldBlock) if !told => {
+                    told = true;
+                    say("waiting for another seqstack on this machine that is changing this stack");
+                }
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(GLANCE).await,
+            }
         }
-        Ok(Self(Mutex::new(Some(file))))
     }
 
     fn release(&self) {
@@ -93,7 +107,13 @@ impl Lock {
 ///
 /// # Errors
 /// When this machine does not let us begin. What fails on the way is in the outcome.
-pub async fn proceed(session: &Session, plan: &Plan, identity: &str, retry: bool, lock: Lock) -> Result<(Outcome, Option<RunEnd>), Problem> {
+pub async fn proceed(
+    session: &Session,
+    plan: &Plan,
+    identity: &str,
+    retry: bool,
+    lock: Lock,
+) -> Result<(Outcome, Option<RunEnd>), Problem> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
     heed_interrupts(interrupted.clone(), stop);
@@ -109,15 +129,9 @@ pub async fn proceed(session: &Session, plan: &Plan, identity: &str, retry: bool
         }
     });
     let told = tell.clone();
-    let hands = Hands {
-        session,
-        identity: identity.to_owned(),
-        retry,
-        stopped,
-        tell: tell.clone(),
-        run_end: Mutex::new(None),
-    };
-    let outcome = execute(plan, &hands, &|event| told(event), &interrupted).await;
+    let hands =
+        Hands { session, identity: identity.to_owned(), retry, stopped, tell: tell.clone(), run_end: Mutex::new(None) };
+    let outcome = Box::pin(execute(plan, &hands, &|event| told(event), &interrupted)).await;
     let run_end = hands.run_end.into_inner().ok().flatten();
     Ok((outcome, run_end))
 }
@@ -142,7 +156,9 @@ fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>) {
             if interrupted.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            say("interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them");
+            say(
+                "interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them",
+            );
             // Nobody waits for it any more when the run is over.
             let _run_is_over = stop.send(true);
         }
@@ -184,8 +200,9 @@ impl Performer for Hands<'_> {
             holder: seat.as_ref().map(|seat| seat.id.clone()),
             ..DriveOptions::new(self.identity.clone())
         };
-        let end =
-            drive(&self.session.aws, &spec, &options, &move |event| tell(Event::Run(event)), self.stopped.clone()).await;
+        let told = move |event| tell(Event::Run(event));
+        // The futures of whole commands are large: what is in a box is not on the stack of whoever polls.
+        let end = Box::pin(drive(&self.session.aws, &spec, &options, &told, self.stopped.clone())).await;
         drop(seat);
         let end = end.map_err(|error| crate::aws::chain(&error));
         let result = match &end {

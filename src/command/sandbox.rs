@@ -33,7 +33,8 @@ pub async fn run(args: &Sandbox) -> Result<Exit, Problem> {
             print(&endpoint.shell_lines())?;
         }
         SandboxVerb::Status(args) => {
-            let endpoint = process::connect_or_start(&folder(&args.folder.project), &exe, None).await.map_err(failed)?;
+            let endpoint =
+                process::connect_or_start(&folder(&args.folder.project), &exe, None).await.map_err(failed)?;
             let status = ask(&endpoint).await?;
             print(&if args.json { format!("{status:#}\n") } else { text(&status) })?;
         }

@@ -30,9 +30,7 @@ pub struct Session {
 pub async fn open(target: &Target, sample: Option<&str>, needs_sample: bool) -> Result<Session, Problem> {
     let request = Request { sample, set: &target.set, needs_sample };
     let mut stack = Stack::read(&target.stack, &request).map_err(|error| match error {
-        ReadError::Faulty(faults) => {
-            Problem { text: faults.render(color()), hint: None, exit: Exit::Usage }
-        }
+        ReadError::Faulty(faults) => Problem { text: faults.render(color()), hint: None, exit: Exit::Usage },
         error @ ReadError::Unreadable { .. } => {
             Problem { text: format!("error: {}", crate::aws::chain(&error)), hint: None, exit: Exit::Usage }
         }
@@ -108,7 +106,8 @@ async fn make_bucket(aws: &Aws, name: &str, region: &str) -> Result<(), Problem>
         Err(error) if error.class == crate::aws::Class::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let place = CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build();
+    let place =
+        CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build();
     aws.s3
         .create_bucket()
         .bucket(name)

@@ -125,12 +125,20 @@ fn step(out: &mut String, plan: &Plan, id: &StepId, step: &Step, is_replacement:
     };
     let reason = reason(&step.why, id.verb);
     let subject = if id.verb == Verb::Run { "" } else { subject.as_str() };
-    let about: Vec<String> = [subject.to_owned(), if reason.is_empty() { reason } else { format!("{DIM}{reason}{DIM:#}") }]
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect();
+    let about: Vec<String> =
+        [subject.to_owned(), if reason.is_empty() { reason } else { format!("{DIM}{reason}{DIM:#}") }]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect();
     let gap = if about.is_empty() { 0 } else { 32 };
-    line(out, &format!("{style}{sign:>3}{style:#} {BOLD}{at:<gap$}{BOLD:#}{}{}", if gap > 0 { " " } else { "" }, about.join("  ")));
+    line(
+        out,
+        &format!(
+            "{style}{sign:>3}{style:#} {BOLD}{at:<gap$}{BOLD:#}{}{}",
+            if gap > 0 { " " } else { "" },
+            about.join("  ")
+        ),
+    );
     for change in &step.changes {
         self::change(out, change);
     }

@@ -24,7 +24,8 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
         }
         Event::Failed { step, .. } if step.verb == Verb::Run => None,
         Event::Failed { step, failure } => {
-            let mut text = format!("error: failed to {step}\n  {}: {}\n  {}", failure.call, failure.error, failure.left);
+            let mut text =
+                format!("error: failed to {step}\n  {}: {}\n  {}", failure.call, failure.error, failure.left);
             if let Some(hint) = &failure.hint {
                 text.push_str("\n  hint: ");
                 text.push_str(hint);
@@ -40,15 +41,21 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
 fn run_line(event: &RunEvent) -> Option<String> {
     Some(match event {
         RunEvent::LeaseTaken { from: None } => return None,
-        RunEvent::LeaseTaken { from: Some(who) } => format!("run: taken over from {who}, who was not heard of any more"),
+        RunEvent::LeaseTaken { from: Some(who) } => {
+            format!("run: taken over from {who}, who was not heard of any more")
+        }
         RunEvent::WaitingForLease { holder, since, at_most_seconds } => {
-            format!("run: waiting for {holder}, who drives it since {since}; taken over in {at_most_seconds} s if nothing is heard of them")
+            format!(
+                "run: waiting for {holder}, who drives it since {since}; taken over in {at_most_seconds} s if nothing is heard of them"
+            )
         }
         RunEvent::WaitingForCredentials { message } => {
             format!("run: the credentials have expired; sign in again (`aws sso login`) and it goes on ({message})")
         }
         RunEvent::WaitingForAws { message } => format!("run: waiting for AWS: {message}"),
-        RunEvent::WaitingForAgent { instance } => format!("run: waiting for the container agent of {instance} to register"),
+        RunEvent::WaitingForAgent { instance } => {
+            format!("run: waiting for the container agent of {instance} to register")
+        }
         RunEvent::StepKept { name } => format!("step {name}: kept, its result is there"),
         RunEvent::StepFound { name, attempt } => format!("step {name}: attempt {attempt} is under way; following it"),
         RunEvent::StepStarting { .. } => return None,

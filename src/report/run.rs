@@ -40,7 +40,10 @@ pub fn outcome(outcome: &Outcome) -> String {
             out.trim_end().to_owned()
         }
         Outcome::FailedBefore(before) => {
-            format!("error: this same run failed before: {}\nhint: change what made it fail, or add --retry", earlier(before))
+            format!(
+                "error: this same run failed before: {}\nhint: change what made it fail, or add --retry",
+                earlier(before)
+            )
         }
         Outcome::HostLost { instance, steps, explanation } => format!(
             "error: the instance {instance} was lost under {}: {explanation}\nhint: apply again: a fresh instance is made, and the run begins from its start",

@@ -49,7 +49,8 @@ impl Bench {
             ("CreateInstanceProfile", json!({"InstanceProfileName": "s-instance", "Path": path})),
             ("AddRoleToInstanceProfile", json!({"InstanceProfileName": "s-instance", "RoleName": "s-input"})),
         ] {
-            iam::handle(&mut account, &before, operation, input).unwrap_or_else(|error| panic!("{operation}: {error:?}"));
+            iam::handle(&mut account, &before, operation, input)
+                .unwrap_or_else(|error| panic!("{operation}: {error:?}"));
         }
         Self { account, cx, fake }
     }

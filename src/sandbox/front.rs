@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -190,7 +190,15 @@ impl Sandbox {
         Ok(Admitted { caller, service: signed.service.clone(), body, trailers })
     }
 
+    /// Every answer says what time it is here, errors included.
     fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let mut response = self.answer_undated(request);
+        let now = s3::http_date(self.clock.now());
+        response.headers_mut().extend(HeaderValue::from_str(&now).ok().map(|now| (DATE, now)));
+        response
+    }
+
+    fn answer_undated(&self, request: Request<Bytes>) -> Response<Bytes> {
         if let Some(task) = request.uri().path().strip_prefix(CREDENTIALS_PATH) {
             return self.task_credentials(&request, task);
         }
@@ -207,7 +215,7 @@ impl Sandbox {
         };
         if protocol == Protocol::S3 {
             return match self.answer_s3(&parts, admitted) {
-                Ok(reply) => reply.into_response(&id, self.clock.now(), head),
+                Ok(reply) => reply.into_response(&id, head),
                 Err(error) => fail(protocol, &id, head, &error),
             };
         }

@@ -401,16 +401,15 @@ impl Reply {
         Ok(())
     }
 
-    /// The response on the wire, dated by the sandbox's clock.
-    pub(super) fn into_response(self, id: &str, now: Timestamp, head: bool) -> Response<Bytes> {
+    /// The response on the wire.
+    pub(super) fn into_response(self, id: &str, head: bool) -> Response<Bytes> {
         let mut response = match self.content {
             Content::Xml(text) => xml_response(self.status, text),
             Content::Loaded(bytes) if !head => Response::new(bytes),
             _ => Response::new(Bytes::new()),
         };
         *response.status_mut() = http::StatusCode::from_u16(self.status).unwrap_or_default();
-        let date = ("date".to_owned(), http_date(now));
-        for (name, value) in self.headers.into_iter().chain([date]) {
+        for (name, value) in self.headers {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
                 response.headers_mut().append(name, value);
             }
@@ -421,7 +420,7 @@ impl Reply {
 }
 
 /// A time as HTTP's headers carry it.
-fn http_date(at: Timestamp) -> String {
+pub(super) fn http_date(at: Timestamp) -> String {
     at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 

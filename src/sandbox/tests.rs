@@ -7,9 +7,9 @@ use aws_sdk_s3::primitives::ByteStream;
 use serde_json::json;
 
 use super::account::credentials_for;
+use super::engine::{Launch, Process};
 use super::listen::Listener;
 use super::serving::Served;
-use super::engine::{Launch, Process};
 use super::*;
 
 #[derive(Debug)]
