@@ -288,10 +288,16 @@ pub struct Failure {
     pub steps: Vec<StepRow>,
 }
 
+/// A verdict with its explanation, unless that says the same once more.
+pub fn told(verdict: &Verdict, explanation: &str) -> String {
+    let verdict = verdict.to_string();
+    if verdict.contains(explanation) { verdict } else { format!("{verdict}: {explanation}") }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.step {
-            Some(step) => write!(f, "step `{step}` {}: {}", self.verdict, self.explanation),
+            Some(step) => write!(f, "step `{step}` {}", told(&self.verdict, &self.explanation)),
             None => f.write_str(&self.explanation),
         }
     }

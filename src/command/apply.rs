@@ -3,7 +3,8 @@
 use crate::cli::{Apply, Consent, Wish};
 use crate::report;
 use crate::report::span;
-use crate::run::{Due, observe, summary};
+use crate::run::{Due, Outcome, observe, summary};
+use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
 use super::{Exit, Problem, prepare, print, proceed, say, session};
@@ -56,11 +57,34 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
     Ok(exit)
 }
 
+/// What happens with the instance of a run that failed, until when, and what can be done with it.
+async fn afterwards(session: &Session, instance: &str) -> String {
+    let stack = &session.stack;
+    if stack.pipeline.as_ref().is_none_or(|pipeline| pipeline.on_failure == OnFailure::Release) {
+        return format!("the instance {instance} was let go of (on_failure = \"release\")");
+    }
+    let until = match crate::kinds::instance::ends_itself_at(&session.aws, instance).await {
+        Ok(Some(deadline)) => format!("it ends itself at {deadline}, and is billed until then"),
+        Ok(None) => "it has no deadline, and is billed until it is let go of".to_owned(),
+        Err(error) => format!("when it ends itself could not be read ({error})"),
+    };
+    format!(
+        "the instance {instance} stays with the intermediate files, so that the next apply goes on from the failed step; {until}\n\
+         to look around on it: aws ssm start-session --target {instance}, or SSH where its security group lets you in (files are under the task definition's mounts)\n\
+         to let it go: seqstack destroy --discard-intermediates"
+    )
+}
+
 /// The run's steps with their times, exit codes and task ARNs, as the ledger has them.
 async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::RunEnd) -> Result<(), Problem> {
     let Some(run) = &prepared.plan.run else { return Ok(()) };
     match &end {
-        Ok(outcome) => say(&report::run::outcome(outcome)),
+        Ok(outcome) => {
+            say(&report::run::outcome(outcome));
+            if let Outcome::Failed(failure) = outcome {
+                say(&afterwards(session, &failure.instance).await);
+            }
+        }
         Err(error) => say(&format!("error: the run could not go on: {error}")),
     }
     let observed =

@@ -158,16 +158,17 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
                 .and_then(|found| found.ids.get("id"))
                 .map(String::as_str);
             let uploads = pending_uploads(&all, &live);
-            let answer = crate::run::due(spec, observed, instance, wish.retry, &uploads).map_err(|missing| {
-                Problem::failed(format!("no object matches {}", missing.join(", ")))
-                    .hint("the run's inputs must exist before it can be planned: upload them, or mend the key in [pipeline] inputs")
-            })?;
-            Some(answer)
+            Some(crate::run::due(spec, observed, instance, wish.retry, &uploads))
         }
         _ => None,
     };
+    let (assessment, missing) = match assessment {
+        Some(Err(missing)) => (None, missing),
+        answer => (answer.and_then(Result::ok), Vec::new()),
+    };
     let due = assessment.as_ref().map(|assessment| &assessment.due);
-    let runs = matches!(due, Some(Due::Yes(_) | Due::KnownAfterUpload { .. }));
+    // What a run without inputs would be is shown all the same; it cannot be applied.
+    let runs = !missing.is_empty() || matches!(due, Some(Due::Yes(_) | Due::KnownAfterUpload { .. }));
     let keeps = matches!(due, Some(Due::Failed(_)))
         && stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Keep);
     let with_run = Desired(
@@ -191,17 +192,24 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         hint: "`existing` names something that somebody else made: correct the name, or leave `existing` out to have it made".to_owned(),
     }));
 
+    converge.conflicts.extend(spec.as_ref().filter(|_| !missing.is_empty()).map(|spec| Conflict {
+        at: plan::run_address(&spec.sample),
+        why: format!("no object matches {}", missing.join(", ")),
+        hint: "the run's inputs must be there before it: upload them, or mend the keys in [pipeline] inputs".to_owned(),
+    }));
+
     let run_lines = assessment.as_ref().map(|assessment| run_lines(assessment, sample)).unwrap_or_default();
     let losses = losses(&converge, observed.as_ref());
-    let plan = match (spec, due) {
-        (Some(spec), Some(due)) if runs => {
+    let plan = match spec {
+        Some(spec) if runs => {
             let settle =
                 plan::plan(Phase::Settle, diff(&without_run, &next, &scope).map_err(cycle)?, &|_| Why::RunOver);
             let settle_always =
                 stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Release);
             let reasons = match due {
-                Due::Yes(work) => work.reasons.clone(),
-                _ => vec!["its inputs are known only after the upload".to_owned()],
+                Some(Due::Yes(work)) => work.reasons.clone(),
+                Some(_) => vec!["its inputs are known only after the upload".to_owned()],
+                None => vec!["its inputs are not there".to_owned()],
             };
             plan::with_run(converge, Run { spec, settle_always }, reasons, settle)
         }

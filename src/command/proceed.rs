@@ -48,8 +48,10 @@ pub fn consent(prepared: &Prepared, consent: &Consent, what: &str) -> Result<(),
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Problem::failed(format!("there is no terminal to ask on whether to {what}: nothing was changed"))
-            .hint("look at the plan above, then add --yes"));
+        return Err(Problem::failed(format!(
+            "there is no terminal to ask on whether this shall be {what}: nothing was changed"
+        ))
+        .hint("look at the plan above, then add --yes"));
     }
     let answer = ask(&format!("Shall this be {what}? [y/N] "))?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

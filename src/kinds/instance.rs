@@ -224,6 +224,17 @@ pub(super) fn deadline(launched: jiff::Timestamp, hours: i64) -> jiff::Timestamp
     launched.saturating_add(jiff::SignedDuration::from_hours(hours)).unwrap_or(jiff::Timestamp::MAX)
 }
 
+/// When an instance ends itself (RFC 3339, UTC), where it has a deadline.
+///
+/// # Errors
+/// When EC2 cannot be asked.
+pub async fn ends_itself_at(aws: &crate::aws::Aws, id: &str) -> Result<Option<String>, AwsError> {
+    let filter = aws_sdk_ec2::types::Filter::builder().name("instance-id").values(id).build();
+    let found = live::instances(aws, vec![filter]).await?;
+    let tags = found.iter().filter(|one| live::is_there(one)).flat_map(|one| one.tags());
+    Ok(tags.filter(|tag| tag.key() == Some(TAG_DEADLINE)).find_map(|tag| tag.value()).map(str::to_owned))
+}
+
 impl Kind for Instance {
     const TABLE: &'static str = "instance";
     const FIXED: &'static [&'static str] = &[

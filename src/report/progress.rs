@@ -1,9 +1,9 @@
 //! What happens, as lines for stderr.
 
 use crate::event::Event;
-use crate::plan::Verb;
+use crate::plan::{Phase, Verb};
 use crate::report::span;
-use crate::run::{RunEvent, Verdict};
+use crate::run::{RunEvent, Verdict, told};
 
 /// The line that tells an event, if it is worth one; `verbose` tells calls, too.
 pub fn line(event: &Event, verbose: bool) -> Option<String> {
@@ -32,6 +32,8 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
             }
             Some(text)
         }
+        // What would have come after the run: its end says what happens with that.
+        Event::Skipped { step, .. } if step.phase == Phase::Settle => None,
         Event::Skipped { step, because } => Some(format!("skipped: {step}, because {because}")),
         Event::Waiting { at, text } => Some(format!("{at}: {text}")),
         Event::Run(event) => run_line(event),
@@ -68,7 +70,7 @@ fn run_line(event: &RunEvent) -> Option<String> {
             let took = seconds.map(|seconds| format!(" after {}", span(seconds))).unwrap_or_default();
             match verdict {
                 Verdict::Succeeded => format!("step {name}: succeeded{took}"),
-                _ => format!("step {name}: {verdict}{took}: {explanation}"),
+                _ => format!("step {name}: {}{took}", told(verdict, explanation)),
             }
         }
         RunEvent::TaskStopping { name, task_arn } => format!("step {name}: stopping {task_arn}"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::run::{Earlier, Outcome};
+use crate::run::{Earlier, Outcome, told};
 
 /// The end of a run.
 pub fn outcome(outcome: &Outcome) -> String {
@@ -73,7 +73,7 @@ pub fn outcome(outcome: &Outcome) -> String {
 /// A failure of before, in one line.
 pub fn earlier(earlier: &Earlier) -> String {
     match &earlier.step {
-        Some(step) => format!("step `{step}` {}: {}", earlier.verdict, earlier.explanation),
+        Some(step) => format!("step `{step}` {}", told(&earlier.verdict, &earlier.explanation)),
         None => earlier.explanation.clone(),
     }
 }

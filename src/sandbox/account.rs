@@ -118,29 +118,13 @@ impl Account {
             },
             "s3": {
                 "buckets": self.s3.buckets.iter()
-                    .map(|(name, bucket)| (name.clone(), json!({"objects": bucket.objects.len()})))
+                    .map(|(name, bucket)| (name.clone(), json!(format!("{} objects", bucket.objects.len()))))
                     .collect::<serde_json::Map<_, _>>(),
             },
-            "ec2": names(&self.ec2),
-            "ecs": names(&self.ecs),
-            "logs": names(&self.logs),
-            "task_credentials": self.sessions.keys().collect::<Vec<_>>(),
+            "ec2": self.ec2.status(),
+            "ecs": self.ecs.status(),
+            "logs": self.logs.status(),
         })
-    }
-}
-
-/// The names of everything that a state holds, map by map.
-fn names(state: &impl Serialize) -> Value {
-    match serde_json::to_value(state) {
-        Ok(Value::Object(fields)) => fields
-            .into_iter()
-            .filter_map(|(name, value)| match value {
-                Value::Object(things) => Some((name, things.keys().cloned().collect::<Value>())),
-                Value::Array(things) => Some((name, json!(things.len()))),
-                _ => None,
-            })
-            .collect(),
-        _ => Value::Null,
     }
 }
 

@@ -57,6 +57,16 @@ impl Default for State {
 }
 
 impl State {
+    /// What exists of it: not the default group, nor what is terminated.
+    pub fn status(&self) -> Value {
+        let there = self.instances.iter().filter(|one| !one.gone());
+        json!({
+            "key_pairs": self.key_pairs.iter().map(|one| &one.name).collect::<Vec<_>>(),
+            "security_groups": self.groups.iter().filter(|one| one.name != "default").map(|one| format!("{} {}", one.id, one.name)).collect::<Vec<_>>(),
+            "instances": there.map(|one| format!("{} {}", one.id, one.life.name())).collect::<Vec<_>>(),
+        })
+    }
+
     /// A new id of this kind, e.g. `sg-0123456789abcdef0`.
     fn id(&mut self, kind: &str, now: Timestamp) -> String {
         self.made += 1;

@@ -40,6 +40,16 @@ pub struct State {
 }
 
 impl State {
+    /// What exists of it: not what is inactive or stopped.
+    pub fn status(&self) -> Value {
+        let active = self.definitions.iter().filter(|one| one.life == definitions::Life::Active);
+        json!({
+            "clusters": self.clusters.iter().filter(|one| one.active).map(|one| &one.name).collect::<Vec<_>>(),
+            "task_definitions": active.map(definitions::Definition::full_name).collect::<Vec<_>>(),
+            "tasks": self.tasks.iter().filter(|one| one.holds()).map(|one| &one.id).collect::<Vec<_>>(),
+        })
+    }
+
     /// A new id of 32 hexadecimal digits.
     fn id(&mut self, kind: &str, now: Timestamp) -> String {
         self.made += 1;

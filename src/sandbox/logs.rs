@@ -3,7 +3,7 @@
 //! A running task's lines are asked of the engine when they are read; when the task ends they are kept here.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::account::Account;
 use super::input::text;
@@ -16,6 +16,13 @@ pub mod groups;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     groups: Vec<groups::Group>,
+}
+
+impl State {
+    /// What exists of it.
+    pub fn status(&self) -> Value {
+        json!({ "log_groups": self.groups.iter().map(|one| &one.name).collect::<Vec<_>>() })
+    }
 }
 
 /// Answers one operation.

@@ -148,41 +148,18 @@ impl Lab {
         self.fake.launches().iter().map(|launch| launch.command.clone().unwrap_or_default().join(" ")).collect()
     }
 
-    /// What is in the account that somebody could be surprised by: everything but buckets and what AWS keeps of the dead.
+    /// What is in the account, buckets apart.
     pub fn left(&self) -> Vec<String> {
-        self.sandbox.with_account(|account, _| {
-            let mut left: Vec<String> = Vec::new();
-            left.extend(account.iam.roles.keys().map(|name| format!("role {name}")));
-            left.extend(account.iam.policies.keys().map(|name| format!("policy {name}")));
-            left.extend(account.iam.profiles.keys().map(|name| format!("profile {name}")));
-            left.extend(
-                account.ec2.instances.iter().filter(|one| !one.gone()).map(|one| format!("instance {}", one.id)),
-            );
-            let state = serde_json::json!({ "ec2": account.ec2, "ecs": account.ecs, "logs": account.logs });
-            let default_group = |one: &serde_json::Value| one["name"] == "default";
-            let each = |path: &str| -> Vec<serde_json::Value> {
-                match state.pointer(path) {
-                    Some(serde_json::Value::Array(items)) => items.clone(),
-                    Some(serde_json::Value::Object(items)) => items.values().cloned().collect(),
-                    _ => Vec::new(),
-                }
-            };
-            left.extend(
-                each("/ec2/groups")
-                    .iter()
-                    .filter(|one| !default_group(one))
-                    .map(|one| format!("group {}", one["name"])),
-            );
-            left.extend(each("/ec2/key_pairs").iter().map(|one| format!("key pair {}", one["name"])));
-            left.extend(each("/logs/groups").iter().map(|one| format!("log group {}", one["name"])));
-            left.extend(
-                each("/ecs/clusters")
-                    .iter()
-                    .filter(|one| one["active"] != false && one["status"] != "INACTIVE")
-                    .map(|one| format!("cluster {}", one["name"])),
-            );
-            left
-        })
+        let status = self.sandbox.status();
+        let mut left = Vec::new();
+        for service in ["iam", "ec2", "ecs", "logs"] {
+            for (kind, things) in status[service].as_object().unwrap() {
+                left.extend(
+                    things.as_array().unwrap().iter().map(|thing| format!("{kind} {}", thing.as_str().unwrap())),
+                );
+            }
+        }
+        left
     }
 }
 

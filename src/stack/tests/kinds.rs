@@ -239,6 +239,10 @@ impl<S: Serialize + DeserializeOwned + 'static> ErasedKind for Fake<S> {
     fn keep(&self, _want: &mut Value, _live: &Value) -> Vec<String> {
         Vec::new()
     }
+    fn made(&self, want: &Value, _ids: &crate::address::Ids) -> Value {
+        want.clone()
+    }
+
     fn normal(&self, state: Value) -> Value {
         state
     }
