@@ -29,11 +29,13 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
     if !prepared.plan.conflicts.is_empty() {
         return Ok(Exit::Failed);
     }
+    // Whatever else is converged: a run that failed is not.
+    let failed_before = matches!(prepared.due, Some(Due::Failed(_)));
     if prepared.plan.is_empty() {
         if session.verbose {
             print(&prepare::calls(session))?;
         }
-        return Ok(if matches!(prepared.due, Some(Due::Failed { .. })) { Exit::RunFailed } else { Exit::Done });
+        return Ok(if failed_before { Exit::RunFailed } else { Exit::Done });
     }
     proceed::consent(&prepared, consent, "applied")?;
     let (outcome, run_end) =
@@ -43,6 +45,9 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
     }
     let exit = proceed::exit(&prepared.plan, &outcome);
     say(&match exit {
+        Exit::Done if failed_before => {
+            "applied, but for the run, which failed before; --retry starts it again".to_owned()
+        }
         Exit::Done => "applied: the stack is as its file says".to_owned(),
         _ => format!(
             "not converged: {} done, {} failed, {} not begun; apply again goes on from here",
@@ -54,7 +59,7 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
     if session.verbose {
         print(&prepare::calls(session))?;
     }
-    Ok(exit)
+    Ok(if failed_before && exit == Exit::Done { Exit::RunFailed } else { exit })
 }
 
 /// What happens with the instance of a run that failed, until when, and what can be done with it.

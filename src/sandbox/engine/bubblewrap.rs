@@ -319,6 +319,11 @@ impl Walls<'_> {
             STATUS,
         ]);
         for path in &self.stand.bind {
+            // Bubblewrap makes what is above a mount for its owner alone, and the task is another user.
+            let above: Vec<&Path> = path.ancestors().skip(1).filter(|above| above.parent().is_some()).collect();
+            for above in above.into_iter().rev().filter(|above| !above.starts_with("/usr")) {
+                add(&["--perms", "0755", "--dir", &text(above)?]);
+            }
             add(&["--ro-bind", &text(path)?, &text(path)?]);
         }
         let working_dir = self.launch.working_dir.as_ref().or(self.stand.working_dir.as_ref());
