@@ -114,19 +114,25 @@ pub(super) struct Sink {
     told: RefCell<BTreeSet<Told>>,
 }
 
+/// What is wrong, and what to do about it. Values that check themselves have but one text for both: `wrong: right`.
+fn parted(text: &str, hint: Option<&str>) -> (String, Option<String>) {
+    match (hint, text.split_once(": ")) {
+        (None, Some((wrong, right))) => (shown(wrong), Some(shown(right))),
+        _ => (shown(text), hint.map(shown)),
+    }
+}
+
 impl Sink {
     /// Tells of a fault in the file.
     pub(super) fn tell(&self, span: &Range<usize>, text: impl AsRef<str>, hint: Option<String>) {
         let (start, end) = (span.start, span.end.max(span.start));
-        let text = shown(text.as_ref());
-        let hint = hint.as_deref().map(shown);
+        let (text, hint) = parted(text.as_ref(), hint.as_deref());
         self.told.borrow_mut().insert(Told { origin: Origin::File, start, end, text, hint });
     }
 
     /// Tells of a fault on the command line.
     pub(super) fn tell_request(&self, text: impl AsRef<str>, hint: Option<String>) {
-        let text = shown(text.as_ref());
-        let hint = hint.as_deref().map(shown);
+        let (text, hint) = parted(text.as_ref(), hint.as_deref());
         self.told.borrow_mut().insert(Told { origin: Origin::Request, start: 0, end: 0, text, hint });
     }
 

@@ -170,6 +170,7 @@ pub(super) fn instance(root: &Node, sink: &Sink) -> Option<String> {
         let entry = instances.iter().find(|entry| entry.key == name)?;
         if let Some(other) = cluster_of(&entry.node)
             && other != wanted
+            && root.get("cluster").is_some_and(|table| table.get(&other).is_some())
         {
             let hint = "a task runs on an instance of its own cluster".to_owned();
             let text = format!("`instance.{name}` is in cluster `{other}`, the pipeline in `{wanted}`");

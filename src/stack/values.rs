@@ -18,7 +18,7 @@ impl<'de, const LO: i64, const HI: i64> Deserialize<'de> for Int<LO, HI> {
         match i64::deserialize(deserializer)? {
             i64::MIN => Ok(Self(LO)),
             n if (LO..=HI).contains(&n) => Ok(Self(n)),
-            n => Err(serde::de::Error::custom(format!("{n} is out of range ({LO} to {HI})"))),
+            n => Err(serde::de::Error::custom(format!("{n} is out of range: {LO} to {HI}"))),
         }
     }
 }
@@ -34,11 +34,11 @@ impl TryFrom<String> for Cidr {
     fn try_from(text: String) -> Result<Self, String> {
         let text = if text == PLACEHOLDER { "0.0.0.0/0" } else { &text };
         let net: ipnet::IpNet =
-            text.parse().map_err(|_| format!("`{text}` is not a CIDR block such as 203.0.113.0/24"))?;
+            text.parse().map_err(|_| format!("`{text}` is not a CIDR block: one such as 203.0.113.0/24"))?;
         if net.addr() == net.network() {
             Ok(Self(net))
         } else {
-            Err(format!("`{text}` has host bits set; did you mean `{}`?", net.trunc()))
+            Err(format!("`{text}` has host bits set: did you mean `{}`?", net.trunc()))
         }
     }
 }

@@ -58,6 +58,7 @@ impl<'a> At<'a> {
                 Some(format!("write it without quotes: {text}"))
             }
             ("a list", Some(Value::String(text))) => Some(format!("write it as a list: [\"{text}\"]")),
+            ("an integer", _) => Some("a whole number, without quotes and without a unit".to_owned()),
             _ => None,
         };
         Err(Stop::new(format!("expected {wanted}, found {found}")).hinted(hint).at(self))
@@ -74,7 +75,7 @@ impl<'a> At<'a> {
             Some(_) => return self.wrong("an integer"),
         };
         if n < lo || n > hi {
-            return Err(Stop::new(format!("{n} is out of range ({lo} to {hi})")).at(&self));
+            return Err(Stop::new(format!("{n} is out of range: {lo} to {hi}")).at(&self));
         }
         visitor.visit_i64(n).map_err(|stop: Stop| stop.at(&self))
     }
