@@ -13,7 +13,10 @@ fn seqstack(args: &[&str]) -> Output {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
     }
-    command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").env("HOME", "/nonexistent");
+    command
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .env("HOME", "/nonexistent");
     command.output().unwrap()
 }
 
@@ -45,7 +48,13 @@ fn twenty_faults_are_told_at_once_each_on_its_line() {
 
 #[test]
 fn a_wrong_command_line_is_64_and_help_is_an_answer() {
-    for args in [&["frobnicate"][..], &["plan"], &["plan", "stacks/demo.toml", "--set", "x"], &["plan", "stacks/demo.toml", "--sample", "nobody"], &["plan", "no-such-file.toml"]] {
+    for args in [
+        &["frobnicate"][..],
+        &["plan"],
+        &["plan", "stacks/demo.toml", "--set", "x"],
+        &["plan", "stacks/demo.toml", "--sample", "nobody"],
+        &["plan", "no-such-file.toml"],
+    ] {
         let output = seqstack(args);
         assert_eq!(output.status.code(), Some(64), "{args:?}: {}", text(&output.stderr));
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");

@@ -418,7 +418,8 @@ async fn one_fault_at_any_mutating_call_and_a_second_apply_converges_with_nothin
     // What an undisturbed life does, as a list of calls to break one at a time.
     let lab = Lab::new();
     lab.apply(STACK).await;
-    let calls: Vec<(String, usize)> = lab.mutations().into_iter().flat_map(|(name, times)| (1..=times).map(move |nth| (name.clone(), nth))).collect();
+    let calls: Vec<(String, usize)> =
+        lab.mutations().into_iter().flat_map(|(name, times)| (1..=times).map(move |nth| (name.clone(), nth))).collect();
     assert!(calls.len() > 25, "{calls:?}");
     let mut tried = 0;
     for (name, nth) in &calls {
@@ -427,7 +428,9 @@ async fn one_fault_at_any_mutating_call_and_a_second_apply_converges_with_nothin
             let mut lab = Lab::new();
             let broken = (name.clone(), *nth);
             // Once, and each of the SDK's own attempts at that call with it: as if the tool had died there.
-            let breaks = move |call: &str, n: usize| if call == broken.0 && n >= broken.1 && n < broken.1 + 3 { fault } else { Fault::Pass };
+            let breaks = move |call: &str, n: usize| {
+                if call == broken.0 && n >= broken.1 && n < broken.1 + 3 { fault } else { Fault::Pass }
+            };
             lab.wire = Wire { faults: Some(std::sync::Arc::new(breaks)), ..lab.wire.clone() };
             let session = lab.session(STACK, None, true);
             let _first = seqstack::command::apply::apply(&session, &wish(), &lab::yes()).await;
@@ -438,7 +441,11 @@ async fn one_fault_at_any_mutating_call_and_a_second_apply_converges_with_nothin
             }
             assert!(matches!(exit, Ok(Exit::Done)), "{name} {nth} {fault:?}: {exit:?}");
             assert_eq!(steps(&lab.plan(STACK).await), Vec::<String>::new(), "{name} {nth} {fault:?}");
-            assert!(lab.left().iter().all(|one| !one.starts_with("instances")), "{name} {nth} {fault:?}: {:?}", lab.left());
+            assert!(
+                lab.left().iter().all(|one| !one.starts_with("instances")),
+                "{name} {nth} {fault:?}: {:?}",
+                lab.left()
+            );
             let started = lab.started();
             assert_eq!(started, ["pull S1", "call S1", "push S1"], "{name} {nth} {fault:?}");
             assert_eq!(lab.destroy(STACK).await, Exit::Done, "{name} {nth} {fault:?}");

@@ -19,6 +19,7 @@ use crate::aws::wait::Pace;
 use crate::aws::{Aws, AwsError, Class, OrAws, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, Replace, SpecFault, TAG_STACK, Tags};
+use crate::stack::values::PLACEHOLDER;
 
 mod rule;
 
@@ -100,12 +101,13 @@ impl Kind for SecurityGroup {
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
         let egress = spec.egress.iter().flatten().map(|rule| ("egress", rule));
-        spec.ingress
-            .iter()
-            .map(|rule| ("ingress", rule))
-            .chain(egress)
-            .flat_map(|(key, rule)| check(key, rule))
-            .collect()
+        let rules = spec.ingress.iter().map(|rule| ("ingress", rule)).chain(egress);
+        let own = spec.description.iter().filter_map(|text| check_text("description", text));
+        own.chain(rules.flat_map(|(key, rule)| {
+            let text = check_text(key, &rule.description);
+            check(key, rule).into_iter().chain(text)
+        }))
+        .collect()
     }
 
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
@@ -281,6 +283,17 @@ impl Kind for SecurityGroup {
             rule => change_rule(&cx.aws, rule).await.map(|()| Ids::new()),
         }
     }
+}
+
+/// What EC2 takes as a description, of a group or of a rule (EC2 API, CreateSecurityGroup, GroupDescription).
+fn check_text(key: &str, text: &str) -> Option<SpecFault> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(letter);
+    let sound = text == PLACEHOLDER || (text.len() <= 255 && text.chars().all(allowed));
+    (!sound).then(|| SpecFault {
+        key: key.to_owned(),
+        message: format!("EC2 takes no such description: `{text}`"),
+        hint: Some("at most 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*".to_owned()),
+    })
 }
 
 fn fixed_hash(description: &str, vpc: &str) -> String {

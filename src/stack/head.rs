@@ -230,7 +230,11 @@ fn check_tags(tags: &Node, sink: &Sink) {
         let lower = key.to_lowercase();
         if lower.starts_with("aws:") || lower.starts_with("seqstack:") {
             let owner = if lower.starts_with("aws:") { "AWS" } else { "seqstack" };
-            sink.tell(key_span, format!("tags that begin with `{}` are {owner}'s own: take another key", &key[..=owner_end(key)]), None);
+            sink.tell(
+                key_span,
+                format!("tags that begin with `{}` are {owner}'s own: take another key", &key[..=owner_end(key)]),
+                None,
+            );
         } else if key.is_empty() || key.len() > 128 {
             sink.tell(key_span, "a tag's key has 1 to 128 characters", None);
         } else if !key.chars().all(sound) || matches!(key.as_str(), "." | ".." | "_index") {
