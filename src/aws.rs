@@ -206,9 +206,23 @@ fn class_of(code: &str, status: u16) -> Class {
         "RequestExpired",
         "InvalidClientTokenId",
         "UnrecognizedClientException",
-        "AuthFailure",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "TokenRefreshRequired",
+        "MissingAuthenticationToken",
+        "RequestTimeTooSkewed",
     ];
-    if EXPIRED.contains(&code) {
+    // EC2 answers some of these with 500 (EC2 API, "Error codes"): they are its last word all the same.
+    const DEFINITIVE: &[&str] = &[
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "InsufficientCapacity",
+        "VcpuLimitExceeded",
+        "InstanceLimitExceeded",
+    ];
+    if DEFINITIVE.contains(&code) {
+        Class::Refused
+    } else if EXPIRED.contains(&code) {
         Class::Credentials
     } else if matches!(
         code,
@@ -218,7 +232,7 @@ fn class_of(code: &str, status: u16) -> Class {
         Class::Throttled
     } else if code.starts_with("AccessDenied") || code.starts_with("UnauthorizedOperation") || status == 403 {
         Class::Denied
-    } else if status >= 500 {
+    } else if status >= 500 || matches!(code, "ConcurrentModification" | "OperationAbortedException") {
         Class::Passing
     } else if code.contains("NotFound") || code.starts_with("NoSuch") || status == 404 {
         Class::NotFound

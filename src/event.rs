@@ -63,4 +63,6 @@ pub struct Failure {
     pub left: String,
     /// What to do next.
     pub hint: Option<String>,
+    /// For the run: it came to an end of its own. A run that somebody else drives, or that could not be looked at, has not.
+    pub ended: bool,
 }

@@ -80,7 +80,14 @@ pub async fn execute<P: Performer>(
                 running.push(perform(plan, performer, tell, id, step, outcome.ids.clone()));
             }
         }
-        let Some((id, ids, result)) = running.next().await else { break };
+        let Some((id, ids, result)) = running.next().await else {
+            // Nothing runs and nothing can begin: what is left waits for itself. That is a fault of the plan, and told.
+            for id in std::mem::take(&mut waiting).into_keys() {
+                tell(Event::Skipped { step: id.clone(), because: "it waits in a circle".to_owned() });
+                outcome.skipped.push(id.clone());
+            }
+            break;
+        };
         outcome.ids.entry(id.at.clone()).or_default().extend(ids);
         match result {
             Ok(()) => {
@@ -101,9 +108,10 @@ fn not_to_begin(plan: &Plan, step: &Step, outcome: &Outcome, interrupted: &Atomi
     if interrupted.load(Ordering::SeqCst) {
         return Some("interrupted".to_owned());
     }
-    let after_any_outcome =
-        |id: &StepId| id.phase == Phase::Run && plan.run.as_ref().is_some_and(|run| run.settle_always);
-    let failed = |id: &&StepId| outcome.failed.iter().any(|(other, _)| other == *id) && !after_any_outcome(id);
+    let settles = |id: &StepId, failure: &Failure| {
+        id.phase == Phase::Run && failure.ended && plan.run.as_ref().is_some_and(|run| run.settle_always)
+    };
+    let failed = |id: &&StepId| outcome.failed.iter().any(|(other, failure)| other == *id && !settles(id, failure));
     let skipped = |id: &&StepId| outcome.skipped.contains(id);
     step.after
         .iter()
@@ -160,5 +168,6 @@ fn settled_spec(spec: &RunSpec, ids: &BTreeMap<Address, Ids>) -> Result<RunSpec,
         error: error.to_string(),
         left: String::new(),
         hint: None,
+        ended: false,
     })
 }

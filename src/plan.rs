@@ -316,7 +316,12 @@ impl Draft {
                     }
                     if id.verb == Verb::Create && self.replaced(&id.at) == Some(Replace::DeleteFirst) {
                         after.extend(
-                            self.steps.keys().filter(|other| other.at == id.at && other.verb == Verb::Delete).cloned(),
+                            self.steps
+                                .keys()
+                                .filter(|other| {
+                                    other.at == id.at && other.verb == Verb::Delete && other.deposed.is_none()
+                                })
+                                .cloned(),
                         );
                     }
                 }

@@ -453,4 +453,42 @@ async fn one_fault_at_any_mutating_call_and_a_second_apply_converges_with_nothin
         }
     }
     assert_eq!(tried, calls.len() * 2);
+    println!("{} mutating calls, each broken in two ways: all converge", calls.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_instance_is_not_replaced_without_a_run_and_its_files_are_not_lost_unasked() {
+    let lab = Lab::with(|line| if line.starts_with("call") { fails(1) } else { fine() });
+    assert_eq!(lab.apply(STACK).await, Exit::RunFailed);
+    // A larger machine is worth another try: the run is due, on a fresh instance, and what goes is said.
+    let larger = edited("size_gib = 30", "size_gib = 60");
+    let prepared = lab.plan(&larger).await;
+    assert!(runs(&prepared) && prepared.losses.len() == 1, "{}", prepared.text(false));
+    let refused = lab.try_apply(&larger, wish()).await.unwrap_err();
+    assert!(refused.to_string().contains("--discard-intermediates"), "{refused}");
+    let session = lab.session(STACK, None, false);
+    let refused = seqstack::command::destroy::destroy(&session, false, &lab::yes()).await.unwrap_err();
+    assert!(refused.to_string().contains("--discard-intermediates"), "{refused}");
+    let consent = seqstack::cli::Consent { yes: true, discard_intermediates: true };
+    let done = seqstack::command::destroy::destroy(&session, false, &consent)
+        .await
+        .unwrap_or_else(|problem| panic!("{problem}"));
+    assert_eq!(done, Exit::Done);
+    assert_eq!(lab.left(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_step_shows_the_end_of_its_log() {
+    let lab = Lab::with(|line| if line.starts_with("call") { fails(1) } else { fine() });
+    let session = lab.session(STACK, None, true);
+    let prepared = seqstack::command::prepare::converge(&session, &wish(), "apply")
+        .await
+        .unwrap_or_else(|problem| panic!("{problem}"));
+    let lock =
+        seqstack::command::proceed::Lock::take(&session.state_dir).await.unwrap_or_else(|problem| panic!("{problem}"));
+    let (_, end) = seqstack::command::proceed::proceed(&session, &prepared.plan, "tester", false, lock)
+        .await
+        .unwrap_or_else(|problem| panic!("{problem}"));
+    let text = seqstack::report::run::outcome(&end.unwrap().unwrap());
+    assert!(text.contains("| no such file: x.bam") && text.contains("log group /seqstack/lab/pipeline"), "{text}");
 }

@@ -249,7 +249,8 @@ impl Performer for Actor<'_> {
             *ended += 1;
             *ended - 1
         };
-        let failure = Failure { call: String::new(), error: "injected".into(), left: String::new(), hint: None };
+        let failure =
+            Failure { call: String::new(), error: "injected".into(), left: String::new(), hint: None, ended: false };
         match self.fault {
             Some((n, false)) if n == nth => Err(failure),
             Some((n, true)) if n == nth => {

@@ -48,8 +48,9 @@ fn retries() -> RetryConfig {
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
-        .read_timeout(Duration::from_secs(60))
-        .operation_attempt_timeout(Duration::from_secs(120))
+        // From the request's first byte: a part of an upload must fit, on a slow line too.
+        .read_timeout(Duration::from_secs(300))
+        .operation_attempt_timeout(Duration::from_secs(600))
         .build()
 }
 

@@ -40,10 +40,12 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
     proceed::consent(&prepared, consent, "applied")?;
     let (outcome, run_end) =
         proceed::proceed(session, &prepared.plan, &prepared.header.identity, wish.retry, lock).await?;
-    if let Some(end) = run_end {
-        report(session, &prepared, end).await?;
+    let exit = proceed::exit(&outcome, run_end.as_ref());
+    if let Some(end) = run_end
+        && let Err(problem) = report(session, &prepared, end).await
+    {
+        say(&format!("warning: {}", problem.text));
     }
-    let exit = proceed::exit(&prepared.plan, &outcome);
     say(&match exit {
         Exit::Done if failed_before => {
             "applied, but for the run, which failed before; --retry starts it again".to_owned()

@@ -3,8 +3,9 @@
 use crate::aws::Class;
 use crate::cli::{Consent, Destroy};
 use crate::event::Event;
+use crate::plan::Verb;
 use crate::report::progress;
-use crate::run::{DriveOptions, Holder, in_progress, list_ledgers, stop_run};
+use crate::run::{DriveOptions, Holder, in_progress, list_ledgers, read_ledger, stop_run};
 
 use super::session::Session;
 use super::{Exit, Problem, prepare, print, proceed, say, session};
@@ -24,7 +25,7 @@ pub async fn run(args: &Destroy) -> Result<Exit, Problem> {
 /// As [`run`].
 pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Result<Exit, Problem> {
     let lock = proceed::Lock::take(&session.state_dir).await?;
-    let prepared = Box::pin(prepare::destroy(session)).await?;
+    let mut prepared = Box::pin(prepare::destroy(session)).await?;
     print(&prepared.text(session.verbose))?;
     let running = runs(session).await?;
     if let (Some(run), false) = (running.first(), stop_run) {
@@ -34,15 +35,16 @@ pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Re
         ))
         .hint("wait until it has ended, or stop it with --stop-run; its ledger and results stay"));
     }
-    if prepared.plan.is_empty() {
+    if prepared.plan.is_empty() && running.is_empty() {
         return Ok(Exit::Done);
     }
+    prepared.losses = losses(session, &prepared).await?;
     proceed::consent(&prepared, consent, "destroyed")?;
     for run in &running {
         stop(session, run, &prepared.header.identity).await?;
     }
     let (outcome, _) = proceed::proceed(session, &prepared.plan, &prepared.header.identity, false, lock).await?;
-    let exit = proceed::exit(&prepared.plan, &outcome);
+    let exit = proceed::exit(&outcome, None);
     if exit == Exit::Done {
         say("destroyed: nothing of the stack is left");
         let buckets: Vec<&str> = session.stack.info.buckets.values().map(String::as_str).collect();
@@ -77,6 +79,32 @@ async fn runs(session: &Session) -> Result<Vec<Running>, Problem> {
         for (sample, key) in ledgers {
             let holder = in_progress(&session.aws, bucket, &key).await.map_err(|error| failed(&error))?;
             out.extend(holder.map(|holder| Running { sample, bucket: bucket.clone(), key, holder }));
+        }
+    }
+    Ok(out)
+}
+
+/// What would be lost: the files on instances of runs that have not succeeded, whichever sample's.
+async fn losses(session: &Session, prepared: &prepare::Prepared) -> Result<Vec<String>, Problem> {
+    let info = &session.stack.info;
+    let failed = |error: &dyn std::error::Error| Problem::failed(format!("what would be lost is not known: {error}"));
+    let ended: Vec<&str> = prepared
+        .plan
+        .steps
+        .iter()
+        .filter(|(id, _)| id.at.kind == "instance" && id.verb == Verb::Delete)
+        .map(|(_, step)| step.subject.as_str())
+        .collect();
+    let mut out = Vec::new();
+    for bucket in info.buckets.values().filter(|_| !ended.is_empty()) {
+        let ledgers = match list_ledgers(&session.aws, bucket, &info.name, &info.region).await {
+            Err(error) if error.class == Class::NotFound => continue,
+            answer => answer.map_err(|error| failed(&error))?,
+        };
+        for (sample, key) in ledgers {
+            let kept = read_ledger(&session.aws, bucket, &key).await.map_err(|error| failed(&error))?;
+            let worth = kept.and_then(|kept| ended.iter().find_map(|id| prepare::intermediates(&kept.ledger, id)));
+            out.extend(worth.map(|worth| format!("the intermediate files of {sample} ({worth})")));
         }
     }
     Ok(out)

@@ -8,7 +8,7 @@ use crate::aws::trace::branch;
 use crate::aws::{AwsError, Class};
 use crate::cli::Wish;
 use crate::desired::{Desired, lower, wanted};
-use crate::diff::{Conflict, Scope, diff};
+use crate::diff::{Conflict, Difference, Scope, diff};
 use crate::facts::{Facts, Lookup};
 use crate::kind::{Context, kind};
 use crate::live::{self, Live};
@@ -102,7 +102,7 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
         errors.iter().for_each(|error| of_aws(error, &mut wrong));
     }
     if let Err(errors) = &facts {
-        wrong.extend(errors.iter().map(ToString::to_string));
+        wrong.extend(errors.iter().map(fact_error));
     }
     if let Err(error) = &observed {
         wrong.push(crate::aws::chain(error));
@@ -148,15 +148,18 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     }
     let scope = Scope { adopt, per_run: stack.info.per_run.clone(), sample: sample.map(str::to_owned) };
     let all = lowered(session, &cx, |_| true)?;
+    let cycle = |error: crate::diff::Cycle| Problem::failed(error.to_string());
 
     let assessment = match (&spec, &observed) {
         (Some(spec), Some(observed)) => {
-            let instance = live
-                .found
-                .get(&spec.instance_at)
-                .and_then(|found| found.first())
-                .and_then(|found| found.ids.get("id"))
-                .map(String::as_str);
+            let found = live.found.get(&spec.instance_at).and_then(|found| found.first());
+            // What this plan would replace holds nothing that a run could keep.
+            let differences = diff(&all, &live, &scope).map_err(cycle)?;
+            let replaced = matches!(
+                differences.by_address.get(&spec.instance_at),
+                Some(Difference::Changed { fixed: Some(_), .. })
+            );
+            let instance = found.filter(|_| !replaced).and_then(|found| found.ids.get("id")).map(String::as_str);
             let uploads = pending_uploads(&all, &live);
             Some(crate::run::due(spec, observed, instance, wish.retry, &uploads))
         }
@@ -171,16 +174,9 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let runs = !missing.is_empty() || matches!(due, Some(Due::Yes(_) | Due::KnownAfterUpload { .. }));
     let keeps = matches!(due, Some(Due::Failed(_)))
         && stack.pipeline.as_ref().is_some_and(|pipeline| pipeline.on_failure == OnFailure::Keep);
-    let with_run = Desired(
-        all.0
-            .clone()
-            .into_iter()
-            .filter(|(at, _)| at.sample.is_none() || runs || (keeps && live.found.contains_key(at)))
-            .collect(),
-    );
+    let with_run = if runs { all.clone() } else { without_the_run(&all, &live, keeps) };
     let without_run = Desired(all.0.into_iter().filter(|(at, _)| at.sample.is_none()).collect());
 
-    let cycle = |error: crate::diff::Cycle| Problem::failed(error.to_string());
     let first = diff(&with_run, &live, &scope).map_err(cycle)?;
     let same = with_run.0.keys().filter(|at| !first.by_address.contains_key(*at)).cloned().collect();
     let why = |at: &Address| if at.sample.is_some() { Why::RunOver } else { Why::NotInStack };
@@ -251,11 +247,17 @@ async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
         Box::pin(branch(live::read(&session.aws, &session.stack))),
     )
     .await;
-    let facts = facts
-        .map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+    let facts =
+        facts.map_err(|errors| Problem::failed(errors.iter().map(fact_error).collect::<Vec<_>>().join("\n")))?;
     let live =
         live.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     Ok(Read { facts, live, observed: None })
+}
+
+/// A fact that could not be had, with its cause and what to do about it.
+fn fact_error(error: &crate::aws::facts::FactError) -> String {
+    let hint = error.hint().map(|hint| format!("\n    hint: {hint}")).unwrap_or_default();
+    format!("{}{hint}", crate::aws::chain(error))
 }
 
 fn check_account(session: &Session, facts: &Facts) -> Result<(), Problem> {
@@ -292,8 +294,20 @@ fn run_spec(session: &Session, facts: &Facts) -> Result<Option<RunSpec>, Problem
     let stack = &session.stack;
     let Some(pipeline) = &stack.pipeline else { return Ok(None) };
     let cx = Context { stack: &stack.info, facts, sample: stack.sample.as_deref() };
-    let definitions = lowered(session, &cx, |at| at.kind == "task_definition")?;
+    let mut definitions = lowered(session, &cx, |at| at.kind == "task_definition")?;
+    // Of an instance a run needs only what sort of machine it is, which takes no facts: its spec says that.
+    definitions.0.extend(wanted(stack).into_iter().filter(|(at, _)| at.kind == "instance"));
     crate::run::spec::lower(pipeline, &cx, &definitions.0).map(Some).map_err(Problem::failed)
+}
+
+/// What is desired while no run is due. What a failed run keeps stays as it is: without a run there is no use in another.
+fn without_the_run(all: &Desired, live: &Live, keeps: bool) -> Desired {
+    let kept = |at: &Address| live.found.get(at).and_then(|found| found.first()).filter(|_| keeps);
+    let states = all.0.iter().filter_map(|(at, state)| match at.sample {
+        None => Some((at.clone(), state.clone())),
+        Some(_) => kept(at).map(|found| (at.clone(), found.state.clone())),
+    });
+    Desired(states.collect())
 }
 
 /// Objects that this plan will upload, as bucket and key.

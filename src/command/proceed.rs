@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ use crate::cli::Consent;
 use crate::event::{Event, Failure};
 use crate::execute::{Outcome, Performer, execute};
 use crate::kind::{Acting, kind};
-use crate::plan::{Phase, Plan};
+use crate::plan::Plan;
 use crate::report::progress;
 use crate::run::{self, DriveOptions, RunSpec, drive};
 
@@ -209,8 +210,13 @@ impl Performer for Hands<'_> {
         let end = end.map_err(|error| crate::aws::chain(&error));
         let result = match &end {
             Ok(run::Outcome::Succeeded(_) | run::Outcome::AlreadyDone(_)) => Ok(()),
-            Ok(outcome) => Err(run_failure(crate::report::run::outcome(outcome))),
-            Err(error) => Err(run_failure(error.clone())),
+            // One line, without what a task printed: this goes to the journal.
+            Ok(outcome) => {
+                let text = crate::report::run::outcome(outcome);
+                let ended = !matches!(outcome, run::Outcome::Stopped { .. });
+                Err(run_failure(text.lines().next().unwrap_or_default().to_owned(), ended))
+            }
+            Err(error) => Err(run_failure(error.clone(), false)),
         };
         if let Ok(mut place) = self.run_end.lock() {
             *place = Some(end);
@@ -246,8 +252,8 @@ impl Seat {
     }
 }
 
-fn run_failure(error: String) -> Failure {
-    Failure { call: "run".to_owned(), error, left: "what ran is in the ledger".to_owned(), hint: None }
+fn run_failure(error: String, ended: bool) -> Failure {
+    Failure { call: "run".to_owned(), error, left: "what ran is in the ledger".to_owned(), hint: None, ended }
 }
 
 fn failure(call: String, error: &AwsError) -> Failure {
@@ -260,7 +266,7 @@ fn failure(call: String, error: &AwsError) -> Failure {
         Class::Credentials => (String::new(), Some("sign in again (`aws sso login`), then apply again".to_owned())),
         Class::Refused | Class::NotFound | Class::Unsent => (String::new(), None),
     };
-    Failure { call, error: error.to_string(), left, hint }
+    Failure { call, error: error.to_string(), left, hint, ended: true }
 }
 
 /// One line an event under `state/`, for a person who wants to know afterwards. Nothing reads it back.
@@ -270,7 +276,7 @@ impl Journal {
     fn open(state_dir: &Path) -> Result<Self, Problem> {
         let path = state_dir.join("journal.jsonl");
         std::fs::create_dir_all(state_dir)
-            .and_then(|()| OpenOptions::new().create(true).append(true).open(&path))
+            .and_then(|()| OpenOptions::new().create(true).append(true).mode(0o600).open(&path))
             .map(|file| Self(Mutex::new(file)))
             .map_err(|error| Problem::failed(format!("failed to open {}: {error}", path.display())))
     }
@@ -284,13 +290,11 @@ impl Journal {
     }
 }
 
-/// How a process ends after a plan was carried out.
-pub fn exit(plan: &Plan, outcome: &Outcome) -> Exit {
-    if outcome.clean() {
-        Exit::Done
-    } else if plan.run.is_some() && outcome.failed.iter().any(|(id, _)| id.phase == Phase::Run) {
-        Exit::RunFailed
-    } else {
-        Exit::Failed
+/// How a process ends after a plan was carried out: only a pipeline that ran and failed is [`Exit::RunFailed`].
+pub fn exit(outcome: &Outcome, run_end: Option<&RunEnd>) -> Exit {
+    match run_end {
+        _ if outcome.clean() => Exit::Done,
+        Some(Ok(run::Outcome::Failed(_) | run::Outcome::FailedBefore(_))) => Exit::RunFailed,
+        _ => Exit::Failed,
     }
 }

@@ -349,7 +349,9 @@ async fn create(
     if let Some(id) = made {
         return Ok(Ids::from([("id".to_owned(), id)]));
     }
+    // One that differs in what cannot change is the old one, which this create is to replace.
     let there = found(&cx.aws, vec![("group-name", vec![name.to_owned()]), ("vpc-id", vec![vpc.to_owned()])]).await?;
+    let there: Vec<_> = there.into_iter().filter(|group| group.description() == Some(description)).collect();
     let ours = there.iter().find(|group| {
         let (owner, tagged) = cx.stack.owner(&tags::from_ec2(group.tags()));
         matches!(owner, Owner::Ours | Owner::Adopted) && tagged.as_ref() == Some(at)

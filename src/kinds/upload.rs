@@ -25,7 +25,7 @@ pub enum Upload {}
 /// Our checksum's place in an object's metadata.
 const CHECKSUM: &str = "seqstack-sha256";
 /// Files larger than this are sent in parts.
-const WHOLE_BYTES: u64 = 64 << 20;
+const WHOLE_BYTES: u64 = 8 << 20;
 /// The smallest part that is sent.
 const PART_BYTES: u64 = 8 << 20;
 /// How many parts, or questions about objects, are under way at once.

@@ -158,8 +158,16 @@ struct Definition {
     mounts: Vec<Mount>,
     cpu: Option<i64>,
     memory: Option<i64>,
-    log: Option<Log>,
+    log_group: Option<Link>,
+    log_options: BTreeMap<String, String>,
     container: String,
+}
+
+impl Definition {
+    fn log(&self) -> Option<Log> {
+        let prefix = self.log_options.get("awslogs-stream-prefix")?;
+        Some(Log { group: self.log_group.clone()?, prefix: prefix.clone() })
+    }
 }
 
 /// The ledger's key in its bucket.
@@ -268,6 +276,7 @@ fn lower_step(
             Definition::default()
         }
     };
+    let log = definition.log();
     content.image = definition.image;
     content.entry_point = definition.entry_point;
     content.command = step.command.clone().or(definition.command);
@@ -296,7 +305,7 @@ fn lower_step(
         container: definition.container,
         cpu: overrides.cpu.or(definition.cpu),
         memory: overrides.memory.or(definition.memory),
-        log: definition.log,
+        log,
         content,
         overrides,
         settings,
@@ -366,7 +375,7 @@ mod tests {
                     "environment": { "A": "1", "B": "2" }, "secrets": { "B": "ssm:/b", "C": "ssm:/c" }, "user": "1000",
                     "working_dir": "/data", "mounts": [{ "host": "/h", "container": "/data", "read_only": false }],
                     "cpu": 1024, "memory": 512, "privileged": false, "execution_role": role, "task_role": null,
-                    "log": { "group": group, "region": "eu-west-2", "prefix": "bwa" }, "container": "bwa", "tags": {},
+                    "log_group": group, "log_options": { "awslogs-stream-prefix": "bwa", "mode": "blocking" }, "container": "bwa", "tags": {},
                 }),
             ),
             (Address::new("instance", "worker").of(Some("s1")), json!({ "type": "r6i.large" })),

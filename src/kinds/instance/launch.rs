@@ -16,7 +16,7 @@ use super::{Call, Choice, State, TAG_CLUSTER, TAG_DEADLINE, TAG_LAUNCH, TAG_MAX_
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, SEEN, again};
 use crate::aws::wait::{Pace, until};
-use crate::aws::{AwsError, OrAws, tags};
+use crate::aws::{AwsError, Class, OrAws, tags};
 use crate::kind::{Acting, TAG_ADDRESS, TAG_SAMPLE, TAG_STACK, json};
 use crate::kinds::key_pair::settled;
 
@@ -168,7 +168,8 @@ async fn attempt(cx: &Acting, at: &Address, want: &State, choice: &Choice, token
                 }
                 Ok(_) => Ok(Attempt::Gone),
                 // Not described any more: over an hour terminated.
-                Err(unseen) if unseen.code.is_none() && unseen.status.is_none() => Ok(Attempt::Gone),
+                // Our own word that nothing was seen; a call that failed says nothing of the kind.
+                Err(unseen) if unseen.class == Class::Refused && unseen.code.is_none() => Ok(Attempt::Gone),
                 Err(other) => Err(other),
             }
         }

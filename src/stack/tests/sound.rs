@@ -108,7 +108,7 @@ fn a_string_that_is_only_one_var_takes_its_type() {
 #[test]
 fn what_is_somebody_elses_is_existing_or_an_id() {
     let stack = read(&germline(&[
-        ("description = \"SSH to the pipeline's instance\"", "existing = \"sg-0123\" #"),
+        ("description = \"SSH to the instance of the pipeline\"", "existing = \"sg-0123\" #"),
         ("ingress = [{", "# ["),
         ("execution_role = \"execution\"", "execution_role = \"arn:aws:iam::123456789012:role/x\""),
     ]));
