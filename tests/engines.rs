@@ -3,6 +3,11 @@
 //! Each test runs with every engine that answers here and has what it needs (the demo's image, or bubblewrap), and
 //! prints `skipped` for one that does not.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed; what is skipped is said"
+)]
 #![cfg(feature = "sandbox")]
 
 use std::collections::BTreeMap;
