@@ -492,3 +492,21 @@ async fn a_failed_step_shows_the_end_of_its_log() {
     let text = seqstack::report::run::outcome(&end.unwrap().unwrap());
     assert!(text.contains("| no such file: x.bam") && text.contains("log group /seqstack/lab/pipeline"), "{text}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_instance_is_replaced_when_a_run_needs_one() {
+    let lab = Lab::with(|line| if line.starts_with("call S1 --bad") { fails(1) } else { fine() });
+    assert_eq!(lab.apply(&edited("call ${sample.name}", "call ${sample.name} --bad")).await, Exit::RunFailed);
+    let id = lab.sandbox.with_account(|account, _| account.ec2.instances[0].id.clone());
+    lab.aws().ec2.stop_instances().instance_ids(id).send().await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let prepared = lab.plan(STACK).await;
+    assert!(steps(&prepared).contains(&"delete instance.worker[S1]".to_owned()), "{:?}", steps(&prepared));
+    let session = lab.session(STACK, None, true);
+    let consent = seqstack::cli::Consent { yes: true, discard_intermediates: true };
+    let exit = seqstack::command::apply::apply(&session, &wish(), &consent)
+        .await
+        .unwrap_or_else(|problem| panic!("{problem}"));
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(lab.started().iter().filter(|line| *line == "pull S1").count(), 2);
+}

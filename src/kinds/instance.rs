@@ -158,6 +158,8 @@ pub struct State {
     pub max_hours: Option<i64>,
     /// A digest of user data and of the other parameters that DescribeInstances does not tell.
     pub launch: String,
+    /// Somebody stopped it. It is never wanted so: a run cannot use it, and its disk is billed.
+    pub stopped: bool,
     /// Its id, where it is there. Not wanted, only known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -238,6 +240,7 @@ pub async fn ends_itself_at(aws: &crate::aws::Aws, id: &str) -> Result<Option<St
 impl Kind for Instance {
     const TABLE: &'static str = "instance";
     const FIXED: &'static [&'static str] = &[
+        "stopped",
         "type",
         "ami",
         "root_device",
@@ -356,6 +359,7 @@ impl Kind for Instance {
             volume: Some(volume(spec.volume.as_ref())),
             max_hours: spec.max_hours.map(|hours| hours.0).or(default_hours),
             launch: user_data::digest(),
+            stopped: false,
             id: None,
             launched: None,
             tags,
@@ -377,7 +381,8 @@ impl Kind for Instance {
         };
         let same_ami = want.ami == live.ami || want.ami_behind.is_some();
         // Only where it would stay for all else: one that is replaced anyway is launched anew from everything now known.
-        let stays = same_ami
+        let stays = !live.stopped
+            && same_ami
             && pairs
             && want.is_choice(live)
             && maybe(&want.cluster, &live.cluster)

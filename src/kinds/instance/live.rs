@@ -111,6 +111,7 @@ fn state(instance: &ec2::Instance, volumes: &BTreeMap<String, Volume>) -> State 
         volume: root(instance).and_then(|id| volumes.get(id).cloned()),
         max_hours,
         launch,
+        stopped: state_of(instance).is_some_and(|state| matches!(state, "stopping" | "stopped")),
         id: instance.instance_id().map(str::to_owned),
         launched: launched.map(|at| at.to_string()),
         tags,
