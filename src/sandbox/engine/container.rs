@@ -242,7 +242,7 @@ impl Inner {
             if ["no such image", "image not known", "not found"].iter().any(|text| lower.contains(text)) {
                 let image = &launch.image;
                 return Err(format!(
-                    "CannotPullContainerError: {image} is not on this machine, and the sandbox pulls no image"
+                    "CannotPullContainerError: {image} not found on this machine, and the sandbox pulls no image"
                 ));
             }
             return Err(format!("CannotInspectContainerError: {complaint}"));
