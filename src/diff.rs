@@ -141,6 +141,8 @@ fn compare(
 ) {
     let Some((chosen, rest)) = choose(kind, &want, &out.ids, found) else {
         let want = settled(kind, want, &out.ids);
+        // Whoever has its name already has not changed because it has to be made again.
+        out.ids.insert(at.clone(), kind.named(&want));
         out.by_address.insert(at.clone(), Difference::Missing { want });
         return;
     };
@@ -192,7 +194,7 @@ fn compare(
         return;
     }
     if fixed.is_some() {
-        out.ids.remove(at);
+        out.ids.insert(at.clone(), kind.named(&want));
     }
     out.by_address.insert(at.clone(), Difference::Changed { found: chosen.clone(), want, changes, fixed });
 }

@@ -255,6 +255,11 @@ pub trait Kind: 'static {
         want
     }
 
+    /// The ids that are known of one that is yet to be made: those that are its name.
+    fn named(_want: &Self::State) -> Ids {
+        Ids::new()
+    }
+
     /// The mutating calls that lead from `live` to `want`: `None` to `Some` creates, `Some` to `None` deletes. A create
     /// cut short anywhere is later found and goes on as an update. A resource's own ids are links to `at`.
     fn calls(at: &Address, live: Option<&Self::State>, want: Option<&Self::State>) -> Vec<Self::Call>;
@@ -306,6 +311,8 @@ pub trait ErasedKind: Sync {
     fn keep(&self, want: &mut Value, live: &Value) -> Vec<String>;
     /// See [`Kind::made`].
     fn made(&self, want: &Value, ids: &Ids) -> Value;
+    /// See [`Kind::named`].
+    fn named(&self, want: &Value) -> Ids;
     /// The state in its one spelling: sets sorted again after links were settled.
     fn normal(&self, state: Value) -> Value;
     /// See [`Kind::calls`].
@@ -398,6 +405,10 @@ impl<K: Kind> ErasedKind for Of<K> {
 
     fn made(&self, want: &Value, ids: &Ids) -> Value {
         json(&K::made(typed(want), ids))
+    }
+
+    fn named(&self, want: &Value) -> Ids {
+        K::named(&typed(want))
     }
 
     fn normal(&self, state: Value) -> Value {

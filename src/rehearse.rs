@@ -17,13 +17,13 @@ pub fn rehearse(live: &Live, desired: &Desired, differences: &Differences) -> Li
     for (at, difference) in &differences.by_address {
         match difference {
             Difference::Missing { want } => {
-                next.found.insert(at.clone(), vec![made(at, want, Ids::new())]);
+                next.found.insert(at.clone(), vec![made(at, want, named(at, want))]);
             }
             Difference::Extra { .. } => {
                 next.found.remove(at);
             }
             Difference::Changed { found, want, fixed, .. } => {
-                let ids = if fixed.is_some() { Ids::new() } else { found.ids.clone() };
+                let ids = if fixed.is_some() { named(at, want) } else { found.ids.clone() };
                 next.found.insert(at.clone(), vec![made(at, want, ids)]);
             }
         }
@@ -36,6 +36,10 @@ pub fn rehearse(live: &Live, desired: &Desired, differences: &Differences) -> Li
         }
     }
     next
+}
+
+fn named(at: &Address, want: &Value) -> Ids {
+    kind(&at.kind).map(|kind| kind.named(want)).unwrap_or_default()
 }
 
 fn made(at: &Address, want: &Value, ids: Ids) -> Found<Value> {

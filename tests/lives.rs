@@ -125,7 +125,7 @@ async fn drift_is_found_and_mended() {
     let groups = aws.ec2.describe_security_groups().send().await.unwrap();
     let group = groups.security_groups().iter().find(|one| one.group_name() != Some("default")).unwrap();
     let id = group.group_id().unwrap();
-    let drifts = ["rule", "policy", "tag", "retention", "definition", "cluster"];
+    let drifts = ["rule", "policy", "tag", "retention", "definition", "cluster", "log group"];
     for drift in drifts {
         let changed = match drift {
             "rule" => {
@@ -157,6 +157,10 @@ async fn drift_is_found_and_mended() {
             "definition" => {
                 aws.ecs.deregister_task_definition().task_definition("lab--tool:1").send().await.unwrap();
                 "create task_definition.tool"
+            }
+            "log group" => {
+                aws.logs.delete_log_group().log_group_name("/seqstack/lab/pipeline").send().await.unwrap();
+                "create log_group.pipeline"
             }
             _ => {
                 aws.ecs.delete_cluster().cluster("lab-main").send().await.unwrap();
@@ -509,4 +513,25 @@ async fn a_stopped_instance_is_replaced_when_a_run_needs_one() {
         .unwrap_or_else(|problem| panic!("{problem}"));
     assert_eq!(exit, Exit::Done);
     assert_eq!(lab.started().iter().filter(|line| *line == "pull S1").count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_not_taken_from_under_whoever_drives_a_run_on_it() {
+    let long = std::time::Duration::from_secs(300);
+    let lab = Lab::with(move |line| Outcome {
+        runs_for: if line.starts_with("call") { long } else { fine().runs_for },
+        ..Outcome::default()
+    });
+    // Elsewhere, with a `state/` of its own, somebody applies the same stack with another machine.
+    let other = edited("size_gib = 30", "size_gib = 60");
+    let (exit, ()) = tokio::join!(lab.apply(STACK), async {
+        while !lab.started().iter().any(|line| line == "call S1") {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        }
+        let prepared = lab.plan(&other).await;
+        assert!(prepared.text(false).contains("is driving a run on it"), "{}", prepared.text(false));
+        assert_eq!(lab.apply(&other).await, Exit::Failed);
+    });
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(lab.mutations()["ec2:RunInstances"], 1);
 }

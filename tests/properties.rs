@@ -167,10 +167,11 @@ impl World {
             (Verb::Create, Some(Difference::Missing { want } | Difference::Changed { want, .. })) => {
                 self.minted += 1;
                 let parts = kind(&id.at.kind).expect("a kind").parts();
-                let ids: Ids = parts
+                let mut ids: Ids = parts
                     .iter()
                     .map(|part| ((*part).to_owned(), format!("{part}-{}-{}", id.at, self.minted)))
                     .collect();
+                ids.extend(kind(&id.at.kind).expect("a kind").named(want));
                 let state = kind(&id.at.kind).expect("a kind").made(want, &ids);
                 found.push(Found { at: id.at.clone(), ids: ids.clone(), owner: Owner::Ours, state });
                 self.settle();

@@ -194,6 +194,19 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         hint: "the run's inputs must be there before it: upload them, or mend the keys in [pipeline] inputs".to_owned(),
     }));
 
+    // Whoever drives a run on it needs the instance: it is not taken from under them.
+    let ends_instance = |at: &Address| converge.steps.keys().any(|id| id.at == *at && id.verb == Verb::Delete);
+    let driver = observed.as_ref().and_then(|observed| observed.ledger.as_ref()).and_then(crate::run::due::holder);
+    if let (Some(spec), Some(driver)) = (&spec, driver)
+        && ends_instance(&spec.instance_at)
+    {
+        converge.conflicts.push(Conflict {
+            at: spec.instance_at.clone(),
+            why: format!("{} is driving a run on it since {}", driver.who, driver.since),
+            hint: "wait until that has ended (a driver that died is given up after five minutes), or stop it with destroy --stop-run".to_owned(),
+        });
+    }
+
     let run_lines = assessment.as_ref().map(|assessment| run_lines(assessment, sample)).unwrap_or_default();
     let losses = losses(&converge, observed.as_ref());
     let plan = match spec {
@@ -337,7 +350,7 @@ fn pending_uploads(desired: &Desired, live: &Live) -> BTreeSet<(String, String)>
 fn losses(plan: &Plan, observed: Option<&Observed>) -> Vec<String> {
     let ledger = observed.and_then(|observed| observed.ledger.as_ref()).map(|kept| &kept.ledger);
     plan.phase(Phase::Converge)
-        .filter(|(id, step)| id.at.kind == "instance" && id.verb == Verb::Delete && !matches!(step.why, Why::RunOver))
+        .filter(|(id, _)| id.at.kind == "instance" && id.verb == Verb::Delete)
         .filter_map(|(id, step)| {
             Some(format!("the intermediate files on {} ({})", id.at, intermediates(ledger?, &step.subject)?))
         })

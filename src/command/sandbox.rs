@@ -23,7 +23,8 @@ use super::{Exit, Problem, print, say};
 /// # Errors
 /// When there is none, or it does not answer.
 pub async fn run(args: &Sandbox) -> Result<Exit, Problem> {
-    let folder = |project: &Path| project.join(".sandbox");
+    // The same project as a stack file in that folder would have.
+    let folder = |project: &Path| super::session::project(&project.join("stack.toml")).join(".sandbox");
     let failed = |error: process::StartError| Problem::failed(crate::aws::chain(&error));
     let exe = std::env::current_exe()
         .map_err(|error| Problem::failed(format!("failed to find this program's own file: {error}")))?;

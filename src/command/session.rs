@@ -47,11 +47,13 @@ pub fn color() -> bool {
     anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
 }
 
-/// The project that a stack file belongs to: the nearest folder above it with a `state` folder, else its own.
+/// The project that a stack file belongs to: the nearest folder above it with a `.git` or a `.sandbox`, else its own. Not
+/// one with a `state`: that may be deleted at any time, and nothing may move then.
 pub fn project(stack: &Path) -> PathBuf {
-    let folder = std::path::absolute(stack).unwrap_or_else(|_| stack.to_owned());
-    let own = folder.parent().unwrap_or(Path::new(".")).to_owned();
-    own.ancestors().find(|above| above.join("state").is_dir()).map_or(own.clone(), Path::to_owned)
+    let file = std::path::absolute(stack).unwrap_or_else(|_| stack.to_owned());
+    let own = file.parent().unwrap_or(Path::new(".")).to_owned();
+    let marked = |above: &&Path| above.join(".git").exists() || above.join(".sandbox").is_dir();
+    own.ancestors().find(marked).map_or(own.clone(), Path::to_owned)
 }
 
 async fn connect(target: &Target, stack: &mut Stack, project: &Path) -> Result<(Aws, Option<String>), Problem> {
@@ -115,7 +117,8 @@ async fn make_bucket(aws: &Aws, name: &str, region: &str) -> Result<(), Problem>
         .send()
         .await
         .or_aws("s3:CreateBucket")
-        .map_err(failed)?;
+        .map(|_| ())
+        .or_else(|error| if error.is(&["BucketAlreadyOwnedByYou"]) { Ok(()) } else { Err(failed(error)) })?;
     super::say(&format!("made the bucket {name} in the sandbox"));
     Ok(())
 }

@@ -70,6 +70,10 @@ impl Kind for Cluster {
         Ok(State { name: spec.name.unwrap_or_else(|| cx.physical_name(at)), tags: cx.tags(at) })
     }
 
+    fn named(want: &State) -> Ids {
+        Ids::from([("name".to_owned(), want.name.clone())])
+    }
+
     fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         match (live, want) {
             (None, Some(want)) => {

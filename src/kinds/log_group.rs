@@ -99,6 +99,10 @@ impl Kind for LogGroup {
         Ok(State { name: name(&spec, at, cx.stack), retention_days: spec.retention_days, tags: cx.tags(at) })
     }
 
+    fn named(want: &State) -> Ids {
+        Ids::from([("name".to_owned(), want.name.clone())])
+    }
+
     fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         let Some(want) = want else {
             return live.map(|live| Call::DeleteLogGroup { name: live.name.clone() }).into_iter().collect();

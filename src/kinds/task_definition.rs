@@ -279,7 +279,9 @@ impl Kind for TaskDefinition {
             }
             (Some(live), Some(want)) if live.content() != want.content() => {
                 let old = live.arn.iter().chain(&live.older).map(deregister);
-                std::iter::once(register(want)).chain(old).collect()
+                // Those are about to go, so none of them may be taken for the new one.
+                let older = live.arn.iter().chain(&live.older).cloned().collect();
+                std::iter::once(register(&State { older, ..want.clone() })).chain(old).collect()
             }
             (Some(live), Some(want)) => {
                 let arn = || match &live.arn {

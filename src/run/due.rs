@@ -163,7 +163,7 @@ pub fn due(
 }
 
 /// Who holds the lease, if anybody does.
-pub(super) fn holder(kept: &Kept) -> Option<Holder> {
+pub fn holder(kept: &Kept) -> Option<Holder> {
     let lease = kept.ledger.lease.as_ref().filter(|_| kept.age < LEASE)?;
     Some(Holder {
         who: lease.who.clone(),

@@ -181,6 +181,7 @@ async fn register(cx: &Acting, at: &Address, definition: &State) -> Result<Ids, 
         if let Some(newest) = newest(&cx.aws, &definition.family).await?
             && newest.content() == definition.content()
             && newest.tags == definition.tags
+            && newest.arn.as_ref().is_none_or(|arn| !definition.older.contains(arn))
         {
             return Ok(Some(ids(&newest)));
         }

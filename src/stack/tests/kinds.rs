@@ -243,6 +243,10 @@ impl<S: Serialize + DeserializeOwned + 'static> ErasedKind for Fake<S> {
         want.clone()
     }
 
+    fn named(&self, _want: &Value) -> crate::address::Ids {
+        crate::address::Ids::new()
+    }
+
     fn normal(&self, state: Value) -> Value {
         state
     }
