@@ -207,7 +207,13 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         });
     }
 
-    let run_lines = assessment.as_ref().map(|assessment| run_lines(assessment, sample)).unwrap_or_default();
+    let run_lines = match (&assessment, &spec) {
+        (Some(assessment), _) => run_lines(assessment, sample),
+        (None, Some(spec)) => {
+            spec.steps.iter().enumerate().map(|(n, step)| format!("{:>2} {}", n + 1, step.name)).collect()
+        }
+        (None, None) => Vec::new(),
+    };
     let losses = losses(&converge, observed.as_ref());
     let plan = match spec {
         Some(spec) if runs => {
