@@ -362,11 +362,13 @@ async fn it_is_served_over_loopback_and_nothing_else() {
     assert!(Listener::loopback(outside).is_err());
 }
 
-/// AWS's own command line as a second judge: `AWS_CLI=path/to/aws cargo test -- --ignored aws_cli`.
+/// AWS's own command line as a second judge: `AWS_CLI=path/to/aws cargo test aws_cli`.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the AWS command line, named by AWS_CLI"]
 async fn aws_cli_finds_what_it_expects() {
-    let program = std::env::var("AWS_CLI").expect("AWS_CLI names the aws program");
+    let Ok(program) = std::env::var("AWS_CLI") else {
+        println!("skipped: AWS_CLI names no aws program");
+        return;
+    };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut setup = setup();
