@@ -1,8 +1,4 @@
-//! AWS on your own machine: an account that answers the operations this tool uses as AWS does, and refuses all others
-//! by name.
-//!
-//! The real SDK clients talk the real wire protocols to it: in process through an `HttpClient` (tests, in the paused
-//! clock), or over loopback to a process of its own (`--sandbox`). It knows nothing of the rest of this crate.
+#![doc = include_str!("sandbox/README.md")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,9 +38,10 @@ pub mod wire;
 pub use account::Account;
 pub use connector::{Fault, Wire, http_client, sdk_config, sdk_config_as};
 use engine::Engine;
+pub use front::operations;
 use persist::Keeper;
 use s3::store::Store;
-use service::{ApiError, Cx, Options};
+use service::{ApiError, Cx, Options, Settings};
 
 /// An access key that may do everything.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +97,7 @@ impl Clock {
 /// An AWS account on this machine.
 #[derive(Debug)]
 pub struct Sandbox {
-    options: Arc<Options>,
+    options: Mutex<Arc<Options>>,
     engine: Arc<dyn Engine>,
     keys: Vec<Key>,
     endpoint: String,
@@ -165,7 +162,7 @@ impl Sandbox {
             tracing::warn!("{message}");
         }
         Arc::new(Self {
-            options: Arc::new(setup.options),
+            options: Mutex::new(Arc::new(setup.options)),
             engine: setup.engine,
             keys: setup.keys,
             endpoint: setup.endpoint,
@@ -224,6 +221,23 @@ impl Sandbox {
         self.lock().account.counts.clone()
     }
 
+    /// How often each operation was refused and with what, by `service:Operation Code`.
+    pub fn refusals(&self) -> BTreeMap<String, usize> {
+        self.lock().account.refusals.clone()
+    }
+
+    /// How the sandbox is set.
+    pub fn options(&self) -> Arc<Options> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets it otherwise from now on.
+    pub fn set(&self, settings: Settings) {
+        self.with_account(|account, _| account.s3.conflicts = settings.conflicts);
+        let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut options).settings = settings;
+    }
+
     /// What exists in the account, by service and kind.
     pub fn status(&self) -> Value {
         self.with_account(|account, _| account.status())
@@ -258,7 +272,7 @@ impl Sandbox {
     fn cx(&self) -> Cx {
         Cx {
             now: self.clock.now(),
-            options: self.options.clone(),
+            options: self.options(),
             engine: self.engine.clone(),
             endpoint: self.endpoint.clone(),
         }
@@ -288,5 +302,7 @@ impl Sandbox {
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod tables;
 #[cfg(test)]
 mod tests;

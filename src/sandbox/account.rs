@@ -34,6 +34,9 @@ pub struct Account {
     /// How often each operation was called since the sandbox started, by `service:Operation`.
     #[serde(skip)]
     pub counts: BTreeMap<String, usize>,
+    /// How often each operation was refused and with what, by `service:Operation Code`.
+    #[serde(skip)]
+    pub refusals: BTreeMap<String, usize>,
 }
 
 /// A task's credentials.

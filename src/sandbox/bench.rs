@@ -12,7 +12,7 @@ use super::account::Account;
 use super::engine::Launch;
 use super::engine::fake::{Fake, Outcome};
 use super::images::IMAGES;
-use super::service::{Answer, ApiError, Cx, Options};
+use super::service::{Answer, ApiError, Cx, Options, Settings};
 use super::{ec2, ecs, iam, logs};
 
 /// The bench.
@@ -28,14 +28,15 @@ pub const ROLE: &str = "arn:aws:iam::123456789012:role/seqstack/eu-west-2/s/s-in
 impl Bench {
     pub fn new(script: impl Fn(&Launch) -> Outcome + Send + Sync + 'static) -> Self {
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
-        let options = Options {
+        let settings = Settings {
             boot: Duration::from_secs(10),
             registration: Duration::from_secs(20),
             termination: Duration::from_secs(30),
             visibility: Duration::from_secs(1),
             no_capacity: vec!["m5.4xlarge".to_owned()],
-            ..Options::default()
+            ..Settings::default()
         };
+        let options = Options { settings, ..Options::default() };
         let mut account = Account { id: options.account.clone(), region: options.region.clone(), ..Account::default() };
         let fake = Arc::new(Fake::new(script));
         let cx =

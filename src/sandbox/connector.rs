@@ -137,7 +137,7 @@ pub fn sdk_config_as(sandbox: &Arc<Sandbox>, wire: Wire, key: &Key, token: Optio
     let credentials = Credentials::new(&key.id, &key.secret, token.map(str::to_owned), None, "sandbox");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(sandbox.options.region.clone()))
+        .region(Region::new(sandbox.options().region.clone()))
         .endpoint_url(sandbox.endpoint())
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .time_source(SandboxTime(sandbox.clock()))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::account::Account;
 use super::input::{digits, flag, list, matches, number, page, text, texts};
-use super::service::{Answer, ApiError, Cx};
+use super::service::{Answer, ApiError, Cx, Documented};
 
 pub mod attributes;
 pub mod groups;
@@ -73,6 +73,42 @@ impl State {
         format!("{kind}-0{}", digits(kind, self.made, now, 16))
     }
 }
+
+/// The operations that are served, each with the codes of the errors that it can give.
+pub const OPERATIONS: &[Documented] = &[
+    ("DescribeVpcs", &[]),
+    ("DescribeSubnets", &[]),
+    ("DescribeAvailabilityZones", &[]),
+    ("DescribeImages", &[]),
+    ("DescribeInstanceTypes", &[]),
+    ("ImportKeyPair", &[]),
+    ("DescribeKeyPairs", &[]),
+    ("DeleteKeyPair", &[]),
+    ("CreateSecurityGroup", &[]),
+    ("DeleteSecurityGroup", &[]),
+    ("DescribeSecurityGroups", &[]),
+    ("DescribeSecurityGroupRules", &[]),
+    ("AuthorizeSecurityGroupIngress", &[]),
+    ("AuthorizeSecurityGroupEgress", &[]),
+    ("RevokeSecurityGroupIngress", &[]),
+    ("RevokeSecurityGroupEgress", &[]),
+    ("UpdateSecurityGroupRuleDescriptionsIngress", &[]),
+    ("UpdateSecurityGroupRuleDescriptionsEgress", &[]),
+    ("ModifySecurityGroupRules", &[]),
+    ("RunInstances", &[]),
+    ("DescribeInstances", &[]),
+    ("DescribeInstanceStatus", &[]),
+    ("TerminateInstances", &[]),
+    ("StopInstances", &[]),
+    ("StartInstances", &[]),
+    ("DescribeInstanceAttribute", &[]),
+    ("ModifyInstanceAttribute", &[]),
+    ("ModifyInstanceMetadataOptions", &[]),
+    ("DescribeVolumes", &[]),
+    ("CreateTags", &[]),
+    ("DeleteTags", &[]),
+    ("DescribeTags", &[]),
+];
 
 /// Answers one operation.
 ///
@@ -175,7 +211,7 @@ fn pass(input: &Value, tags: &Tags, values: impl Fn(&str) -> Option<Vec<String>>
 /// One page of a listing as the answer `{"<set>": […], "nextToken": …}`.
 fn paged(set: &str, all: Vec<Value>, cx: &Cx, input: &Value) -> Answer {
     let (some, next) =
-        page(all, text(input, "NextToken"), number(input, "MaxResults"), cx.options.page, "InvalidNextToken")?;
+        page(all, text(input, "NextToken"), number(input, "MaxResults"), cx.options.settings.page, "InvalidNextToken")?;
     let mut answer = json!({ set: some });
     if let Some(next) = next {
         answer["nextToken"] = json!(next);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::account::Account;
 use super::input::{digits, list, text, texts};
-use super::service::{Answer, ApiError, Cx};
+use super::service::{Answer, ApiError, Cx, Documented};
 
 pub mod clusters;
 pub mod container_instances;
@@ -56,6 +56,31 @@ impl State {
         digits(kind, self.made, now, 32)
     }
 }
+
+/// The operations that are served, each with the codes of the errors that it can give.
+pub const OPERATIONS: &[Documented] = &[
+    ("CreateCluster", &[]),
+    ("DescribeClusters", &[]),
+    ("ListClusters", &[]),
+    ("DeleteCluster", &[]),
+    ("ListContainerInstances", &[]),
+    ("DescribeContainerInstances", &[]),
+    ("DeregisterContainerInstance", &[]),
+    ("UpdateContainerInstancesState", &[]),
+    ("RegisterTaskDefinition", &[]),
+    ("DescribeTaskDefinition", &[]),
+    ("ListTaskDefinitions", &[]),
+    ("ListTaskDefinitionFamilies", &[]),
+    ("DeregisterTaskDefinition", &[]),
+    ("DeleteTaskDefinitions", &[]),
+    ("RunTask", &[]),
+    ("ListTasks", &[]),
+    ("DescribeTasks", &[]),
+    ("StopTask", &[]),
+    ("TagResource", &[]),
+    ("UntagResource", &[]),
+    ("ListTagsForResource", &[]),
+];
 
 /// Answers one operation.
 ///
@@ -166,7 +191,7 @@ fn paged(member: &str, all: Vec<String>, cx: &Cx, input: &Value) -> Answer {
         all,
         text(input, "nextToken"),
         super::input::number(input, "maxResults"),
-        cx.options.page.min(100),
+        cx.options.settings.page.min(100),
         "InvalidParameterException",
     )?;
     let mut answer = json!({ member: some });

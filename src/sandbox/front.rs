@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::account::{Account, CREDENTIALS_PATH};
-use super::service::{Answer, ApiError, Caller, Cx, unserved};
+use super::service::{Answer, ApiError, Caller, Cx, Documented, unserved};
 use super::sigv4::{Refusal, Signed, same, sha256_hex};
 use super::wire::{self, Trailers};
 use super::{Sandbox, ec2, ecs, iam, logs, s3, ssm, sts};
@@ -64,7 +64,7 @@ pub struct Admitted {
 impl Sandbox {
     /// Answers a request as AWS would.
     pub async fn handle(self: &Arc<Self>, request: Request<Bytes>) -> Response<Bytes> {
-        if self.options_in_memory() {
+        if self.store.is_memory() {
             return self.answer(request);
         }
         // Objects' content and the account are written to disk meanwhile.
@@ -111,10 +111,6 @@ impl Sandbox {
             })
     }
 
-    fn options_in_memory(&self) -> bool {
-        self.store.is_memory()
-    }
-
     fn host_is_ours(&self, headers: &HeaderMap) -> bool {
         let Ok(endpoint) = self.endpoint.parse::<http::Uri>() else { return false };
         let Some(ours) = endpoint.authority() else { return false };
@@ -150,8 +146,9 @@ impl Sandbox {
         signed.verify(parts, &secret, &payload, self.clock.now())?;
         // IAM and STS are global: a client signs for its own region, or for us-east-1.
         let global = matches!(signed.service.as_str(), "iam" | "sts");
-        if !global && signed.region != self.options.region {
-            return Err(Refusal::Region(self.options.region.clone()));
+        let region = &self.options().region;
+        if !global && signed.region != *region {
+            return Err(Refusal::Region(region.clone()));
         }
         let caller = match session {
             None if header("x-amz-security-token").is_some() => return Err(Refusal::BadToken),
@@ -237,7 +234,8 @@ impl Sandbox {
         let account = &mut kept.account;
         *account.counts.entry(format!("{}:{operation}", admitted.service)).or_default() += 1;
         account.settle(&cx);
-        let answer = dispatch(account, &cx, admitted, operation, input);
+        let answer = dispatch(account, &cx, &admitted.caller, &admitted.service, operation, input);
+        note_refusal(account, &admitted.service, operation, answer.as_ref().err());
         self.keep(&mut kept)?;
         answer
     }
@@ -255,6 +253,7 @@ impl Sandbox {
         *account.counts.entry(format!("s3:{}", call.operation.name())).or_default() += 1;
         account.settle(&cx);
         let reply = s3::handle(account, &cx, &self.store, &admitted.caller, &call, staged);
+        note_refusal(account, "s3", call.operation.name(), reply.as_ref().err());
         self.keep(&mut kept)?;
         let mut reply = reply?;
         drop(kept);
@@ -315,19 +314,34 @@ fn operation(protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<(String,
     }
 }
 
-fn dispatch(account: &mut Account, cx: &Cx, admitted: &Admitted, operation: &str, input: Value) -> Answer {
-    let service = admitted.service.as_str();
+fn note_refusal(account: &mut Account, service: &str, operation: &str, error: Option<&ApiError>) {
+    if let Some(error) = error {
+        *account.refusals.entry(format!("{service}:{operation} {}", error.code)).or_default() += 1;
+    }
+}
+
+pub(super) fn dispatch(
+    account: &mut Account,
+    cx: &Cx,
+    caller: &Caller,
+    service: &str,
+    operation: &str,
+    input: Value,
+) -> Answer {
+    if !operations(service).iter().any(|(name, _)| *name == operation) {
+        return Err(unserved(service, operation));
+    }
     if service == "sts" {
-        return sts::handle(account, &admitted.caller, operation);
+        return sts::handle(account, caller, operation);
     }
     // A task's role is weighed for S3 only; what it would need elsewhere, no pipeline step of ours does.
-    if admitted.caller != Caller::Root {
+    if *caller != Caller::Root {
         let (code, status) = match service {
             "ec2" => ("UnauthorizedOperation", 403),
             "iam" => ("AccessDenied", 403),
             _ => ("AccessDeniedException", 400),
         };
-        let arn = admitted.caller.arn(&account.id);
+        let arn = caller.arn(&account.id);
         let message = format!("User: {arn} is not authorized to perform: {service}:{operation}");
         return Err(ApiError::new(code, message).status(status));
     }
@@ -338,6 +352,20 @@ fn dispatch(account: &mut Account, cx: &Cx, admitted: &Admitted, operation: &str
         "logs" => logs::handle(account, cx, operation, input),
         "ssm" => ssm::handle(account, cx, operation, input),
         _ => Err(unserved(service, operation)),
+    }
+}
+
+/// The operations of a service that are served, each with the codes of its errors.
+pub fn operations(service: &str) -> &'static [Documented] {
+    match service {
+        "iam" => iam::OPERATIONS,
+        "sts" => sts::OPERATIONS,
+        "ec2" => ec2::OPERATIONS,
+        "ecs" => ecs::OPERATIONS,
+        "logs" => logs::OPERATIONS,
+        "ssm" => ssm::OPERATIONS,
+        "s3" => s3::OPERATIONS,
+        _ => &[],
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::account::Account;
-use super::service::{Answer, ApiError, Cx, unserved};
+use super::service::{Answer, ApiError, Cx, Documented, unserved};
 use super::sigv4::sha256_hex;
 
 mod aws_policies;
@@ -148,6 +148,49 @@ impl State {
     }
 }
 
+/// The operations that are served, each with the codes of the errors that it can give.
+pub const OPERATIONS: &[Documented] = &[
+    ("CreateRole", &[]),
+    ("GetRole", &[]),
+    ("DeleteRole", &[]),
+    ("UpdateRole", &[]),
+    ("UpdateAssumeRolePolicy", &[]),
+    ("ListRoles", &[]),
+    ("TagRole", &[]),
+    ("UntagRole", &[]),
+    ("ListRoleTags", &[]),
+    ("AttachRolePolicy", &[]),
+    ("DetachRolePolicy", &[]),
+    ("ListAttachedRolePolicies", &[]),
+    ("ListRolePolicies", &[]),
+    ("PutRolePolicy", &[]),
+    ("GetRolePolicy", &[]),
+    ("DeleteRolePolicy", &[]),
+    ("CreatePolicy", &[]),
+    ("GetPolicy", &[]),
+    ("DeletePolicy", &[]),
+    ("CreatePolicyVersion", &[]),
+    ("GetPolicyVersion", &[]),
+    ("ListPolicyVersions", &[]),
+    ("DeletePolicyVersion", &[]),
+    ("SetDefaultPolicyVersion", &[]),
+    ("ListPolicies", &[]),
+    ("ListEntitiesForPolicy", &[]),
+    ("TagPolicy", &[]),
+    ("UntagPolicy", &[]),
+    ("ListPolicyTags", &[]),
+    ("CreateInstanceProfile", &[]),
+    ("GetInstanceProfile", &[]),
+    ("DeleteInstanceProfile", &[]),
+    ("AddRoleToInstanceProfile", &[]),
+    ("RemoveRoleFromInstanceProfile", &[]),
+    ("ListInstanceProfiles", &[]),
+    ("ListInstanceProfilesForRole", &[]),
+    ("TagInstanceProfile", &[]),
+    ("UntagInstanceProfile", &[]),
+    ("ListInstanceProfileTags", &[]),
+];
+
 /// Answers one operation.
 ///
 /// # Errors
@@ -283,7 +326,7 @@ fn page(cx: &Cx, input: Input<'_>, name: &str, mut items: Vec<(String, Value)>) 
             .filter(|n| (1..=1000).contains(n))
             .ok_or_else(|| invalid(format!("Value '{text}' at 'maxItems' must be between 1 and 1000")))?,
     };
-    let size = wanted.min(cx.options.page.max(1));
+    let size = wanted.min(cx.options.settings.page.max(1));
     let more = items.len() > size;
     items.truncate(size);
     let mut answer = Map::new();

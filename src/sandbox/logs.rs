@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::account::Account;
 use super::input::text;
-use super::service::{Answer, ApiError, Cx};
+use super::service::{Answer, ApiError, Cx, Documented};
 
 pub mod events;
 pub mod groups;
@@ -24,6 +24,23 @@ impl State {
         json!({ "log_groups": self.groups.iter().map(|one| &one.name).collect::<Vec<_>>() })
     }
 }
+
+/// The operations that are served, each with the codes of the errors that it can give.
+pub const OPERATIONS: &[Documented] = &[
+    ("CreateLogGroup", &[]),
+    ("DescribeLogGroups", &[]),
+    ("DeleteLogGroup", &[]),
+    ("PutRetentionPolicy", &[]),
+    ("DeleteRetentionPolicy", &[]),
+    ("TagResource", &[]),
+    ("UntagResource", &[]),
+    ("ListTagsForResource", &[]),
+    ("CreateLogStream", &[]),
+    ("DescribeLogStreams", &[]),
+    ("PutLogEvents", &[]),
+    ("GetLogEvents", &[]),
+    ("FilterLogEvents", &[]),
+];
 
 /// Answers one operation.
 ///

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::front::{name_request, xml_response};
-use super::service::{ApiError, Caller, Cx, unserved};
+use super::service::{ApiError, Caller, Cx, Documented, unserved};
 use super::wire::{self, Trailers};
 use store::{Opened, Staged, Store};
 
@@ -35,7 +35,7 @@ pub struct State {
     pub uploads: BTreeMap<String, Upload>,
     /// How many contents and uploads were numbered.
     pub serial: u64,
-    /// How many conditional writes to come meet a race (409 `ConditionalRequestConflict`), for tests.
+    /// How many conditional writes are still to meet a race (409 `ConditionalRequestConflict`).
     #[serde(skip)]
     pub conflicts: usize,
     /// Contents that no object has any more; they go once the account is kept without them.
@@ -139,6 +139,24 @@ impl State {
         }
     }
 }
+
+/// The operations that are served, each with the codes of the errors that it can give.
+pub const OPERATIONS: &[Documented] = &[
+    ("ListBuckets", &[]),
+    ("CreateBucket", &[]),
+    ("HeadBucket", &[]),
+    ("GetBucketLocation", &[]),
+    ("ListObjectsV2", &[]),
+    ("HeadObject", &[]),
+    ("GetObject", &[]),
+    ("PutObject", &[]),
+    ("CopyObject", &[]),
+    ("DeleteObject", &[]),
+    ("CreateMultipartUpload", &[]),
+    ("UploadPart", &[]),
+    ("CompleteMultipartUpload", &[]),
+    ("AbortMultipartUpload", &[]),
+];
 
 /// The operations that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,6 +44,9 @@ impl ApiError {
     }
 }
 
+/// An operation's name, and the codes of the errors that it can give beyond its protocol's own.
+pub type Documented = (&'static str, &'static [&'static str]);
+
 /// How quickly things happen in the sandbox, and who may be there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -51,32 +54,70 @@ pub struct Options {
     pub account: String,
     /// Its region.
     pub region: String,
+    /// What can be set while it runs.
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+/// How the sandbox behaves where AWS behaves now so, now otherwise. Times are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
     /// From RunInstances to `running`.
+    #[serde(rename = "boot_ms", with = "millis")]
     pub boot: Duration,
     /// From `running` to the agent's registration.
+    #[serde(rename = "registration_ms", with = "millis")]
     pub registration: Duration,
     /// From TerminateInstances to `terminated`.
+    #[serde(rename = "termination_ms", with = "millis")]
     pub termination: Duration,
     /// How long a just-made instance cannot be described, nor a just-made instance profile be used.
+    #[serde(rename = "visibility_ms", with = "millis")]
     pub visibility: Duration,
-    /// The largest page of any listing, for tests of paging.
+    /// The largest page of any listing.
     pub page: usize,
     /// Instance types for which there is no capacity (`InsufficientInstanceCapacity`).
     pub no_capacity: Vec<String>,
+    /// How many conditional writes to come meet a race (S3's 409 `ConditionalRequestConflict`).
+    pub conflicts: usize,
+    /// Whether calls are limited as AWS documents it for each service.
+    pub throttle: bool,
 }
 
-impl Default for Options {
+impl Default for Settings {
     fn default() -> Self {
         Self {
-            account: "123456789012".to_owned(),
-            region: "eu-west-2".to_owned(),
             boot: Duration::from_millis(300),
             registration: Duration::from_millis(300),
             termination: Duration::from_millis(300),
             visibility: Duration::ZERO,
             page: 100,
             no_capacity: Vec::new(),
+            conflicts: 0,
+            throttle: false,
         }
+    }
+}
+
+/// A duration as whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { account: "123456789012".to_owned(), region: "eu-west-2".to_owned(), settings: Settings::default() }
     }
 }
 

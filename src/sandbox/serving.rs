@@ -5,14 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use serde_json::{Map, Value, json};
 
 use super::listen::Service;
 use super::process::serve::Parts as Given;
-use super::service::Caller;
+use super::service::{Caller, Settings};
 use super::{Key, Sandbox, Setup};
 
 /// Where its owner asks what exists in it, with a signed GET.
 pub const STATUS: &str = "/_seqstack/status";
+/// Where its owner reads (GET) and changes (PUT, a JSON object with some of them) its settings.
+pub const SETTINGS: &str = "/_seqstack/settings";
 
 /// S3's largest single upload, bytes.
 const LARGEST_BODY: usize = 5 * 1024 * 1024 * 1024;
@@ -46,10 +49,10 @@ impl Served {
 
 impl Service for Served {
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        if request.method() == Method::GET && request.uri().path() == STATUS {
-            return self.status(request);
+        match request.uri().path() {
+            STATUS | SETTINGS => self.own(request),
+            _ => self.0.handle(request).await,
         }
-        self.0.handle(request).await
     }
 
     fn largest_body(&self, head: &Parts) -> usize {
@@ -62,18 +65,37 @@ impl Service for Served {
 }
 
 impl Served {
-    fn status(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let admitted = match self.0.admit(request) {
-            Ok((_, admitted)) => admitted,
+    /// What only its owner may ask.
+    fn own(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let (parts, admitted) = match self.0.admit(request) {
+            Ok(admitted) => admitted,
             Err(refusal) => return *refusal,
         };
-        let mut response = Response::new(Bytes::new());
-        if admitted.caller == Caller::Root {
-            let status = serde_json::json!({ "exists": self.0.status(), "calls": self.0.counts() });
-            *response.body_mut() = Bytes::from(status.to_string());
-        } else {
-            *response.status_mut() = StatusCode::FORBIDDEN;
-        }
+        let (status, body) = match (&parts.method, parts.uri.path()) {
+            _ if admitted.caller != Caller::Root => (StatusCode::FORBIDDEN, json!({ "error": "not yours" })),
+            (&Method::GET, STATUS) => (
+                StatusCode::OK,
+                json!({ "exists": self.0.status(), "calls": self.0.counts(), "refusals": self.0.refusals() }),
+            ),
+            (&Method::GET, SETTINGS) => (StatusCode::OK, json!(self.0.options().settings)),
+            (&Method::PUT, SETTINGS) => match self.set(&admitted.body) {
+                Ok(settings) => (StatusCode::OK, json!(settings)),
+                Err(error) => (StatusCode::BAD_REQUEST, json!({ "error": error.to_string() })),
+            },
+            _ => (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "not this way" })),
+        };
+        let mut response = Response::new(Bytes::from(body.to_string()));
+        *response.status_mut() = status;
         response
+    }
+
+    /// The settings as they are, with these ones changed.
+    fn set(&self, changes: &[u8]) -> serde_json::Result<Settings> {
+        let mut settings = json!(self.0.options().settings);
+        let changes: Map<String, Value> = serde_json::from_slice(changes)?;
+        settings.as_object_mut().into_iter().for_each(|all| all.extend(changes.clone()));
+        let settings: Settings = serde_json::from_value(settings)?;
+        self.0.set(settings.clone());
+        Ok(settings)
     }
 }

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::account::Account;
 use super::images::by_parameter;
-use super::service::{Answer, ApiError, Cx, unserved};
+use super::service::{Answer, ApiError, Cx, Documented, unserved};
+
+/// The operations that are served, each with the codes of the errors that it can give.
+pub const OPERATIONS: &[Documented] = &[("GetParameters", &[])];
 
 /// Answers one operation.
 ///

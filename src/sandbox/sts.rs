@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::account::Account;
-use super::service::{Answer, Caller, unserved};
+use super::service::{Answer, Caller, Documented, unserved};
+
+/// The operations that are served, each with the codes of the errors that it can give.
+pub const OPERATIONS: &[Documented] = &[("GetCallerIdentity", &[])];
 
 /// Answers one operation.
 ///

@@ -127,7 +127,7 @@ async fn a_role_lives_and_is_deleted_in_order() {
 #[tokio::test(start_paused = true)]
 async fn listings_come_in_pages() {
     let mut setup = setup();
-    setup.options.page = 2;
+    setup.options.settings.page = 2;
     let sandbox = Sandbox::new(setup);
     let config = sdk_config(&sandbox, Wire { latency: Duration::from_millis(50), faults: None });
     let iam = aws_sdk_iam::Client::new(&config);

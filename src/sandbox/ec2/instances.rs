@@ -173,7 +173,7 @@ impl Instance {
 
     /// Whether it can be seen yet.
     pub(super) fn visible(&self, cx: &Cx) -> bool {
-        self.launched.checked_add(cx.options.visibility).is_ok_and(|seen| seen <= cx.now)
+        self.launched.checked_add(cx.options.settings.visibility).is_ok_and(|seen| seen <= cx.now)
     }
 
     fn to(&mut self, life: Life, at: Timestamp) {
@@ -198,11 +198,11 @@ impl Instance {
     fn due(&self, cx: &Cx) -> Option<(Life, Timestamp)> {
         let after = |wait| self.since.checked_add(wait).unwrap_or(Timestamp::MAX);
         let (next, at) = match self.life {
-            Life::Pending => (Life::Running, after(cx.options.boot)),
+            Life::Pending => (Life::Running, after(cx.options.settings.boot)),
             Life::Running if self.shutdown == "terminate" => (Life::ShuttingDown, self.deadline()?.max(self.since)),
             Life::Running => (Life::Stopping, self.deadline()?.max(self.since)),
-            Life::ShuttingDown => (Life::Terminated, after(cx.options.termination)),
-            Life::Stopping => (Life::Stopped, after(cx.options.termination)),
+            Life::ShuttingDown => (Life::Terminated, after(cx.options.settings.termination)),
+            Life::Stopping => (Life::Stopped, after(cx.options.settings.termination)),
             Life::Terminated | Life::Stopped => return None,
         };
         (at <= cx.now).then_some((next, at))

@@ -87,7 +87,9 @@ fn chosen_profile(account: &Account, cx: &Cx, input: &Value) -> Result<Option<(S
         (None, None) => return Ok(None),
     };
     let profile = lookups::instance_profile(account, given)
-        .filter(|profile| profile.created.checked_add(cx.options.visibility).is_ok_and(|known| known <= cx.now))
+        .filter(|profile| {
+            profile.created.checked_add(cx.options.settings.visibility).is_ok_and(|known| known <= cx.now)
+        })
         .ok_or_else(|| {
             invalid(format!(
                 "Value ({given}) for parameter iamInstanceProfile.{member} is invalid. Invalid IAM Instance Profile \
@@ -144,7 +146,7 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
     instances::check_shutdown(text(input, "InstanceInitiatedShutdownBehavior").unwrap_or("stop"))?;
     let profile = chosen_profile(account, cx, input)?;
     let disks = volumes::disks(input, image)?;
-    if cx.options.no_capacity.contains(&instance_type.name) {
+    if cx.options.settings.no_capacity.contains(&instance_type.name) {
         return Err(ApiError::new(
             "InsufficientInstanceCapacity",
             format!(

@@ -99,7 +99,7 @@ fn cluster_named(user_data: &str) -> Option<String> {
 /// When the agent of a running instance is up: it needs an instance profile to speak for it.
 fn agent_up(instance: &Instance, cx: &Cx) -> Option<Timestamp> {
     instance.profile.as_ref()?;
-    let up = instance.running_since?.checked_add(cx.options.registration).ok()?;
+    let up = instance.running_since?.checked_add(cx.options.settings.registration).ok()?;
     (instance.life == Life::Running && up <= cx.now).then_some(up)
 }
 

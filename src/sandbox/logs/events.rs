@@ -163,7 +163,7 @@ pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Ans
     let found: Vec<Value> = found.into_iter().map(|(_, one)| one).collect();
     let limit = number(input, "limit").unwrap_or(50);
     let (some, next) =
-        page(found, text(input, "nextToken"), Some(limit), cx.options.page, "InvalidParameterException")?;
+        page(found, text(input, "nextToken"), Some(limit), cx.options.settings.page, "InvalidParameterException")?;
     let mut answer = json!({"logStreams": some});
     if let Some(next) = next {
         answer["nextToken"] = json!(next);

@@ -110,7 +110,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
         .collect();
     let limit = number(input, "limit").unwrap_or(50);
     let (some, next) =
-        page(found, text(input, "nextToken"), Some(limit), cx.options.page, "InvalidParameterException")?;
+        page(found, text(input, "nextToken"), Some(limit), cx.options.settings.page, "InvalidParameterException")?;
     let mut answer = json!({"logGroups": some});
     if let Some(next) = next {
         answer["nextToken"] = json!(next);

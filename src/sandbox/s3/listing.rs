@@ -134,7 +134,7 @@ pub(super) fn objects(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, 
             ApiError::new("InvalidArgument", "Provided max-keys not an integer or within integer range")
         })?,
     };
-    let size = wanted.min(1000).min(cx.options.page.max(1));
+    let size = wanted.min(1000).min(cx.options.settings.page.max(1));
     let going_on = match call.parameter("continuation-token") {
         None => None,
         Some(token) => {
