@@ -12,7 +12,6 @@ use seqstack::sandbox::Wire;
 use seqstack::sandbox::engine::fake::Outcome;
 
 #[path = "../tests/lab/mod.rs"]
-#[expect(dead_code, reason = "the tests' lab, of which this uses a part")]
 mod lab;
 
 const GERMLINE: &str = include_str!("../stacks/germline.toml");

@@ -63,20 +63,36 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Tells a line on stderr. A closed stderr is nobody listening: what is being done goes on.
-pub fn say(line: &str) {
-    use std::io::Write as _;
-    let _nobody_listens = writeln!(anstream::stderr(), "{line}");
+/// Whom a command talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// Whoever reads this process's stdout (data) and stderr (progress).
+    Process,
+    /// Nobody: for commands that a program runs by the hundred.
+    Silent,
 }
 
-/// Puts text on stdout.
-///
-/// # Errors
-/// When stdout is closed or full.
-pub fn print(text: &str) -> Result<(), Problem> {
-    use std::io::Write as _;
-    let mut out = anstream::stdout();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Problem::failed(format!("failed to write to standard output: {error}")))
+impl Console {
+    /// Tells a line. A closed stderr is nobody listening: what is being done goes on.
+    pub fn say(self, line: &str) {
+        use std::io::Write as _;
+        if self == Self::Process {
+            let _nobody_listens = writeln!(anstream::stderr(), "{line}");
+        }
+    }
+
+    /// Puts text on stdout.
+    ///
+    /// # Errors
+    /// When stdout is closed or full.
+    pub fn print(self, text: &str) -> Result<(), Problem> {
+        use std::io::Write as _;
+        if self == Self::Silent {
+            return Ok(());
+        }
+        let mut out = anstream::stdout();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| Problem::failed(format!("failed to write to standard output: {error}")))
+    }
 }

@@ -112,6 +112,8 @@ pub fn diff(desired: &Desired, live: &Live, scope: &Scope) -> Result<Differences
         let want = desired.0[&at].clone();
         out.links.insert(at.clone(), links(&want));
         let found = live.found.get(&at).map(Vec::as_slice).unwrap_or_default();
+        // New ones are made beside what remains of old ones.
+        let found = if found.iter().any(|one| one.owner == Owner::Remains) { &[] } else { found };
         compare(&mut out, kind, &at, want, found, scope);
     }
     for (at, found) in live.found.iter().filter(|(at, _)| !desired.0.contains_key(at)) {
@@ -119,7 +121,7 @@ pub fn diff(desired: &Desired, live: &Live, scope: &Scope) -> Result<Differences
             if scope.is_another_samples(at) {
                 let sample = at.sample.as_deref().unwrap_or_default();
                 out.notes.push((at.clone(), format!("belongs to the run of sample {sample}: left alone")));
-            } else if matches!(one.owner, Owner::Ours | Owner::Adopted) {
+            } else if matches!(one.owner, Owner::Ours | Owner::Adopted | Owner::Remains) {
                 if out.by_address.contains_key(at) {
                     out.deposed.push(one.clone());
                 } else {
@@ -148,7 +150,7 @@ fn compare(
     };
     out.deposed.extend(rest.into_iter().filter(|one| one.owner == Owner::Ours).cloned());
     let adopting = match &chosen.owner {
-        Owner::Ours => false,
+        Owner::Ours | Owner::Remains => false,
         Owner::Adopted => true,
         Owner::Nobody if scope.adopt.contains(at) => true,
         Owner::Nobody => {

@@ -166,6 +166,8 @@ pub enum Owner {
     Nobody,
     /// Another stack's.
     Stack(String),
+    /// Left over from one of ours whose deletion was cut short: nothing to build upon, but to be cleared away.
+    Remains,
 }
 
 /// A live resource.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use seqstack::cli::{Cli, Command};
-use seqstack::command::{Exit, Problem, apply, destroy, plan, say};
+use seqstack::command::{Console, Exit, Problem, apply, destroy, plan};
 
 fn main() -> ExitCode {
     // The sandbox starts this same program for what must outlive it: itself, supervisors and relays.
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         running.join().unwrap_or_else(|_| Err(Problem::failed("seqstack broke down: please report what it said above")))
     });
     let exit = exit.unwrap_or_else(|problem| {
-        say(&problem.to_string());
+        Console::Process.say(&problem.to_string());
         problem.exit
     });
     ExitCode::from(exit as u8)

@@ -36,7 +36,7 @@ mod sts;
 pub mod wire;
 
 pub use account::Account;
-pub use connector::{Fault, Wire, http_client, sdk_config, sdk_config_as};
+pub use connector::{Fate, Life, Moment, Passing, Wire, http_client, sdk_config, sdk_config_as};
 use engine::Engine;
 pub use front::operations;
 use persist::Keeper;

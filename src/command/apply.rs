@@ -7,7 +7,7 @@ use crate::run::{Due, Outcome, observe, summary};
 use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
-use super::{Exit, Problem, prepare, print, proceed, say, session};
+use super::{Exit, Problem, prepare, proceed, session};
 
 /// Shows the plan, asks, and converges.
 ///
@@ -23,9 +23,9 @@ pub async fn run(args: &Apply) -> Result<Exit, Problem> {
 /// # Errors
 /// As [`run`].
 pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<Exit, Problem> {
-    let lock = proceed::Lock::take(&session.state_dir).await?;
+    let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
     let prepared = Box::pin(prepare::converge(session, wish, "apply")).await?;
-    print(&prepared.text(session.verbose))?;
+    session.console.print(&prepared.text(session.verbose))?;
     if !prepared.plan.conflicts.is_empty() {
         return Ok(Exit::Failed);
     }
@@ -33,7 +33,7 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
     let failed_before = matches!(prepared.due, Some(Due::Failed(_)));
     if prepared.plan.is_empty() {
         if session.verbose {
-            print(&prepare::calls(session))?;
+            session.console.print(&prepare::calls(session))?;
         }
         return Ok(if failed_before { Exit::RunFailed } else { Exit::Done });
     }
@@ -44,9 +44,9 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
     if let Some(end) = run_end
         && let Err(problem) = report(session, &prepared, end).await
     {
-        say(&format!("warning: {}", problem.text));
+        session.console.say(&format!("warning: {}", problem.text));
     }
-    say(&match exit {
+    session.console.say(&match exit {
         Exit::Done if failed_before => {
             "applied, but for the run, which failed before; --retry starts it again".to_owned()
         }
@@ -59,7 +59,7 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         ),
     });
     if session.verbose {
-        print(&prepare::calls(session))?;
+        session.console.print(&prepare::calls(session))?;
     }
     Ok(if failed_before && exit == Exit::Done { Exit::RunFailed } else { exit })
 }
@@ -87,12 +87,12 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
     let Some(run) = &prepared.plan.run else { return Ok(()) };
     match &end {
         Ok(outcome) => {
-            say(&report::run::outcome(outcome));
+            session.console.say(&report::run::outcome(outcome));
             if let Outcome::Failed(failure) = outcome {
-                say(&afterwards(session, &failure.instance).await);
+                session.console.say(&afterwards(session, &failure.instance).await);
             }
         }
-        Err(error) => say(&format!("error: the run could not go on: {error}")),
+        Err(error) => session.console.say(&format!("error: the run could not go on: {error}")),
     }
     let observed =
         Box::pin(observe(&session.aws, &run.spec)).await.map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
@@ -109,5 +109,5 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
             row.task_arn.unwrap_or_default()
         ));
     }
-    print(&text)
+    session.console.print(&text)
 }

@@ -8,7 +8,7 @@ use crate::report::progress;
 use crate::run::{DriveOptions, Holder, in_progress, list_ledgers, read_ledger, stop_run};
 
 use super::session::Session;
-use super::{Exit, Problem, prepare, print, proceed, say, session};
+use super::{Exit, Problem, prepare, proceed, session};
 
 /// Shows what would go, asks, and takes it down.
 ///
@@ -24,9 +24,9 @@ pub async fn run(args: &Destroy) -> Result<Exit, Problem> {
 /// # Errors
 /// As [`run`].
 pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Result<Exit, Problem> {
-    let lock = proceed::Lock::take(&session.state_dir).await?;
+    let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
     let mut prepared = Box::pin(prepare::destroy(session)).await?;
-    print(&prepared.text(session.verbose))?;
+    session.console.print(&prepared.text(session.verbose))?;
     let running = runs(session).await?;
     if let (Some(run), false) = (running.first(), stop_run) {
         return Err(Problem::failed(format!(
@@ -46,13 +46,15 @@ pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Re
     let (outcome, _) = proceed::proceed(session, &prepared.plan, &prepared.header.identity, false, lock).await?;
     let exit = proceed::exit(&outcome, None);
     if exit == Exit::Done {
-        say("destroyed: nothing of the stack is left");
+        session.console.say("destroyed: nothing of the stack is left");
         let buckets: Vec<&str> = session.stack.info.buckets.values().map(String::as_str).collect();
         if !buckets.is_empty() {
-            say(&format!("the buckets, their objects and the runs' ledgers stay: {}", buckets.join(", ")));
+            session
+                .console
+                .say(&format!("the buckets, their objects and the runs' ledgers stay: {}", buckets.join(", ")));
         }
     } else {
-        say("not all of it is gone; destroy again goes on from here");
+        session.console.say("not all of it is gone; destroy again goes on from here");
     }
     Ok(exit)
 }
@@ -111,10 +113,10 @@ async fn losses(session: &Session, prepared: &prepare::Prepared) -> Result<Vec<S
 }
 
 async fn stop(session: &Session, run: &Running, identity: &str) -> Result<(), Problem> {
-    say(&format!("stopping the run of sample {}", run.sample));
+    session.console.say(&format!("stopping the run of sample {}", run.sample));
     let tell = |event| {
         if let Some(line) = progress::line(&Event::Run(event), true) {
-            say(&line);
+            session.console.say(&line);
         }
     };
     // Nobody asks it to stop half-way: it is bounded by itself.

@@ -2,7 +2,7 @@
 
 use crate::cli::Plan;
 
-use super::{Exit, Problem, prepare, print, session};
+use super::{Exit, Problem, prepare, session};
 
 /// Shows what apply would change.
 ///
@@ -11,9 +11,9 @@ use super::{Exit, Problem, prepare, print, session};
 pub async fn run(args: &Plan) -> Result<Exit, Problem> {
     let session = session::open(&args.target, args.wish.sample.as_deref(), true).await?;
     let prepared = prepare::converge(&session, &args.wish, "plan").await?;
-    print(&prepared.text(session.verbose))?;
+    session.console.print(&prepared.text(session.verbose))?;
     if session.verbose {
-        print(&prepare::calls(&session))?;
+        session.console.print(&prepare::calls(&session))?;
     }
     if !prepared.plan.conflicts.is_empty() {
         return Ok(Exit::Failed);

@@ -23,7 +23,7 @@ use crate::run::{self, DriveOptions, RunSpec, drive};
 
 use super::prepare::Prepared;
 use super::session::Session;
-use super::{Exit, Problem, say};
+use super::{Console, Exit, Problem};
 
 /// How often another command's lock is looked at.
 const GLANCE: Duration = Duration::from_millis(250);
@@ -80,7 +80,7 @@ impl Lock {
     ///
     /// # Errors
     /// When the folder or file cannot be made.
-    pub async fn take(state_dir: &Path) -> Result<Self, Problem> {
+    pub async fn take(state_dir: &Path, console: Console) -> Result<Self, Problem> {
         let path = state_dir.join("lock");
         let failed = |error: std::io::Error| Problem::failed(format!("failed to lock {}: {error}", path.display()));
         std::fs::create_dir_all(state_dir).map_err(failed)?;
@@ -92,7 +92,7 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
                 Err(TryLockError::WouldBlock) if !told => {
                     told = true;
-                    say("waiting for another seqstack on this machine that is changing this stack");
+                    console.say("waiting for another seqstack on this machine that is changing this stack");
                 }
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(GLANCE).await,
             }
@@ -119,16 +119,16 @@ pub async fn proceed(
 ) -> Result<(Outcome, Option<RunEnd>), Problem> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
-    heed_interrupts(interrupted.clone(), stop);
-    let journal = Journal::open(&session.state_dir)?;
-    let verbose = session.verbose;
+    heed_interrupts(interrupted.clone(), stop, session.console);
+    let journal = Journal::open(&session.state_dir, session.console)?;
+    let (verbose, console) = (session.verbose, session.console);
     let tell: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event: Event| {
         if matches!(&event, Event::Run(_)) {
             lock.release();
         }
         journal.note(&event);
         if let Some(line) = progress::line(&event, verbose) {
-            say(&line);
+            console.say(&line);
         }
     });
     let told = tell.clone();
@@ -142,13 +142,13 @@ pub async fn proceed(
 /// How the run ended.
 pub type RunEnd = Result<run::Outcome, String>;
 
-fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>) {
+fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, console: Console) {
     tokio::spawn(async move {
         loop {
             let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
                 Ok(term) => term,
                 Err(error) => {
-                    say(&format!("warning: SIGTERM will not be heeded: {error}"));
+                    console.say(&format!("warning: SIGTERM will not be heeded: {error}"));
                     return;
                 }
             };
@@ -159,7 +159,7 @@ fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>) {
             if interrupted.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            say(
+            console.say(
                 "interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them",
             );
             // Nobody waits for it any more when the run is over.
@@ -270,14 +270,14 @@ fn failure(call: String, error: &AwsError) -> Failure {
 }
 
 /// One line an event under `state/`, for a person who wants to know afterwards. Nothing reads it back.
-struct Journal(Mutex<File>);
+struct Journal(Mutex<File>, Console);
 
 impl Journal {
-    fn open(state_dir: &Path) -> Result<Self, Problem> {
+    fn open(state_dir: &Path, console: Console) -> Result<Self, Problem> {
         let path = state_dir.join("journal.jsonl");
         std::fs::create_dir_all(state_dir)
             .and_then(|()| OpenOptions::new().create(true).append(true).mode(0o600).open(&path))
-            .map(|file| Self(Mutex::new(file)))
+            .map(|file| Self(Mutex::new(file), console))
             .map_err(|error| Problem::failed(format!("failed to open {}: {error}", path.display())))
     }
 
@@ -285,7 +285,7 @@ impl Journal {
         let line = serde_json::json!({ "at": jiff::Timestamp::now(), "event": event });
         let written = self.0.lock().map(|mut file| writeln!(file, "{line}"));
         if !matches!(written, Ok(Ok(()))) {
-            say("warning: the journal could not be written; nothing depends on it");
+            self.1.say("warning: the journal could not be written; nothing depends on it");
         }
     }
 }

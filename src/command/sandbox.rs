@@ -16,7 +16,7 @@ use crate::cli::{Sandbox, SandboxVerb};
 use crate::sandbox::process::{self, Endpoint};
 use crate::sandbox::serving::STATUS;
 
-use super::{Exit, Problem, print, say};
+use super::{Console, Exit, Problem};
 
 /// Looks after the sandbox of a project.
 ///
@@ -31,20 +31,20 @@ pub async fn run(args: &Sandbox) -> Result<Exit, Problem> {
     match &args.verb {
         SandboxVerb::Env(at) => {
             let endpoint = process::connect_or_start(&folder(&at.project), &exe, None).await.map_err(failed)?;
-            print(&endpoint.shell_lines())?;
+            Console::Process.print(&endpoint.shell_lines())?;
         }
         SandboxVerb::Status(args) => {
             let endpoint =
                 process::connect_or_start(&folder(&args.folder.project), &exe, None).await.map_err(failed)?;
             let status = ask(&endpoint).await?;
-            print(&if args.json { format!("{status:#}\n") } else { text(&status) })?;
+            Console::Process.print(&if args.json { format!("{status:#}\n") } else { text(&status) })?;
         }
         SandboxVerb::Stop(at) => {
             if !process::stop(&folder(&at.project)).await.map_err(failed)? {
                 return Err(Problem::failed("something runs in the sandbox, so it was not stopped")
                     .hint("destroy the stacks in it first; `seqstack sandbox status` lists what there is"));
             }
-            say("no sandbox runs here; what is in its account stays");
+            Console::Process.say("no sandbox runs here; what is in its account stays");
         }
     }
     Ok(Exit::Done)

@@ -7,7 +7,7 @@ use crate::aws::{Aws, OrAws};
 use crate::cli::Target;
 use crate::stack::{ReadError, Request, Stack};
 
-use super::{Exit, Problem};
+use super::{Console, Exit, Problem};
 
 /// Everything that a verb works with.
 pub struct Session {
@@ -21,6 +21,8 @@ pub struct Session {
     pub state_dir: PathBuf,
     /// Tell more.
     pub verbose: bool,
+    /// Whom to tell.
+    pub console: Console,
 }
 
 /// Reads the stack file and connects.
@@ -39,7 +41,7 @@ pub async fn open(target: &Target, sample: Option<&str>, needs_sample: bool) -> 
     let state_dir = project.join("state").join(&stack.info.name);
     let (aws, sandbox) = connect(target, &mut stack, &project).await?;
     stack.info.region = aws.region.clone();
-    Ok(Session { stack, aws, sandbox, state_dir, verbose: target.verbose })
+    Ok(Session { stack, aws, sandbox, state_dir, verbose: target.verbose, console: Console::Process })
 }
 
 /// Whether stderr takes colour.
@@ -119,6 +121,6 @@ async fn make_bucket(aws: &Aws, name: &str, region: &str) -> Result<(), Problem>
         .or_aws("s3:CreateBucket")
         .map(|_| ())
         .or_else(|error| if error.is(&["BucketAlreadyOwnedByYou"]) { Ok(()) } else { Err(failed(error)) })?;
-    super::say(&format!("made the bucket {name} in the sandbox"));
+    Console::Process.say(&format!("made the bucket {name} in the sandbox"));
     Ok(())
 }

@@ -123,6 +123,9 @@ pub struct State {
     pub other: BTreeSet<String>,
     /// ARNs of older active revisions; none are wanted.
     pub older: BTreeSet<String>,
+    /// ARNs of deregistered revisions: they go with the family. Not wanted, only known.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub inactive: BTreeSet<String>,
     /// The revision's ARN. Not wanted, only known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
@@ -133,7 +136,7 @@ pub struct State {
 impl State {
     /// The same without what a new revision would not change.
     fn content(&self) -> Self {
-        Self { older: BTreeSet::new(), arn: None, tags: Tags::new(), ..self.clone() }
+        Self { older: BTreeSet::new(), inactive: BTreeSet::new(), arn: None, tags: Tags::new(), ..self.clone() }
     }
 }
 
@@ -250,6 +253,7 @@ impl Kind for TaskDefinition {
             privileged: spec.privileged,
             other: BTreeSet::new(),
             older: BTreeSet::new(),
+            inactive: BTreeSet::new(),
             arn: None,
             tags: cx.tags(at),
         })
@@ -257,6 +261,7 @@ impl Kind for TaskDefinition {
 
     fn keep(want: &mut State, live: &State) -> Vec<String> {
         want.arn.clone_from(&live.arn);
+        want.inactive.clone_from(&live.inactive);
         Vec::new()
     }
 
@@ -273,9 +278,11 @@ impl Kind for TaskDefinition {
         match (live, want) {
             (None, Some(want)) => vec![register(want)],
             (Some(live), None) => {
-                let arns: Vec<String> = live.arn.iter().chain(&live.older).cloned().collect();
+                let active: Vec<&String> = live.arn.iter().chain(&live.older).collect();
+                let all: Vec<String> = active.iter().copied().chain(&live.inactive).cloned().collect();
+                // The most that one call takes (ECS API, DeleteTaskDefinitions).
                 let delete = |arns: &[String]| Call::DeleteTaskDefinitions { arns: arns.to_vec() };
-                arns.iter().map(deregister).chain(arns.chunks(10).map(delete)).collect()
+                active.into_iter().map(deregister).chain(all.chunks(10).map(delete)).collect()
             }
             (Some(live), Some(want)) if live.content() != want.content() => {
                 let old = live.arn.iter().chain(&live.older).map(deregister);

@@ -1,7 +1,8 @@
-//! SDK clients onto a sandbox in the same process: no socket, the sandbox's clock, and faults on the way if wished.
+//! SDK clients onto a sandbox in the same process: no socket, the sandbox's clock, and on the way whatever fate is wished.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -16,33 +17,100 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
 use http::header::HOST;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
+use tokio::sync::Notify;
 
 use super::{Clock, Key, Sandbox, front};
 
 /// What happens to a call on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
+pub enum Fate {
+    /// Nothing: it is made and answered.
     Pass,
-    /// The connection breaks before the call takes effect.
+    /// The connection breaks before it takes effect.
     NotSent,
-    /// It takes effect, and its answer is lost.
+    /// It takes effect, and the connection breaks before the answer.
     AnswerLost,
+    /// It is refused for its rate, as its service says that.
+    Throttled,
+    /// AWS fails (503), and nothing was changed.
+    Failed,
+    /// AWS fails (503) after it took effect.
+    FailedAfter,
+    /// It never arrives, and no answer ever comes.
+    Silent,
+    /// It takes effect, and no answer ever comes.
+    Unanswered,
+    /// It is delivered twice; the second answer comes back.
+    Twice,
+    /// The client dies at it.
+    Dies(Moment),
 }
 
-/// Decides a call's fate by `service:Operation` and how many calls of that operation there were, this one included.
-pub type Faults = Arc<dyn Fn(&str, usize) -> Fault + Send + Sync>;
+/// When a client dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the call is sent.
+    BeforeSending,
+    /// After AWS did what was asked, before its answer.
+    BeforeAnswer,
+    /// With the answer received, at the next thing that it would wait for.
+    AfterAnswer,
+}
+
+/// A call on its way.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    /// `service:Operation`.
+    pub name: String,
+    /// The how manieth of this operation it is, from 1.
+    pub nth: usize,
+    /// Whether it may change something, and then the how manieth such call of this client it is, from 1.
+    pub mutating: Option<usize>,
+    /// The path that is asked for: of S3, bucket and key.
+    pub path: String,
+    /// The body: of the other services, what is asked.
+    pub body: Bytes,
+}
+
+/// Decides the fate of each call.
+pub type Fates = Arc<dyn Fn(&Passing) -> Fate + Send + Sync>;
+
+/// A client's life: whoever runs it drops it when it has ended, and nothing that is left of it gets through any more.
+#[derive(Clone, Debug, Default)]
+pub struct Life(Arc<(AtomicBool, Notify)>);
+
+impl Life {
+    /// Returns once it has ended.
+    pub async fn ended(&self) {
+        let ended = self.0.1.notified();
+        if !self.is_over() {
+            ended.await;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.0.load(Ordering::SeqCst)
+    }
+
+    fn end(&self) {
+        self.0.0.store(true, Ordering::SeqCst);
+        self.0.1.notify_waiters();
+    }
+}
 
 /// The way between clients and sandbox.
 #[derive(Clone, Default)]
 pub struct Wire {
     /// How long each call takes, there and back.
     pub latency: Duration,
-    /// What breaks.
-    pub faults: Option<Faults>,
+    /// What becomes of calls.
+    pub fates: Option<Fates>,
+    /// The client's life, which a fate can end.
+    pub life: Life,
 }
 
 impl fmt::Debug for Wire {
@@ -55,7 +123,13 @@ impl fmt::Debug for Wire {
 struct Direct {
     sandbox: Arc<Sandbox>,
     wire: Wire,
-    calls: Arc<Mutex<BTreeMap<String, usize>>>,
+    calls: Arc<Mutex<Calls>>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    by_name: BTreeMap<String, usize>,
+    mutating: usize,
 }
 
 impl HttpConnector for Direct {
@@ -80,35 +154,82 @@ impl Direct {
         if let Some(target) = parts.uri.path_and_query() {
             parts.uri = target.clone().into();
         }
-        let fault = self.fate(&parts, &body);
+        let answer = self.deliver(Request::from_parts(parts, body)).await?;
+        HttpResponse::try_from(answer.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
+    }
+
+    async fn deliver(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ConnectorError> {
+        let fails = |_: &str| front::unavailable("a fault of the test");
         let broken = || ConnectorError::io("the connection was reset by a fault of the test".into());
-        if fault == Fault::NotSent {
-            return Err(broken());
+        match self.fate(&request) {
+            Fate::Pass => {}
+            Fate::NotSent => return Err(broken()),
+            Fate::AnswerLost => {
+                self.answer(request).await;
+                return Err(broken());
+            }
+            Fate::Throttled => return Ok(front::refuse(&request, front::throttled)),
+            Fate::Failed => return Ok(front::refuse(&request, fails)),
+            Fate::FailedAfter => {
+                self.answer(request.clone()).await;
+                return Ok(front::refuse(&request, fails));
+            }
+            Fate::Silent => return std::future::pending().await,
+            Fate::Unanswered => {
+                self.answer(request).await;
+                return std::future::pending().await;
+            }
+            Fate::Twice => {
+                self.answer(request.clone()).await;
+            }
+            Fate::Dies(moment) => {
+                let answer = if moment == Moment::BeforeSending { None } else { Some(self.answer(request).await) };
+                self.wire.life.end();
+                return match answer {
+                    Some(answer) if moment == Moment::AfterAnswer => Ok(answer),
+                    _ => std::future::pending().await,
+                };
+            }
         }
+        Ok(self.answer(request).await)
+    }
+
+    /// The sandbox's answer, after the time that the way takes. Who has died meanwhile is neither heard nor answered.
+    async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
         if !self.wire.latency.is_zero() {
             tokio::time::sleep(self.wire.latency / 2).await;
         }
-        let response = self.sandbox.handle(Request::from_parts(parts, body)).await;
+        if self.wire.life.is_over() {
+            std::future::pending().await
+        }
+        let response = self.sandbox.handle(request).await;
         if !self.wire.latency.is_zero() {
             tokio::time::sleep(self.wire.latency - self.wire.latency / 2).await;
         }
-        if fault == Fault::AnswerLost {
-            return Err(broken());
-        }
-        HttpResponse::try_from(response.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
+        response
     }
 
-    fn fate(&self, parts: &http::request::Parts, body: &bytes::Bytes) -> Fault {
-        let Some(faults) = &self.wire.faults else { return Fault::Pass };
-        let name = front::name_of(parts, body).unwrap_or_default();
-        let nth = {
-            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let nth = calls.entry(name.clone()).or_default();
-            *nth += 1;
-            *nth
-        };
-        faults(&name, nth)
+    fn fate(&self, request: &Request<Bytes>) -> Fate {
+        let Some(fates) = &self.wire.fates else { return Fate::Pass };
+        let name = front::name_of(request).unwrap_or_default();
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let nth = calls.by_name.entry(name.clone()).or_default();
+        *nth += 1;
+        let nth = *nth;
+        let mutating = mutates(&name).then(|| {
+            calls.mutating += 1;
+            calls.mutating
+        });
+        drop(calls);
+        fates(&Passing { name, nth, mutating, path: request.uri().path().to_owned(), body: request.body().clone() })
     }
+}
+
+/// Whether a call of this name, `service:Operation`, may change something.
+pub fn mutates(name: &str) -> bool {
+    const READS: [&str; 5] = ["Describe", "Filter", "Get", "Head", "List"];
+    let operation = name.split_once(':').map_or(name, |(_, operation)| operation);
+    !READS.iter().any(|read| operation.starts_with(read))
 }
 
 /// An HTTP client that carries every request straight to the sandbox, wherever it is addressed to.

@@ -277,13 +277,40 @@ impl Sandbox {
 }
 
 /// `service:Operation` of a signed request, without checking anything: for hooks that count or break calls.
-pub(super) fn name_of(parts: &Parts, body: &Bytes) -> Option<String> {
-    let service = Signed::read(parts).ok()?.service;
+pub(super) fn name_of(request: &Request<Bytes>) -> Option<String> {
+    let (parts, body) = (request_parts(request), request.body());
+    let service = Signed::read(&parts).ok()?.service;
     let operation = match Protocol::of(&service)? {
-        Protocol::S3 => s3::Call::read(parts, Bytes::new(), &Trailers::new()).ok()?.operation.name().to_owned(),
-        protocol => operation(protocol, parts, body).ok()?.0,
+        Protocol::S3 => s3::Call::read(&parts, Bytes::new(), &Trailers::new()).ok()?.operation.name().to_owned(),
+        protocol => operation(protocol, &parts, body).ok()?.0,
     };
     Some(format!("{service}:{operation}"))
+}
+
+/// The answer that refuses a request, whatever it asks, with the error that its service would give.
+pub(super) fn refuse(request: &Request<Bytes>, error: impl FnOnce(&str) -> ApiError) -> Response<Bytes> {
+    let parts = request_parts(request);
+    let service = Signed::read(&parts).map(|signed| signed.service).unwrap_or_default();
+    let protocol = Protocol::of(&service).unwrap_or(Protocol::guess(&parts));
+    fail(protocol, "refused-on-the-way", parts.method == Method::HEAD, &error(&service))
+}
+
+/// The refusal of a call for its rate, as its service says that.
+pub(super) fn throttled(service: &str) -> ApiError {
+    match service {
+        "ec2" => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").status(503),
+        "iam" | "sts" => ApiError::new("Throttling", "Rate exceeded"),
+        "s3" => ApiError::new("SlowDown", "Please reduce your request rate.").status(503),
+        _ => ApiError::new("ThrottlingException", "Rate exceeded"),
+    }
+}
+
+fn request_parts(request: &Request<Bytes>) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = request.method().clone();
+    parts.uri = request.uri().clone();
+    parts.headers = request.headers().clone();
+    parts
 }
 
 /// The operation's name and its input.

@@ -129,7 +129,7 @@ async fn listings_come_in_pages() {
     let mut setup = setup();
     setup.options.settings.page = 2;
     let sandbox = Sandbox::new(setup);
-    let config = sdk_config(&sandbox, Wire { latency: Duration::from_millis(50), faults: None });
+    let config = sdk_config(&sandbox, Wire { latency: Duration::from_millis(50), ..Wire::default() });
     let iam = aws_sdk_iam::Client::new(&config);
     for n in 0..5 {
         let name = format!("r{n}");
@@ -304,12 +304,12 @@ async fn a_task_has_its_roles_rights_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn faults_break_calls_before_or_after_they_take_effect() {
     let sandbox = Sandbox::new(setup());
-    let faults: connector::Faults = Arc::new(|name, nth| match (name, nth) {
-        ("iam:CreateRole", 1) => Fault::NotSent,
-        ("iam:CreateRole", 2) => Fault::AnswerLost,
-        _ => Fault::Pass,
+    let fates: connector::Fates = Arc::new(|passing| match (passing.name.as_str(), passing.nth) {
+        ("iam:CreateRole", 1) => Fate::NotSent,
+        ("iam:CreateRole", 2) => Fate::AnswerLost,
+        _ => Fate::Pass,
     });
-    let config = sdk_config(&sandbox, Wire { latency: Duration::ZERO, faults: Some(faults) });
+    let config = sdk_config(&sandbox, Wire { fates: Some(fates), ..Wire::default() });
     let iam = aws_sdk_iam::Client::new(&config);
     // The SDK tries again by itself, and meets what its lost second attempt made.
     let created = iam.create_role().role_name("r").assume_role_policy_document(TRUST).send().await;

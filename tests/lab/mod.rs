@@ -1,6 +1,8 @@
 //! A lab for tests: the real tool against the sandbox in this process, in the paused clock, with an engine whose tasks go
 //! as a script says.
 
+#![allow(dead_code, reason = "each test binary and benchmark uses a part")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
@@ -10,18 +12,22 @@ use seqstack::aws::Aws;
 use seqstack::cli::{Consent, Wish};
 use seqstack::command::prepare::{self, Prepared};
 use seqstack::command::session::Session;
-use seqstack::command::{Exit, Problem, apply, destroy};
+use seqstack::command::{Console, Exit, Problem, apply, destroy};
+use seqstack::desired::wanted;
+use seqstack::sandbox::connector::mutates;
 use seqstack::sandbox::engine::Launch;
 use seqstack::sandbox::engine::fake::{Fake, Outcome};
 use seqstack::sandbox::service::Options;
 use seqstack::sandbox::{Key, Sandbox, Setup, Wire, sdk_config};
 use seqstack::stack::{Request, Stack};
 
+pub mod portrait;
+
 pub struct Lab {
     pub sandbox: Arc<Sandbox>,
     pub fake: Arc<Fake>,
     pub wire: Wire,
-    folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
 }
 
 /// What a task does, by its command line: the tests' programs.
@@ -70,6 +76,69 @@ impl Lab {
             }
             outcome
         }));
+        let lab = Self::around(fake, options);
+        known.set(Arc::downgrade(&lab.sandbox)).unwrap();
+        for bucket in ["lab-reads", "lab-results"] {
+            lab.sandbox.create_bucket(bucket);
+        }
+        for key in ["S1.fq", "S2.fq", "ref.fa"] {
+            lab.sandbox.put_object("lab-reads", key, format!("content of {key}").into()).unwrap();
+        }
+        lab
+    }
+
+    /// A lab for a stack file of its own: its buckets, its inputs and the files that it uploads are there (small ones), and
+    /// the pipeline's last command writes every output.
+    pub fn of(text: &str) -> Self {
+        let stack = parsed(text, None, true);
+        let physical = stack.info.buckets.clone();
+        let (mut outputs, mut last) = (Vec::new(), String::new());
+        if let Some(pipeline) = &stack.pipeline {
+            for written in &pipeline.outputs {
+                outputs.extend(written.keys.iter().map(|key| (physical[&written.bucket.text].clone(), concrete(key))));
+            }
+            last = pipeline.step.last().unwrap().command.clone().unwrap().join(" ");
+        }
+        let known: Arc<OnceLock<Weak<Sandbox>>> = Arc::default();
+        let seen = known.clone();
+        let fake = Arc::new(Fake::new(move |launch: &Launch| {
+            let mut outcome = fine();
+            if launch.command.clone().unwrap_or_default().join(" ") == last {
+                let (seen, outputs) = (seen.clone(), outputs.clone());
+                outcome.effect = Some(Box::new(move || {
+                    tokio::spawn(async move {
+                        let sandbox = seen.get().and_then(Weak::upgrade).unwrap();
+                        for (bucket, key) in outputs {
+                            sandbox.put_object(&bucket, &key, "a result\n".into()).unwrap();
+                        }
+                    });
+                }));
+            }
+            outcome
+        }));
+        let lab = Self::around(fake, Options::default());
+        known.set(Arc::downgrade(&lab.sandbox)).unwrap();
+        for bucket in physical.values() {
+            lab.sandbox.create_bucket(bucket);
+        }
+        let uploads: Vec<_> = wanted(&stack).into_iter().filter(|(at, _)| at.kind == "upload").collect();
+        for (_, spec) in &uploads {
+            for file in spec["files"].as_array().unwrap() {
+                let path = lab.folder.path().join(file.as_str().unwrap());
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, format!("content of {}", file.as_str().unwrap())).unwrap();
+            }
+        }
+        for read in stack.pipeline.iter().flat_map(|pipeline| &pipeline.inputs).filter(|_| uploads.is_empty()) {
+            for key in &read.keys {
+                let key = concrete(key);
+                lab.sandbox.put_object(&physical[&read.bucket.text], &key, format!("content of {key}").into()).unwrap();
+            }
+        }
+        lab
+    }
+
+    fn around(fake: Arc<Fake>, options: Options) -> Self {
         let sandbox = Sandbox::new(Setup {
             options,
             engine: fake.clone(),
@@ -81,13 +150,6 @@ impl Lab {
             folder: None,
             clock_start: "2026-01-02T03:04:05Z".parse().unwrap(),
         });
-        known.set(Arc::downgrade(&sandbox)).unwrap();
-        for bucket in ["lab-reads", "lab-results"] {
-            sandbox.create_bucket(bucket);
-        }
-        for key in ["S1.fq", "S2.fq", "ref.fa"] {
-            sandbox.put_object("lab-reads", key, format!("content of {key}").into()).unwrap();
-        }
         let wire = Wire { latency: Duration::from_millis(2), ..Wire::default() };
         Self { sandbox, fake, wire, folder: tempfile::tempdir().unwrap() }
     }
@@ -101,8 +163,7 @@ impl Lab {
     }
 
     pub fn session(&self, text: &str, sample: Option<&str>, needs_sample: bool) -> Session {
-        let request = Request { sample, set: &[], needs_sample };
-        let mut stack = Stack::parse(Path::new("lab.toml"), text, &request).unwrap_or_else(|faults| panic!("{faults}"));
+        let mut stack = parsed(text, sample, needs_sample);
         let aws = self.aws();
         stack.info.region = aws.region.clone();
         stack.folder = self.folder.path().to_owned();
@@ -112,6 +173,7 @@ impl Lab {
             aws,
             sandbox: Some("SANDBOX (test)".into()),
             verbose: false,
+            console: Console::Silent,
         }
     }
 
@@ -136,16 +198,25 @@ impl Lab {
 
     /// Calls that change something, by name, since the sandbox began.
     pub fn mutations(&self) -> BTreeMap<String, usize> {
-        let reads = ["Describe", "Get", "List", "Head"];
-        let is_read = |name: &str| {
-            name.split_once(':').is_some_and(|(_, operation)| reads.iter().any(|read| operation.starts_with(read)))
-        };
-        self.sandbox.counts().into_iter().filter(|(name, _)| !is_read(name)).collect()
+        self.sandbox.counts().into_iter().filter(|(name, _)| mutates(name)).collect()
     }
 
     /// The command lines that were started, in order.
     pub fn started(&self) -> Vec<String> {
         self.fake.launches().iter().map(|launch| launch.command.clone().unwrap_or_default().join(" ")).collect()
+    }
+
+    /// The account, all in it come to rest, to compare accounts by.
+    pub async fn portrait(&self) -> Vec<String> {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        portrait::of(&self.sandbox.with_account(|account, _| serde_json::to_value(&*account).unwrap()))
+    }
+
+    /// The command lines that were started, sorted.
+    pub fn started_once(&self) -> Vec<String> {
+        let mut started = self.started();
+        started.sort();
+        started
     }
 
     /// What is in the account, buckets apart.
@@ -161,6 +232,17 @@ impl Lab {
         }
         left
     }
+}
+
+/// The stack in a text that is sound.
+pub fn parsed(text: &str, sample: Option<&str>, needs_sample: bool) -> Stack {
+    let request = Request { sample, set: &[], needs_sample };
+    Stack::parse(Path::new("lab.toml"), text, &request).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// A key that a glob matches.
+fn concrete(glob: &str) -> String {
+    glob.replace('*', "x")
 }
 
 pub fn wish() -> Wish {

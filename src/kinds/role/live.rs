@@ -154,7 +154,7 @@ fn owner(cx: Reading<'_>, all: &[&Tags]) -> (Owner, Option<Address>) {
         Owner::Stack(_) => 0,
         Owner::Nobody => 1,
         Owner::Adopted => 2,
-        Owner::Ours => 3,
+        Owner::Ours | Owner::Remains => 3,
     };
     let owner = owners.into_iter().map(|(owner, _)| owner).min_by_key(rank).unwrap_or(Owner::Nobody);
     (owner, at)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types as ecs;
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{try_join, try_join_all, try_join3};
 
 use super::{Call, Mount, Spec, State, family};
 use crate::address::{Address, Ids, Link};
@@ -105,6 +105,7 @@ pub(super) fn state(found: &ecs::TaskDefinition, tags: &[ecs::Tag]) -> State {
         privileged: container.privileged().unwrap_or_default(),
         other,
         older: BTreeSet::new(),
+        inactive: BTreeSet::new(),
         arn: found.task_definition_arn().map(str::to_owned),
         tags: tags::from_ecs(tags),
     }
@@ -207,9 +208,9 @@ pub(super) async fn newest(aws: &Aws, family: &str) -> Result<Option<State>, Aws
     Ok(answer.and_then(|answer| Some(state(answer.task_definition()?, answer.tags()))))
 }
 
-/// ARNs of a family's active revisions.
-async fn active(aws: &Aws, family: &str) -> Result<BTreeSet<String>, AwsError> {
-    let listing = aws.ecs.list_task_definitions().family_prefix(family).status(ecs::TaskDefinitionStatus::Active);
+/// ARNs of a family's revisions with this status.
+async fn revisions(aws: &Aws, family: &str, status: ecs::TaskDefinitionStatus) -> Result<BTreeSet<String>, AwsError> {
+    let listing = aws.ecs.list_task_definitions().family_prefix(family).status(status);
     let mut pages = listing.into_paginator().send();
     let mut out = BTreeSet::new();
     while let Some(page) = pages.next().await {
@@ -218,9 +219,10 @@ async fn active(aws: &Aws, family: &str) -> Result<BTreeSet<String>, AwsError> {
     Ok(out)
 }
 
+/// Families with a revision that is not deleted.
 async fn families(aws: &Aws, prefix: &str) -> Result<BTreeSet<String>, AwsError> {
     let listing = aws.ecs.list_task_definition_families().family_prefix(prefix);
-    let mut pages = listing.status(ecs::TaskDefinitionFamilyStatus::Active).into_paginator().send();
+    let mut pages = listing.status(ecs::TaskDefinitionFamilyStatus::All).into_paginator().send();
     let mut out = BTreeSet::new();
     while let Some(page) = pages.next().await {
         out.extend(page.or_aws("ecs:ListTaskDefinitionFamilies")?.families.unwrap_or_default());
@@ -228,11 +230,24 @@ async fn families(aws: &Aws, prefix: &str) -> Result<BTreeSet<String>, AwsError>
     Ok(out)
 }
 
-/// A family's newest revision and the older ones that are still active.
+/// A family's newest revision, and the others that are active or deregistered. Where none is active, the last of the
+/// deregistered ones without its ARN.
 async fn whole(aws: &Aws, family: &str) -> Result<Option<State>, AwsError> {
-    let (newest, active) = try_join(branch(newest(aws, family)), branch(active(aws, family))).await?;
-    Ok(newest.map(|mut state| {
+    use ecs::TaskDefinitionStatus::{Active, Inactive};
+
+    let (newest_active, active, inactive) = try_join3(
+        branch(newest(aws, family)),
+        branch(revisions(aws, family, Active)),
+        branch(revisions(aws, family, Inactive)),
+    )
+    .await?;
+    let state = match (newest_active, inactive.last()) {
+        (None, Some(arn)) => newest(aws, arn).await?.map(|state| State { arn: None, ..state }),
+        (state, _) => state,
+    };
+    Ok(state.map(|mut state| {
         state.older = active.into_iter().filter(|arn| Some(arn) != state.arn.as_ref()).collect();
+        state.inactive = inactive;
         state
     }))
 }
@@ -246,12 +261,19 @@ pub(super) async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> R
         listed.iter().filter(|family| !names.contains_key(*family)).map(|family| branch(whole(cx.aws, family)));
     let others = branch(try_join_all(others)).await?;
     let found = named.into_iter().chain(others).flatten().filter_map(|state| {
-        let (owner, tagged) = cx.stack.owner(&state.tags);
+        let (mut owner, tagged) = cx.stack.owner(&state.tags);
         let wanted = names.get(&state.family).map(|at| (*at).clone());
         if wanted.is_none() && !matches!(owner, Owner::Ours | Owner::Adopted) {
             return None;
         }
         let at = wanted.or(tagged)?;
+        if state.arn.is_none() {
+            // Deregistered ones of somebody else's are in nobody's way.
+            if owner != Owner::Ours {
+                return None;
+            }
+            owner = Owner::Remains;
+        }
         Some(Found { at, ids: ids(&state), owner, state })
     });
     Ok(found.collect())
@@ -324,6 +346,7 @@ mod tests {
             privileged: false,
             other: BTreeSet::new(),
             older: BTreeSet::new(),
+            inactive: BTreeSet::new(),
             arn: None,
             tags: Tags::new(),
         };
