@@ -80,12 +80,28 @@ impl Scene {
         (lived, calls)
     }
 
-    /// Every mutating call of the undisturbed command, three times.
-    async fn every_point(&self) -> usize {
+    /// The undisturbed command: its mutating calls, and what the account is like after it.
+    async fn undisturbed(&self) -> (Vec<Passing>, End) {
         let mut lab = self.set().await;
         let (exit, recorded) = self.act(&mut lab, None).await;
         assert_eq!(exit, Some(Exit::Done), "{}", self.name);
-        let (undisturbed, started) = (lab.portrait().await, lab.started_once());
+        (recorded, End::of(&lab).await)
+    }
+
+    /// Applied again after whatever happened: the same end, and nothing left once it is destroyed.
+    async fn mends(&self, lab: &mut Lab, undisturbed: &End, what: &str) {
+        let (exit, _) = self.act(lab, None).await;
+        assert_eq!(exit, Some(Exit::Done), "{what}");
+        undisturbed.same(&End::of(lab).await, what);
+        if self.command == Command::Apply {
+            assert_eq!(lab.destroy(&self.stack).await, Exit::Done, "{what}");
+            assert_eq!(lab.left(), Vec::<String>::new(), "{what}");
+        }
+    }
+
+    /// Killed at every mutating call of the undisturbed command, at each of the three moments.
+    async fn every_point(&self) {
+        let (recorded, undisturbed) = self.undisturbed().await;
         let mut tried = 0;
         for n in 1..=recorded.len() {
             for moment in MOMENTS {
@@ -95,29 +111,101 @@ impl Scene {
                 // After the last answer there may be nothing left to die at.
                 assert!(lived.is_none() || moment == Moment::AfterAnswer, "{what}: nobody died");
                 tried += 1;
-                let (exit, _) = self.act(&mut lab, None).await;
-                assert_eq!(exit, Some(Exit::Done), "{what}");
-                same(&lab.portrait().await, &undisturbed, &what);
-                assert_eq!(lab.started_once(), started, "{what}");
-                if self.command == Command::Apply {
-                    assert_eq!(lab.destroy(&self.stack).await, Exit::Done, "{what}");
-                    assert_eq!(lab.left(), Vec::<String>::new(), "{what}");
-                }
+                self.mends(&mut lab, &undisturbed, &what).await;
             }
         }
         assert_eq!(tried, recorded.len() * MOMENTS.len());
         println!("{}: {} mutating calls recorded, {tried} kill points tried", self.name, recorded.len());
-        tried
+    }
+
+    /// Killed twice within one resource's life: at a call about it, and when applied again at each call about the same one.
+    async fn every_pair(&self) {
+        let (recorded, undisturbed) = self.undisturbed().await;
+        let mut tried = 0;
+        for n in 1..=recorded.len() {
+            for first in PAIRED {
+                let about = subject(&recorded[n - 1]);
+                let mut lab = self.set().await;
+                self.act(&mut lab, Some((n, first))).await;
+                let (_, next) = self.act(&mut lab, None).await;
+                let again: Vec<usize> =
+                    (1..=next.len()).filter(|n| subject(&next[n - 1]) == about).take(LIFE).collect();
+                for (m, second) in again.into_iter().flat_map(|m| PAIRED.map(|second| (m, second))) {
+                    let what = format!(
+                        "{}: {about}: {} ({n}), {first:?}; then {} ({m}), {second:?}",
+                        self.name,
+                        recorded[n - 1].name,
+                        next[m - 1].name
+                    );
+                    let mut lab = self.set().await;
+                    self.act(&mut lab, Some((n, first))).await;
+                    let (lived, _) = self.act(&mut lab, Some((m, second))).await;
+                    assert_eq!(lived, None, "{what}: nobody died");
+                    tried += 1;
+                    self.mends(&mut lab, &undisturbed, &what).await;
+                }
+            }
+        }
+        assert!(tried > recorded.len());
+        println!("{}: {} mutating calls recorded, {tried} pairs of kill points tried", self.name, recorded.len());
     }
 }
 
-/// Two accounts are the same; shows only the lines in which they differ.
-fn same(found: &[String], expected: &[String], what: &str) {
-    let only = |these: &[String], those: &[String]| -> Vec<String> {
-        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+/// The moments of a pair: the third one is, for what comes after, the first one of the next call.
+const PAIRED: [Moment; 2] = [Moment::BeforeSending, Moment::BeforeAnswer];
+/// How many calls of the second command are paired with the first one's: a pipeline's run is one resource, and its next
+/// step's life is over after so many.
+const LIFE: usize = 5;
+
+/// What a call is about, by the name that it carries.
+fn subject(call: &Passing) -> String {
+    let body = String::from_utf8_lossy(&call.body);
+    let (service, operation) = call.name.split_once(':').unwrap();
+    let parameter = |names: &[&str]| {
+        let pairs: Vec<(&str, &str)> = body.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        let value = names.iter().find_map(|name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| *value));
+        // An ARN's last part; a role's policy is called after it.
+        value.map(|value| value.rsplit("%2F").next().unwrap().trim_end_matches("_policy").to_owned())
     };
-    let (more, less) = (only(found, expected), only(expected, found));
-    assert!(more.is_empty() && less.is_empty(), "{what}: only here: {more:#?}, only undisturbed: {less:#?}");
+    let json: serde_json::Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    let member = |names: &[&str]| {
+        let value = names.iter().find_map(|name| json[name].as_str().or(json[name][0].as_str()));
+        value.map(|value| value.rsplit('/').next().unwrap().split(':').next().unwrap().to_owned())
+    };
+    let name = match (service, operation) {
+        ("iam", _) => parameter(&["RoleName", "InstanceProfileName", "PolicyName", "PolicyArn"]),
+        ("ec2", _) if operation.contains("KeyPair") => Some("key pair".to_owned()),
+        ("ec2", _) if operation.contains("SecurityGroup") => Some("security group".to_owned()),
+        ("ec2", _) => Some("instance".to_owned()),
+        ("ecs", "RunTask" | "StopTask") => Some("run".to_owned()),
+        ("ecs", _) => member(&["family", "taskDefinition", "taskDefinitions", "clusterName", "cluster", "resourceArn"]),
+        ("logs", _) => member(&["logGroupName", "resourceArn"]),
+        _ if call.path.ends_with("ledger.json") => Some("run".to_owned()),
+        _ => Some(call.path.clone()),
+    };
+    name.unwrap_or_else(|| panic!("{}: what is it about? {body}", call.name))
+}
+
+/// What an account is like after a command.
+struct End {
+    portrait: Vec<String>,
+    started: Vec<String>,
+}
+
+impl End {
+    async fn of(lab: &Lab) -> Self {
+        Self { portrait: lab.portrait().await, started: lab.started_once() }
+    }
+
+    /// Is the same; shows only the lines in which they differ.
+    fn same(&self, found: &Self, what: &str) {
+        let only = |these: &[String], those: &[String]| -> Vec<String> {
+            these.iter().filter(|line| !those.contains(line)).cloned().collect()
+        };
+        let (more, less) = (only(&found.portrait, &self.portrait), only(&self.portrait, &found.portrait));
+        assert!(more.is_empty() && less.is_empty(), "{what}: only here: {more:#?}, only undisturbed: {less:#?}");
+        assert_eq!(found.started, self.started, "{what}: other tasks were started");
+    }
 }
 
 const DEMO: &str = include_str!("../stacks/demo.toml");
@@ -204,4 +292,24 @@ async fn a_destroy_of_the_demo() {
 #[tokio::test(start_paused = true)]
 async fn a_destroy_of_germline() {
     destroyed("germline, destroy", GERMLINE).every_point().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pairs_in_the_demo() {
+    cold("demo, cold apply", DEMO).every_pair().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pairs_in_germline() {
+    cold("germline, cold apply", GERMLINE).every_pair().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pairs_in_a_changed_apply_of_the_demo() {
+    change("demo, changed apply", DEMO).every_pair().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pairs_in_a_destroy_of_the_demo() {
+    destroyed("demo, destroy", DEMO).every_pair().await;
 }

@@ -80,19 +80,19 @@ pub async fn connect(access: &Access) -> Result<Aws, ConnectError> {
     if config.region().is_none() { Err(ConnectError::NoRegion) } else { Ok(Aws::new(&config)) }
 }
 
-/// What a configuration that takes nothing from the environment has in common.
-fn fixed(region: &str, key_id: &str, secret: &str) -> SdkConfig {
-    let credentials = Credentials::new(key_id, secret, None, None, "sandbox");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(region.to_owned()))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .retry_config(retries())
-        .timeout_config(timeouts())
-        .build()
+/// The configuration with this tool's retries and time-outs.
+pub fn patient(config: SdkConfig) -> SdkConfig {
+    config.into_builder().retry_config(retries()).timeout_config(timeouts()).build()
 }
 
 /// Clients of a sandbox at this endpoint, with its own key and nothing from the environment.
 pub fn connect_to_sandbox(endpoint: &str, region: &str, key_id: &str, secret: &str) -> Aws {
-    Aws::new(&fixed(region, key_id, secret).into_builder().endpoint_url(endpoint).build())
+    let credentials = Credentials::new(key_id, secret, None, None, "sandbox");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(endpoint)
+        .build();
+    Aws::new(&patient(config))
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use seqstack::aws::Aws;
+use seqstack::aws::{Aws, clients};
 use seqstack::cli::{Consent, Wish};
 use seqstack::command::prepare::{self, Prepared};
 use seqstack::command::session::Session;
@@ -155,7 +155,7 @@ impl Lab {
     }
 
     pub fn aws(&self) -> Aws {
-        Aws::new(&sdk_config(&self.sandbox, self.wire.clone()))
+        Aws::new(&clients::patient(sdk_config(&self.sandbox, self.wire.clone())))
     }
 
     pub fn state(&self) -> PathBuf {
@@ -163,8 +163,13 @@ impl Lab {
     }
 
     pub fn session(&self, text: &str, sample: Option<&str>, needs_sample: bool) -> Session {
+        self.session_over(self.wire.clone(), text, sample, needs_sample)
+    }
+
+    /// A session of a client with a way of its own to the sandbox.
+    pub fn session_over(&self, wire: Wire, text: &str, sample: Option<&str>, needs_sample: bool) -> Session {
         let mut stack = parsed(text, sample, needs_sample);
-        let aws = self.aws();
+        let aws = Aws::new(&clients::patient(sdk_config(&self.sandbox, wire)));
         stack.info.region = aws.region.clone();
         stack.folder = self.folder.path().to_owned();
         Session {
