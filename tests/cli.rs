@@ -8,6 +8,10 @@ use std::process::{Command, Output, Stdio};
 
 /// The binary, with no way to AWS: no credentials, no region, no metadata service, and an endpoint that nobody serves.
 fn seqstack(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seqstack"));
     command.args(args).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
@@ -17,7 +21,7 @@ fn seqstack(args: &[&str]) -> Output {
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
         .env("HOME", "/nonexistent");
-    command.output().unwrap()
+    command
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -73,4 +77,21 @@ fn without_credentials_nothing_is_known_and_that_is_said() {
     let told = text(&output.stderr);
     assert!(told.contains("the live state is not known") && told.contains("hint: "), "{told}");
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn an_endpoint_that_is_set_to_nothing_is_named() {
+    for (name, mut command) in [
+        ("--endpoint-url", command(&["plan", "stacks/demo.toml", "--endpoint-url", ""])),
+        ("AWS_ENDPOINT_URL", command(&["plan", "stacks/demo.toml"])),
+        ("AWS_ENDPOINT_URL_ECS", command(&["plan", "stacks/demo.toml"])),
+    ] {
+        if !name.starts_with('-') {
+            command.env(name, "");
+        }
+        let output = command.output().unwrap();
+        let told = text(&output.stderr);
+        assert_ne!(output.status.code(), Some(0));
+        assert!(told.starts_with(&format!("error: {name} is set, but empty\nhint: ")), "{told}");
+    }
 }

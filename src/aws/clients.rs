@@ -29,6 +29,9 @@ pub enum ConnectError {
     /// Neither the command line, the stack file nor the profile names one.
     #[error("no region is set")]
     NoRegion,
+    /// An endpoint is set to nothing, which the SDK takes for a programming error.
+    #[error("{0} is set, but empty")]
+    EmptyEndpoint(String),
 }
 
 impl ConnectError {
@@ -36,6 +39,7 @@ impl ConnectError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoRegion => "set `region` under [stack], --region, AWS_REGION, or a region in the AWS profile",
+            Self::EmptyEndpoint(_) => "leave it out for AWS itself, or give it an address",
         }
     }
 }
@@ -58,11 +62,23 @@ fn app() -> Option<AppName> {
     AppName::new("seqstack").ok()
 }
 
+/// What sets an endpoint to nothing. With `--endpoint-url` the environment's do not count.
+fn empty_endpoint(access: &Access) -> Option<String> {
+    if let Some(url) = &access.endpoint_url {
+        return url.is_empty().then(|| "--endpoint-url".to_owned());
+    }
+    let variables = std::env::vars_os().filter(|(_, value)| value.is_empty());
+    variables.filter_map(|(name, _)| name.into_string().ok()).find(|name| name.starts_with("AWS_ENDPOINT_URL"))
+}
+
 /// Clients from the SDK's own environment: variables, profiles, single sign-on.
 ///
 /// # Errors
-/// When no region is set. Credentials are not looked at before the first call.
+/// When no region is set, or an empty endpoint. Credentials are not looked at before the first call.
 pub async fn connect(access: &Access) -> Result<Aws, ConnectError> {
+    if let Some(name) = empty_endpoint(access) {
+        return Err(ConnectError::EmptyEndpoint(name));
+    }
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries()).timeout_config(timeouts());
     if let Some(app) = app() {
         loader = loader.app_name(app);

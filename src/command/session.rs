@@ -70,7 +70,8 @@ async fn connect(target: &Target, stack: &mut Stack, project: &Path) -> Result<(
         region: target.region.clone().or_else(|| stack.region.clone()),
         endpoint_url: target.endpoint_url.clone(),
     };
-    let aws = clients::connect(&access).await.map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
+    let connected = clients::connect(&access).await;
+    let aws = connected.map_err(|error| Problem::failed(crate::aws::chain(&error)).hint(error.hint()))?;
     Ok((aws, None))
 }
 
