@@ -19,8 +19,8 @@ def rights(*actions, sid=""):
 
 
 def padded(length):
-    """A policy of at least this many characters that are not white space, well formed but for its length."""
-    resources = [f"arn:aws:s3:::bucket/{number:05}-{'x' * 60}" for number in range(length // 60)]
+    """A policy of about this many characters and no white space, well formed but for its length."""
+    resources = [f"arn:aws:s3:::bucket/{number:05}-{'x' * 60}" for number in range(length // 89)]
     document = {"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "s3:GetObject", "Resource": resources}]}
     return json.dumps(document, separators=(",", ":"))

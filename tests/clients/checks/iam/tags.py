@@ -93,6 +93,17 @@ def _(aws):
     equal(role_tags(aws, name), {})
 
 
+@check("iam", "tags have some characters only", REFUSAL, page=GUIDE + "id_tags.html",
+       says="Tag keys and values can include any combination of letters, numbers, spaces, and _ . : / = + - @ symbols.")
+def _(aws):
+    name = made_role(aws)
+    for key, value in (("no!", "x"), ("no", "x#")):
+        refused(("InvalidInput", "ValidationError"), aws.iam.tag_role, RoleName=name,
+                Tags=[{"Key": key, "Value": value}], status=400)
+    aws.iam.tag_role(RoleName=name, Tags=tag_list(**{"a_b.c:d/e=f+g-h@i 9": "é _.:/=+-@"}))
+    becomes(lambda: role_tags(aws, name), {"a_b.c:d/e=f+g-h@i 9": "é _.:/=+-@"})
+
+
 @check("iam", "a tag may be empty", page=GUIDE + "id_tags.html",
        says="You can create a tag with an empty value such as phoneNumber = .")
 def _(aws):

@@ -94,6 +94,16 @@ def _(aws):
     equal(len({event["eventId"] for event in events}), 4, "ids")
 
 
+@check("logs", "an event has the same id in every search", page=API + "FilteredLogEvent.html",
+       says="The ID of the event.")
+def _(aws):
+    where = lines(aws)
+    ids = lambda **more: {event["message"]: event["eventId"] for event in
+                          aws.logs.filter_log_events(logGroupName=where["logGroupName"], **more)["events"]}
+    whole, some = ids(), ids(filterPattern="UNAUTHORIZED")
+    equal(some, {line: whole[line] for line in (LINES[1], LINES[6])})
+
+
 @check("logs", "some streams only", page=API + "FilterLogEvents.html",
        says="Filters the results to only logs from the log streams in this list.")
 def _(aws):
