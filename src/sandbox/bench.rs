@@ -13,7 +13,7 @@ use super::engine::Launch;
 use super::engine::fake::{Fake, Outcome};
 use super::images::IMAGES;
 use super::service::{Answer, ApiError, Cx, Options, Settings};
-use super::{ec2, ecs, iam, logs};
+use super::{ec2, ecs, iam, logs, operations, ssm};
 
 /// The bench.
 pub struct Bench {
@@ -24,6 +24,14 @@ pub struct Bench {
 
 /// The role that tasks run as.
 pub const ROLE: &str = "arn:aws:iam::123456789012:role/seqstack/eu-west-2/s/s-input";
+
+/// An error that an operation gives is one that its list says it gives.
+pub fn listed(service: &str, operation: &str, answer: &Answer) {
+    let Err(error) = answer else { return };
+    if let Some((_, errors)) = operations(service).iter().find(|(name, _)| *name == operation) {
+        assert!(errors.contains(&error.code), "{service}:{operation} is not said to give {error:?}");
+    }
+}
 
 impl Bench {
     pub fn new(script: impl Fn(&Launch) -> Outcome + Send + Sync + 'static) -> Self {
@@ -94,9 +102,23 @@ impl Bench {
         self.try_ecs(operation, input).unwrap_err()
     }
 
+    pub fn try_iam(&mut self, operation: &str, input: Value) -> Answer {
+        let answer = iam::handle(&mut self.account, &self.cx, operation, input);
+        listed("iam", operation, &answer);
+        answer
+    }
+
+    pub fn try_ssm(&mut self, operation: &str, input: Value) -> Answer {
+        let answer = ssm::handle(&mut self.account, &self.cx, operation, input);
+        listed("ssm", operation, &answer);
+        answer
+    }
+
     pub fn try_logs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
-        logs::handle(&mut self.account, &self.cx, operation, input)
+        let answer = logs::handle(&mut self.account, &self.cx, operation, input);
+        listed("logs", operation, &answer);
+        answer
     }
 
     pub fn logs(&mut self, operation: &str, input: Value) -> Value {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::account::Account;
 use super::service::{Answer, ApiError, Cx, Documented, unserved};
@@ -17,6 +17,7 @@ mod documents;
 mod policies;
 mod profiles;
 mod roles;
+mod tags;
 
 /// Everything in IAM.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -150,45 +151,61 @@ impl State {
 
 /// The operations that are served, each with the codes of the errors that it can give.
 pub const OPERATIONS: &[Documented] = &[
-    ("CreateRole", &[]),
-    ("GetRole", &[]),
-    ("DeleteRole", &[]),
-    ("UpdateRole", &[]),
-    ("UpdateAssumeRolePolicy", &[]),
-    ("ListRoles", &[]),
-    ("TagRole", &[]),
-    ("UntagRole", &[]),
-    ("ListRoleTags", &[]),
-    ("AttachRolePolicy", &[]),
-    ("DetachRolePolicy", &[]),
-    ("ListAttachedRolePolicies", &[]),
-    ("ListRolePolicies", &[]),
-    ("PutRolePolicy", &[]),
-    ("GetRolePolicy", &[]),
-    ("DeleteRolePolicy", &[]),
-    ("CreatePolicy", &[]),
-    ("GetPolicy", &[]),
-    ("DeletePolicy", &[]),
-    ("CreatePolicyVersion", &[]),
-    ("GetPolicyVersion", &[]),
-    ("ListPolicyVersions", &[]),
-    ("DeletePolicyVersion", &[]),
-    ("SetDefaultPolicyVersion", &[]),
-    ("ListPolicies", &[]),
-    ("ListEntitiesForPolicy", &[]),
-    ("TagPolicy", &[]),
-    ("UntagPolicy", &[]),
-    ("ListPolicyTags", &[]),
-    ("CreateInstanceProfile", &[]),
-    ("GetInstanceProfile", &[]),
-    ("DeleteInstanceProfile", &[]),
-    ("AddRoleToInstanceProfile", &[]),
-    ("RemoveRoleFromInstanceProfile", &[]),
-    ("ListInstanceProfiles", &[]),
-    ("ListInstanceProfilesForRole", &[]),
-    ("TagInstanceProfile", &[]),
-    ("UntagInstanceProfile", &[]),
-    ("ListInstanceProfileTags", &[]),
+    (
+        "CreateRole",
+        &[
+            "ValidationError",
+            "MalformedPolicyDocument",
+            "LimitExceeded",
+            "InvalidInput",
+            "EntityAlreadyExists",
+            "NoSuchEntity",
+        ],
+    ),
+    ("GetRole", &["ValidationError", "NoSuchEntity"]),
+    ("DeleteRole", &["ValidationError", "NoSuchEntity", "DeleteConflict"]),
+    ("UpdateRole", &["ValidationError", "NoSuchEntity"]),
+    ("UpdateAssumeRolePolicy", &["ValidationError", "MalformedPolicyDocument", "LimitExceeded", "NoSuchEntity"]),
+    ("ListRoles", &["ValidationError"]),
+    ("TagRole", &["ValidationError", "NoSuchEntity", "InvalidInput", "LimitExceeded"]),
+    ("UntagRole", &["ValidationError", "NoSuchEntity"]),
+    ("ListRoleTags", &["ValidationError", "NoSuchEntity"]),
+    ("AttachRolePolicy", &["ValidationError", "NoSuchEntity", "LimitExceeded"]),
+    ("DetachRolePolicy", &["ValidationError", "NoSuchEntity"]),
+    ("ListAttachedRolePolicies", &["ValidationError", "NoSuchEntity"]),
+    ("ListRolePolicies", &["ValidationError", "NoSuchEntity"]),
+    ("PutRolePolicy", &["ValidationError", "MalformedPolicyDocument", "NoSuchEntity", "LimitExceeded"]),
+    ("GetRolePolicy", &["ValidationError", "NoSuchEntity"]),
+    ("DeleteRolePolicy", &["ValidationError", "NoSuchEntity"]),
+    (
+        "CreatePolicy",
+        &["ValidationError", "MalformedPolicyDocument", "LimitExceeded", "InvalidInput", "EntityAlreadyExists"],
+    ),
+    ("GetPolicy", &["ValidationError", "NoSuchEntity"]),
+    ("DeletePolicy", &["ValidationError", "AccessDenied", "NoSuchEntity", "DeleteConflict"]),
+    (
+        "CreatePolicyVersion",
+        &["ValidationError", "MalformedPolicyDocument", "LimitExceeded", "AccessDenied", "NoSuchEntity"],
+    ),
+    ("GetPolicyVersion", &["ValidationError", "NoSuchEntity"]),
+    ("ListPolicyVersions", &["ValidationError", "NoSuchEntity"]),
+    ("DeletePolicyVersion", &["ValidationError", "AccessDenied", "NoSuchEntity", "DeleteConflict"]),
+    ("SetDefaultPolicyVersion", &["ValidationError", "AccessDenied", "NoSuchEntity"]),
+    ("ListPolicies", &["ValidationError"]),
+    ("ListEntitiesForPolicy", &["ValidationError", "NoSuchEntity"]),
+    ("TagPolicy", &["ValidationError", "AccessDenied", "NoSuchEntity", "InvalidInput", "LimitExceeded"]),
+    ("UntagPolicy", &["ValidationError", "AccessDenied", "NoSuchEntity"]),
+    ("ListPolicyTags", &["ValidationError", "AccessDenied", "NoSuchEntity"]),
+    ("CreateInstanceProfile", &["ValidationError", "InvalidInput", "LimitExceeded", "EntityAlreadyExists"]),
+    ("GetInstanceProfile", &["ValidationError", "NoSuchEntity"]),
+    ("DeleteInstanceProfile", &["ValidationError", "NoSuchEntity", "DeleteConflict"]),
+    ("AddRoleToInstanceProfile", &["ValidationError", "NoSuchEntity", "LimitExceeded"]),
+    ("RemoveRoleFromInstanceProfile", &["ValidationError", "NoSuchEntity"]),
+    ("ListInstanceProfiles", &["ValidationError"]),
+    ("ListInstanceProfilesForRole", &["ValidationError", "NoSuchEntity"]),
+    ("TagInstanceProfile", &["ValidationError", "NoSuchEntity", "InvalidInput", "LimitExceeded"]),
+    ("UntagInstanceProfile", &["ValidationError", "NoSuchEntity"]),
+    ("ListInstanceProfileTags", &["ValidationError", "NoSuchEntity"]),
 ];
 
 /// Answers one operation.
@@ -246,31 +263,6 @@ impl<'a> Input<'a> {
         self.text("PathPrefix").filter(|prefix| !prefix.is_empty()).unwrap_or("/")
     }
 
-    fn tags(self) -> Result<Tags, ApiError> {
-        let mut tags = Tags::new();
-        for tag in self.0["Tags"].as_array().into_iter().flatten() {
-            let key = tag["Key"].as_str().unwrap_or_default();
-            let value = tag["Value"].as_str().unwrap_or_default();
-            if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-                return Err(invalid(format!("the tag '{key}' is too long, or its key is empty")));
-            }
-            if key.to_lowercase().starts_with("aws:") {
-                return Err(ApiError::new("InvalidInput", "the prefix aws: is reserved for AWS"));
-            }
-            if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-                return Err(ApiError::new(
-                    "InvalidInput",
-                    "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
-                ));
-            }
-        }
-        Ok(tags)
-    }
-
-    fn tag_keys(self) -> impl Iterator<Item = &'a str> {
-        self.0["TagKeys"].as_array().into_iter().flatten().filter_map(Value::as_str)
-    }
-
     fn flag(self, name: &str) -> bool {
         self.text(name) == Some("true")
     }
@@ -294,20 +286,6 @@ fn conflict(message: impl Into<String>) -> ApiError {
 
 fn limit(message: impl Into<String>) -> ApiError {
     ApiError::new("LimitExceeded", message).status(409)
-}
-
-fn tag_list(tags: &Tags) -> Vec<Value> {
-    tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect()
-}
-
-fn add_tags(tags: &mut Tags, new: Tags) -> Answer {
-    let mut all = tags.clone();
-    all.extend(new);
-    if all.len() > 50 {
-        return Err(limit("Cannot exceed quota for TagsPerResource: 50"));
-    }
-    *tags = all;
-    Ok(Value::Null)
 }
 
 /// One page of a listing under `name`: items by their sort keys, the marker being the last key that was shown.
@@ -337,3 +315,6 @@ fn page(cx: &Cx, input: Input<'_>, name: &str, mut items: Vec<(String, Value)>) 
     answer.insert(name.to_owned(), items.into_iter().map(|(_, item)| item).collect());
     Ok(Value::Object(answer))
 }
+
+#[cfg(test)]
+mod tests;

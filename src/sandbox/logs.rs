@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::account::Account;
-use super::input::text;
-use super::service::{Answer, ApiError, Cx, Documented};
+use super::input::{number, text};
+use super::service::{Answer, ApiError, Cx, Documented, unserved};
 
 pub mod events;
 pub mod groups;
+mod search;
 
 /// What the account holds of CloudWatch Logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,19 +28,22 @@ impl State {
 
 /// The operations that are served, each with the codes of the errors that it can give.
 pub const OPERATIONS: &[Documented] = &[
-    ("CreateLogGroup", &[]),
-    ("DescribeLogGroups", &[]),
-    ("DeleteLogGroup", &[]),
-    ("PutRetentionPolicy", &[]),
-    ("DeleteRetentionPolicy", &[]),
-    ("TagResource", &[]),
-    ("UntagResource", &[]),
-    ("ListTagsForResource", &[]),
-    ("CreateLogStream", &[]),
-    ("DescribeLogStreams", &[]),
-    ("PutLogEvents", &[]),
-    ("GetLogEvents", &[]),
-    ("FilterLogEvents", &[]),
+    ("CreateLogGroup", &["InvalidParameterException", "ResourceAlreadyExistsException"]),
+    ("DescribeLogGroups", &["InvalidParameterException"]),
+    ("DeleteLogGroup", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("PutRetentionPolicy", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("DeleteRetentionPolicy", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("TagResource", &["InvalidParameterException", "ResourceNotFoundException", "TooManyTagsException"]),
+    ("UntagResource", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("ListTagsForResource", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("TagLogGroup", &["InvalidParameterException", "ResourceNotFoundException", "TooManyTagsException"]),
+    ("UntagLogGroup", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("ListTagsLogGroup", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("CreateLogStream", &["InvalidParameterException", "ResourceNotFoundException", "ResourceAlreadyExistsException"]),
+    ("DescribeLogStreams", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("PutLogEvents", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("GetLogEvents", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("FilterLogEvents", &["InvalidParameterException", "ResourceNotFoundException"]),
 ];
 
 /// Answers one operation.
@@ -57,12 +61,15 @@ pub fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Value) -> 
         "TagResource" => groups::tag(account, input),
         "UntagResource" => groups::untag(account, input),
         "ListTagsForResource" => groups::list_tags(account, input),
+        "TagLogGroup" => groups::tag_by_name(account, input),
+        "UntagLogGroup" => groups::untag_by_name(account, input),
+        "ListTagsLogGroup" => groups::list_tags_by_name(account, input),
         "CreateLogStream" => events::create_stream(account, cx, input),
         "DescribeLogStreams" => events::describe_streams(account, cx, input),
         "PutLogEvents" => events::put(account, cx, input),
         "GetLogEvents" => events::get(account, cx, input),
-        "FilterLogEvents" => events::filter(account, cx, input),
-        other => Err(ApiError::new("UnknownOperationException", format!("the sandbox does not serve {other}"))),
+        "FilterLogEvents" => search::filter(account, cx, input),
+        other => Err(unserved("logs", other)),
     }
 }
 
@@ -79,6 +86,15 @@ fn required<'a>(input: &'a Value, name: &str) -> Result<&'a str, ApiError> {
             "1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
         ))
     })
+}
+
+/// The most that an answer may hold: what is asked for, `most` otherwise.
+fn at_most(input: &Value, most: i64) -> Result<i64, ApiError> {
+    let limit = number(input, "limit").unwrap_or(most);
+    if (1..=most).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(invalid(format!("1 validation error detected: Value '{limit}' at 'limit' must be between 1 and {most}")))
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {

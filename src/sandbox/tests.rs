@@ -324,7 +324,8 @@ async fn parameters_hold_images() {
     let answer = ssm.get_parameters().names(images::IMAGES[0].parameter).names("/no").send().await.unwrap();
     assert_eq!(answer.parameters()[0].value(), Some(images::IMAGES[0].id));
     assert_eq!(answer.invalid_parameters(), ["/no"]);
-    assert_eq!(code(ssm.get_parameter().name("/no").send().await), "UnknownOperationException");
+    assert_eq!(code(ssm.get_parameter().name("/no").send().await), "ParameterNotFound");
+    assert_eq!(code(ssm.describe_parameters().send().await), "UnknownOperationException");
 }
 
 fn serve(sandbox: &Arc<Sandbox>, listener: tokio::net::TcpListener) -> tokio::task::JoinHandle<()> {

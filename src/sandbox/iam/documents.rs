@@ -11,7 +11,7 @@ fn malformed(why: &str) -> ApiError {
 
 /// A trust policy: who may assume a role.
 pub(super) fn check_trust(document: &str) -> Result<(), ApiError> {
-    for statement in statements(document, 2048, "ACLSizePerRole")? {
+    for statement in statements(document)? {
         if statement.get("Principal").is_none() && statement.get("NotPrincipal").is_none() {
             return Err(malformed("Missing required field Principal"));
         }
@@ -23,12 +23,30 @@ pub(super) fn check_trust(document: &str) -> Result<(), ApiError> {
             return Err(malformed("AssumeRole policy may only specify STS AssumeRole actions."));
         }
     }
+    no_longer_than(document, 2048, "ACLSizePerRole")
+}
+
+/// A managed policy.
+pub(super) fn check_managed(document: &str) -> Result<(), ApiError> {
+    check_rights(document)?;
+    no_longer_than(document, 6144, "PolicySize")
+}
+
+/// How long a document is to IAM: white space does not count.
+pub(super) fn size(document: &str) -> usize {
+    document.chars().filter(|c| !c.is_whitespace()).count()
+}
+
+fn no_longer_than(document: &str, longest: usize, quota: &str) -> Result<(), ApiError> {
+    if size(document) > longest {
+        return Err(limit(format!("Cannot exceed quota for {quota}: {longest}")));
+    }
     Ok(())
 }
 
-/// A policy of rights: what its holder may do.
+/// A policy of rights, whatever its length: what its holder may do.
 pub(super) fn check_rights(document: &str) -> Result<(), ApiError> {
-    for statement in statements(document, 6144, "PolicySize")? {
+    for statement in statements(document)? {
         if statement.get("Principal").is_some() || statement.get("NotPrincipal").is_some() {
             return Err(malformed("Policy document should not specify a principal."));
         }
@@ -47,12 +65,8 @@ pub(super) fn check_rights(document: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn statements(document: &str, longest: usize, quota: &str) -> Result<Vec<Value>, ApiError> {
+fn statements(document: &str) -> Result<Vec<Value>, ApiError> {
     let parsed: Value = serde_json::from_str(document).map_err(|_| malformed("Syntax errors in policy."))?;
-    let size = document.chars().filter(|c| !c.is_whitespace()).count();
-    if size > longest {
-        return Err(limit(format!("Cannot exceed quota for {quota}: {longest}")));
-    }
     let members = parsed.as_object().ok_or_else(|| malformed("Syntax errors in policy."))?;
     if let Some(unknown) = members.keys().find(|key| !["Version", "Id", "Statement"].contains(&key.as_str())) {
         return Err(malformed(&format!("Syntax errors in policy: {unknown}")));

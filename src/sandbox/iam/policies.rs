@@ -5,10 +5,8 @@ use serde_json::{Value, json};
 use super::super::account::{Account, seconds};
 use super::super::service::{Answer, ApiError, Cx};
 use super::super::wire;
-use super::{
-    Input, Policy, Tags, Version, add_tags, aws_policies, conflict, documents, exists, invalid, limit, missing, page,
-    tag_list,
-};
+use super::tags::{self, Keys};
+use super::{Input, Policy, Role, Version, aws_policies, conflict, documents, exists, invalid, limit, missing, page};
 
 pub(super) fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Input<'_>) -> Option<Answer> {
     Some(match operation {
@@ -21,15 +19,10 @@ pub(super) fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Inp
         "DeletePolicyVersion" => delete_version(account, cx, input),
         "SetDefaultPolicyVersion" => set_default(account, cx, input),
         "ListPolicies" => list(account, cx, input),
-        "ListEntitiesForPolicy" => entities(account, input),
-        "TagPolicy" => input.tags().and_then(|tags| add_tags(&mut ours(account, input)?.tags, tags)),
-        "UntagPolicy" => ours(account, input).map(|policy| {
-            input.tag_keys().for_each(|key| drop(policy.tags.remove(key)));
-            Value::Null
-        }),
-        "ListPolicyTags" => ours(account, input).map(|policy| tag_list(&policy.tags)).and_then(|tags| {
-            page(cx, input, "Tags", tags.into_iter().map(|tag| (tag["Key"].to_string(), tag)).collect())
-        }),
+        "ListEntitiesForPolicy" => entities(account, cx, input),
+        "TagPolicy" => ours(account, input).and_then(|policy| tags::add(&mut policy.tags, input, Keys::Exact)),
+        "UntagPolicy" => ours(account, input).and_then(|policy| tags::remove(&mut policy.tags, input, Keys::Exact)),
+        "ListPolicyTags" => ours(account, input).and_then(|policy| tags::list(&policy.tags, cx, input)),
         _ => return None,
     })
 }
@@ -68,7 +61,7 @@ fn shown(account: &Account, arn: &str, policy: &Policy, whole: bool) -> Value {
     if whole {
         shown["Description"] = json!(policy.description);
         if !policy.tags.is_empty() {
-            shown["Tags"] = tag_list(&policy.tags).into();
+            shown["Tags"] = tags::all(&policy.tags);
         }
     }
     shown
@@ -93,25 +86,24 @@ fn create(account: &mut Account, cx: &Cx, input: Input<'_>) -> Answer {
     let name = input.need_name("PolicyName", 128)?;
     let path = input.path()?;
     let document = input.need("PolicyDocument")?;
-    documents::check_rights(document)?;
-    let tags = input.tags()?;
+    documents::check_managed(document)?;
+    let tags = tags::new(input, Keys::Exact)?;
     if account.iam.policies.values().any(|policy| policy.name.eq_ignore_ascii_case(name)) {
         return Err(exists(format!("A policy called {name} already exists. Duplicate names are not allowed.")));
     }
     let arn = format!("arn:aws:iam::{}:policy{path}{name}", account.id);
-    let mut policy = Policy {
+    let policy = Policy {
         name: name.to_owned(),
         path,
         id: account.iam.new_id("ANPA"),
         description: input.text("Description").map(str::to_owned),
         created: cx.now,
         updated: cx.now,
-        tags: Tags::new(),
+        tags,
         versions: [(1, Version { document: document.to_owned(), created: cx.now })].into(),
         default: 1,
         next: 2,
     };
-    add_tags(&mut policy.tags, tags)?;
     let answer = json!({"Policy": shown(account, &arn, &policy, true)});
     account.iam.policies.insert(arn, policy);
     Ok(answer)
@@ -153,7 +145,7 @@ fn shown_version(policy: &Policy, number: u32, version: &Version, document: bool
 
 fn create_version(account: &mut Account, cx: &Cx, input: Input<'_>) -> Answer {
     let document = input.need("PolicyDocument")?;
-    documents::check_rights(document)?;
+    documents::check_managed(document)?;
     let policy = ours(account, input)?;
     if policy.versions.len() >= 5 {
         return Err(limit(
@@ -262,17 +254,23 @@ fn list(account: &Account, cx: &Cx, input: Input<'_>) -> Answer {
     page(cx, input, "Policies", items)
 }
 
-fn entities(account: &Account, input: Input<'_>) -> Answer {
+const ENTITIES: [&str; 5] = ["User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy"];
+
+fn entities(account: &Account, cx: &Cx, input: Input<'_>) -> Answer {
     let arn = input.need("PolicyArn")?;
     if aws_policies::find(arn).is_none() && !account.iam.policies.contains_key(arn) {
         return Err(not_found(arn));
     }
+    let wanted = input.text("EntityFilter").unwrap_or("Role");
+    if !ENTITIES.contains(&wanted) {
+        return Err(invalid(format!("Value '{wanted}' at 'entityFilter' failed to satisfy constraint: {ENTITIES:?}")));
+    }
     let prefix = input.path_prefix();
-    let roles = account.iam.roles.values().filter(|role| role.path.starts_with(prefix) && role.attached.contains(arn));
-    Ok(json!({
-        "PolicyRoles": roles.map(|role| json!({"RoleName": role.name, "RoleId": role.id})).collect::<Vec<_>>(),
-        "PolicyGroups": [],
-        "PolicyUsers": [],
-        "IsTruncated": false,
-    }))
+    let held = |role: &&Role| wanted == "Role" && role.path.starts_with(prefix) && role.attached.contains(arn);
+    let roles = account.iam.roles.values().filter(held);
+    let items = roles.map(|role| (role.name.clone(), json!({"RoleName": role.name, "RoleId": role.id})));
+    let mut answer = page(cx, input, "PolicyRoles", items.collect())?;
+    answer["PolicyGroups"] = json!([]);
+    answer["PolicyUsers"] = json!([]);
+    Ok(answer)
 }

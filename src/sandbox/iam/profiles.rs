@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::account::{Account, seconds};
 use super::super::service::{Answer, ApiError, Cx};
-use super::{Input, Profile, Tags, add_tags, conflict, exists, limit, missing, page, roles, tag_list};
+use super::tags::{self, Keys};
+use super::{Input, Profile, conflict, exists, limit, missing, page, roles};
 
 pub(super) fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Input<'_>) -> Option<Answer> {
     Some(match operation {
@@ -17,20 +18,18 @@ pub(super) fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Inp
         "RemoveRoleFromInstanceProfile" => remove_role(account, input),
         "ListInstanceProfiles" => list(account, cx, input),
         "ListInstanceProfilesForRole" => list_for_role(account, cx, input),
-        "TagInstanceProfile" => input.tags().and_then(|tags| add_tags(&mut get_mut(account, input)?.tags, tags)),
-        "UntagInstanceProfile" => get_mut(account, input).map(|profile| {
-            input.tag_keys().for_each(|key| drop(profile.tags.remove(key)));
-            Value::Null
-        }),
-        "ListInstanceProfileTags" => get(account, input).and_then(|profile| {
-            let tags = tag_list(&profile.tags).into_iter().map(|tag| (tag["Key"].to_string(), tag));
-            page(cx, input, "Tags", tags.collect())
-        }),
+        "TagInstanceProfile" => {
+            get_mut(account, input).and_then(|profile| tags::add(&mut profile.tags, input, Keys::Exact))
+        }
+        "UntagInstanceProfile" => {
+            get_mut(account, input).and_then(|profile| tags::remove(&mut profile.tags, input, Keys::Exact))
+        }
+        "ListInstanceProfileTags" => get(account, input).and_then(|profile| tags::list(&profile.tags, cx, input)),
         _ => return None,
     })
 }
 
-fn shown(account: &Account, profile: &Profile, tags: bool) -> Value {
+fn shown(account: &Account, profile: &Profile, whole: bool) -> Value {
     let role = profile.role.as_ref().and_then(|name| account.iam.roles.get(name));
     let mut shown = json!({
         "Path": profile.path,
@@ -40,8 +39,8 @@ fn shown(account: &Account, profile: &Profile, tags: bool) -> Value {
         "CreateDate": seconds(profile.created),
         "Roles": role.map(|role| roles::shown(role, false)).into_iter().collect::<Vec<_>>(),
     });
-    if tags && !profile.tags.is_empty() {
-        shown["Tags"] = tag_list(&profile.tags).into();
+    if whole && !profile.tags.is_empty() {
+        shown["Tags"] = tags::all(&profile.tags);
     }
     shown
 }
@@ -63,20 +62,19 @@ fn get_mut<'a>(account: &'a mut Account, input: Input<'_>) -> Result<&'a mut Pro
 fn create(account: &mut Account, cx: &Cx, input: Input<'_>) -> Answer {
     let name = input.need_name("InstanceProfileName", 128)?;
     let path = input.path()?;
-    let tags = input.tags()?;
+    let tags = tags::new(input, Keys::Exact)?;
     if account.iam.profiles.keys().any(|known| known.eq_ignore_ascii_case(name)) {
         return Err(exists(format!("Instance Profile {name} already exists.")));
     }
-    let mut profile = Profile {
+    let profile = Profile {
         name: name.to_owned(),
         id: account.iam.new_id("AIPA"),
         arn: format!("arn:aws:iam::{}:instance-profile{path}{name}", account.id),
         path,
         created: cx.now,
-        tags: Tags::new(),
+        tags,
         role: None,
     };
-    add_tags(&mut profile.tags, tags)?;
     let answer = json!({"InstanceProfile": shown(account, &profile, true)});
     account.iam.profiles.insert(name.to_owned(), profile);
     Ok(answer)

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use super::super::account::{Account, seconds};
 use super::super::service::{Answer, ApiError, Cx};
 use super::super::wire;
-use super::{
-    Input, Role, Tags, add_tags, aws_policies, conflict, documents, exists, invalid, limit, missing, page, tag_list,
-};
+use super::tags::{self, Keys};
+use super::{Input, Role, aws_policies, conflict, documents, exists, invalid, limit, missing, page};
+
+/// What a role's inline policies may come to together.
+const INLINE_SIZE: usize = 10_240;
 
 pub(super) fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Input<'_>) -> Option<Answer> {
     Some(match operation {
@@ -17,14 +19,9 @@ pub(super) fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Inp
         "UpdateRole" => update(account, input),
         "UpdateAssumeRolePolicy" => update_trust(account, input),
         "ListRoles" => list(account, cx, input),
-        "TagRole" => input.tags().and_then(|tags| add_tags(&mut get_mut(account, input)?.tags, tags)),
-        "UntagRole" => get_mut(account, input).map(|role| {
-            input.tag_keys().for_each(|key| drop(role.tags.remove(key)));
-            Value::Null
-        }),
-        "ListRoleTags" => get(account, input).and_then(|role| {
-            page(cx, input, "Tags", tag_list(&role.tags).into_iter().map(|tag| (tag["Key"].to_string(), tag)).collect())
-        }),
+        "TagRole" => get_mut(account, input).and_then(|role| tags::add(&mut role.tags, input, Keys::AnyCase)),
+        "UntagRole" => get_mut(account, input).and_then(|role| tags::remove(&mut role.tags, input, Keys::AnyCase)),
+        "ListRoleTags" => get(account, input).and_then(|role| tags::list(&role.tags, cx, input)),
         "AttachRolePolicy" => attach(account, input),
         "DetachRolePolicy" => detach(account, input),
         "ListAttachedRolePolicies" => list_attached(account, cx, input),
@@ -39,7 +36,7 @@ pub(super) fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Inp
 }
 
 /// A role as IAM shows it; listings show no tags.
-pub(super) fn shown(role: &Role, tags: bool) -> Value {
+pub(super) fn shown(role: &Role, whole: bool) -> Value {
     let mut shown = json!({
         "Path": role.path,
         "RoleName": role.name,
@@ -50,9 +47,9 @@ pub(super) fn shown(role: &Role, tags: bool) -> Value {
         "Description": role.description,
         "MaxSessionDuration": role.max_session_seconds,
     });
-    if tags {
+    if whole {
         if !role.tags.is_empty() {
-            shown["Tags"] = tag_list(&role.tags).into();
+            shown["Tags"] = tags::all(&role.tags);
         }
         if let Some(boundary) = &role.boundary {
             shown["PermissionsBoundary"] =
@@ -82,7 +79,7 @@ fn create(account: &mut Account, cx: &Cx, input: Input<'_>) -> Answer {
     let path = input.path()?;
     let trust = input.need("AssumeRolePolicyDocument")?;
     documents::check_trust(trust)?;
-    let tags = input.tags()?;
+    let tags = tags::new(input, Keys::AnyCase)?;
     let max_session_seconds = session(input)?.unwrap_or(3600);
     // Names differ by more than case, whatever their paths.
     if account.iam.roles.keys().any(|known| known.eq_ignore_ascii_case(name)) {
@@ -92,7 +89,7 @@ fn create(account: &mut Account, cx: &Cx, input: Input<'_>) -> Answer {
     if let Some(arn) = &boundary {
         known_policy(account, arn)?;
     }
-    let mut role = Role {
+    let role = Role {
         name: name.to_owned(),
         id: account.iam.new_id("AROA"),
         arn: format!("arn:aws:iam::{}:role{path}{name}", account.id),
@@ -101,12 +98,11 @@ fn create(account: &mut Account, cx: &Cx, input: Input<'_>) -> Answer {
         description: input.text("Description").map(str::to_owned),
         max_session_seconds,
         trust: trust.to_owned(),
-        tags: Tags::new(),
+        tags,
         attached: Default::default(),
         inline: Default::default(),
         boundary,
     };
-    add_tags(&mut role.tags, tags)?;
     let answer = json!({"Role": shown(&role, true)});
     account.iam.roles.insert(name.to_owned(), role);
     Ok(answer)
@@ -212,7 +208,12 @@ fn put_inline(account: &mut Account, input: Input<'_>) -> Answer {
     let name = input.need_name("PolicyName", 128)?;
     let document = input.need("PolicyDocument")?;
     documents::check_rights(document)?;
-    get_mut(account, input)?.inline.insert(name.to_owned(), document.to_owned());
+    let role = get_mut(account, input)?;
+    let others = role.inline.iter().filter(|(other, _)| *other != name).map(|(_, other)| documents::size(other));
+    if others.sum::<usize>() + documents::size(document) > INLINE_SIZE {
+        return Err(limit(format!("Maximum policy size of {INLINE_SIZE} bytes exceeded for role {}", role.name)));
+    }
+    role.inline.insert(name.to_owned(), document.to_owned());
     Ok(Value::Null)
 }
 

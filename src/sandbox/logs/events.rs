@@ -2,24 +2,36 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::groups::{self, Group};
-use super::{invalid, required};
+use super::groups::{self, Group, group_of};
+use super::{at_most, invalid, required};
 use crate::sandbox::account::Account;
-use crate::sandbox::input::{flag, list, number, page, text, texts};
+use crate::sandbox::input::{flag, list, number, page, text};
 use crate::sandbox::service::{Answer, ApiError, Cx};
 
-const MOST: i64 = 10_000;
+/// The most events of an answer.
+pub(super) const MOST: i64 = 10_000;
+/// The most events of a batch, and their bytes, 26 for each event besides its message.
+const BATCH_EVENTS: usize = 10_000;
+const BATCH_BYTES: usize = 1_048_576;
+/// In milliseconds.
+const HOUR: i64 = 3_600_000;
 
 /// Time in milliseconds, time of ingestion, message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Event(i64, i64, String);
+pub(super) struct Event(pub(super) i64, pub(super) i64, pub(super) String);
+
+impl Event {
+    fn bytes(&self) -> usize {
+        self.2.len() + 26
+    }
+}
 
 /// A log stream.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stream {
-    name: String,
+    pub(super) name: String,
     created: Timestamp,
     /// The task that writes it, while the engine holds what it wrote.
     task: Option<String>,
@@ -30,7 +42,7 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn bytes(&self) -> usize {
-        self.events.iter().map(|event| event.2.len() + 26).sum()
+        self.events.iter().map(Event::bytes).sum()
     }
 
     pub(super) fn expire(&mut self, oldest: i64) {
@@ -47,7 +59,7 @@ impl Stream {
         cx.engine.log(task, cx.now).into_iter().map(line).collect()
     }
 
-    fn all(&self, cx: &Cx) -> Vec<Event> {
+    pub(super) fn all(&self, cx: &Cx) -> Vec<Event> {
         let mut events = self.events.clone();
         events.extend(self.written(cx));
         events.sort_by_key(|event| event.0);
@@ -59,7 +71,7 @@ fn no_stream() -> ApiError {
     ApiError::new("ResourceNotFoundException", "The specified log stream does not exist.")
 }
 
-fn stream<'a>(group: &'a Group, name: &str) -> Result<&'a Stream, ApiError> {
+pub(super) fn stream<'a>(group: &'a Group, name: &str) -> Result<&'a Stream, ApiError> {
     group.streams.iter().find(|stream| stream.name == name).ok_or_else(no_stream)
 }
 
@@ -112,19 +124,6 @@ pub(super) fn create_stream(account: &mut Account, cx: &Cx, input: &Value) -> An
     Ok(json!({}))
 }
 
-/// The group that a request names by its name or its ARN.
-fn group_of<'a>(account: &'a Account, input: &Value) -> Result<&'a Group, ApiError> {
-    match text(input, "logGroupName") {
-        Some(name) => account.logs.group(name),
-        None => {
-            let given = required(input, "logGroupIdentifier")?;
-            let given = given.strip_suffix(":*").unwrap_or(given);
-            let beginning = groups::arn(account, "");
-            account.logs.group(given.strip_prefix(&beginning).unwrap_or(given))
-        }
-    }
-}
-
 /// DescribeLogStreams.
 pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let group = group_of(account, input)?;
@@ -161,7 +160,7 @@ pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Ans
         found.reverse();
     }
     let found: Vec<Value> = found.into_iter().map(|(_, one)| one).collect();
-    let limit = number(input, "limit").unwrap_or(50);
+    let limit = at_most(input, 50)?;
     let (some, next) =
         page(found, text(input, "nextToken"), Some(limit), cx.options.settings.page, "InvalidParameterException")?;
     let mut answer = json!({"logStreams": some});
@@ -171,25 +170,55 @@ pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Ans
     Ok(answer)
 }
 
-/// PutLogEvents: in the order of time.
+/// PutLogEvents: what is too old or too new is left out of a batch, the rest is kept in the order of time.
 pub(super) fn put(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     let name = required(input, "logStreamName")?;
     let group = account.logs.group_mut(required(input, "logGroupName")?)?;
+    let retained = group.retained_since(cx.now);
     let stream = group.streams.iter_mut().find(|stream| stream.name == name).ok_or_else(no_stream)?;
     let mut new = Vec::new();
     for event in list(input, "logEvents") {
         let at = number(event, "timestamp").ok_or_else(|| invalid("An event has no timestamp"))?;
         new.push(Event(at, cx.now.as_millisecond(), required(event, "message")?.to_owned()));
     }
-    if new.is_empty() {
-        return Err(invalid("1 validation error detected: Value '[]' at 'logEvents' is empty"));
+    if new.is_empty() || new.len() > BATCH_EVENTS {
+        return Err(invalid(format!("Log events in a request must be between 1 and {BATCH_EVENTS}.")));
+    }
+    if new.iter().map(Event::bytes).sum::<usize>() > BATCH_BYTES {
+        return Err(invalid(format!("Upload too large: more than {BATCH_BYTES} bytes")));
     }
     if !new.is_sorted_by_key(|event| event.0) {
         return Err(invalid("Log events in a single PutLogEvents request must be in chronological order."));
     }
-    stream.events.extend(new);
+    let before = |time: i64| new.partition_point(|event| event.0 < time);
+    let now = cx.now.as_millisecond();
+    let (old, far) = (before(now - 14 * 24 * HOUR), before(now + 2 * HOUR + 1));
+    let expired = retained.map_or(0, before);
+    let valid = old.max(expired)..far;
+    if let (Some(first), Some(last)) = (new.get(valid.start), new.get(..far).and_then(<[_]>::last))
+        && last.0 - first.0 > 24 * HOUR
+    {
+        return Err(invalid(
+            "The batch of log events in a single PutLogEvents request cannot span more than 24 hours.",
+        ));
+    }
+    let mut rejected = Map::new();
+    if old > 0 {
+        rejected.insert("tooOldLogEventEndIndex".to_owned(), old.into());
+    }
+    if expired > 0 {
+        rejected.insert("expiredLogEventEndIndex".to_owned(), expired.into());
+    }
+    if far < new.len() {
+        rejected.insert("tooNewLogEventStartIndex".to_owned(), far.into());
+    }
+    stream.events.extend(new.drain(..far).skip(valid.start));
     stream.events.sort_by_key(|event| event.0);
-    Ok(json!({"nextSequenceToken": "49039859569518213600000000000000000000000000000000000001"}))
+    let mut answer = json!({"nextSequenceToken": "49039859569518213600000000000000000000000000000000000001"});
+    if !rejected.is_empty() {
+        answer["rejectedLogEventsInfo"] = Value::Object(rejected);
+    }
+    Ok(answer)
 }
 
 fn place(token: &str) -> Option<(bool, usize)> {
@@ -202,7 +231,7 @@ fn place(token: &str) -> Option<(bool, usize)> {
     }
 }
 
-fn in_time(event: &Event, input: &Value, last: impl Fn(i64, i64) -> bool) -> bool {
+pub(super) fn in_time(event: &Event, input: &Value, last: impl Fn(i64, i64) -> bool) -> bool {
     number(input, "startTime").is_none_or(|start| event.0 >= start)
         && number(input, "endTime").is_none_or(|end| last(event.0, end))
 }
@@ -210,11 +239,7 @@ fn in_time(event: &Event, input: &Value, last: impl Fn(i64, i64) -> bool) -> boo
 /// GetLogEvents: at either end the token repeats.
 pub(super) fn get(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let stream = stream(group_of(account, input)?, required(input, "logStreamName")?)?;
-    let limit = number(input, "limit").unwrap_or(MOST);
-    if !(1..=MOST).contains(&limit) {
-        return Err(invalid(format!("1 validation error detected: Value '{limit}' at 'limit' is not in 1..=10000")));
-    }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let limit = usize::try_from(at_most(input, MOST)?).unwrap_or(usize::MAX);
     let events: Vec<Event> =
         stream.all(cx).into_iter().filter(|event| in_time(event, input, |at, end| at < end)).collect();
     let (gone, count) = (stream.expired, events.len());
@@ -235,64 +260,4 @@ pub(super) fn get(account: &Account, cx: &Cx, input: &Value) -> Answer {
         "events": shown, "nextForwardToken": format!("f/{:056}/s", last + gone),
         "nextBackwardToken": format!("b/{:056}/s", first + gone),
     }))
-}
-
-/// Terms of a filter pattern: words or quoted texts, all of which must be there; `?a` one of them, `-a` none.
-fn wanted(pattern: &str, message: &str) -> Result<bool, ApiError> {
-    if pattern.trim_start().starts_with(['{', '[', '%']) {
-        return Err(invalid(format!("the sandbox serves filter patterns of terms only, not '{pattern}'")));
-    }
-    let terms = shell_words::split(pattern).map_err(|_| invalid("Invalid character(s) in term"))?;
-    let mut any = None;
-    for term in &terms {
-        if let Some(term) = term.strip_prefix('?') {
-            any = Some(any.unwrap_or(false) || message.contains(term));
-        } else if let Some(term) = term.strip_prefix('-') {
-            if message.contains(term) {
-                return Ok(false);
-            }
-        } else if !message.contains(term.as_str()) {
-            return Ok(false);
-        }
-    }
-    Ok(any.unwrap_or(true))
-}
-
-/// FilterLogEvents.
-pub(super) fn filter(account: &Account, cx: &Cx, input: &Value) -> Answer {
-    let group = group_of(account, input)?;
-    let names = texts(input, "logStreamNames");
-    let prefix = text(input, "logStreamNamePrefix").unwrap_or_default();
-    let pattern = text(input, "filterPattern").unwrap_or_default();
-    for name in &names {
-        stream(group, name)?;
-    }
-    let mut found: Vec<(Event, &str)> = Vec::new();
-    for stream in &group.streams {
-        if stream.name.starts_with(prefix) && (names.is_empty() || names.contains(&stream.name)) {
-            for event in stream.all(cx) {
-                if in_time(&event, input, |at, end| at <= end) && wanted(pattern, &event.2)? {
-                    found.push((event, &stream.name));
-                }
-            }
-        }
-    }
-    found.sort_by_key(|(event, _)| event.0);
-    let shown: Vec<Value> = (0..)
-        .zip(found)
-        .map(|(number, (event, name)): (u64, _)| {
-            json!({
-                "logStreamName": name, "timestamp": event.0, "ingestionTime": event.1, "message": event.2,
-                "eventId": format!("{number:056}"),
-            })
-        })
-        .collect();
-    let limit = number(input, "limit").unwrap_or(MOST);
-    let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-    let (some, next) = page(shown, text(input, "nextToken"), Some(limit), most, "InvalidParameterException")?;
-    let mut answer = json!({"events": some, "searchedLogStreams": []});
-    if let Some(next) = next {
-        answer["nextToken"] = json!(next);
-    }
-    Ok(answer)
 }

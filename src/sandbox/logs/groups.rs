@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::events::Stream;
-use super::{State, invalid, no_group, required};
+use super::{State, at_most, invalid, no_group, required};
 use crate::sandbox::account::Account;
 use crate::sandbox::input::{list, number, page, text};
 use crate::sandbox::service::{Answer, ApiError, Cx};
 
 const RETENTIONS: [i64; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+const MOST_TAGS: usize = 50;
 
 /// A log group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,6 +25,31 @@ pub struct Group {
     retention_days: Option<i64>,
     tags: BTreeMap<String, String>,
     pub(super) streams: Vec<Stream>,
+}
+
+impl Group {
+    /// Events before this time, in milliseconds, have expired.
+    pub(super) fn retained_since(&self, now: Timestamp) -> Option<i64> {
+        let days = self.retention_days?;
+        let oldest = now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MIN);
+        Some(oldest.as_millisecond())
+    }
+
+    fn add_tags(&mut self, tags: BTreeMap<String, String>) -> Answer {
+        let mut all = self.tags.clone();
+        all.extend(tags);
+        if all.len() > MOST_TAGS {
+            let message = format!("A resource can have no more than {MOST_TAGS} tags.");
+            return Err(ApiError::new("TooManyTagsException", message));
+        }
+        self.tags = all;
+        Ok(json!({}))
+    }
+
+    fn remove_tags(&mut self, keys: &[Value]) -> Answer {
+        self.tags.retain(|key, _| !keys.iter().any(|gone| gone == key));
+        Ok(json!({}))
+    }
 }
 
 impl State {
@@ -48,6 +75,18 @@ pub(super) fn arn(account: &Account, name: &str) -> String {
     format!("arn:aws:logs:{}:{}:log-group:{name}", account.region, account.id)
 }
 
+/// The group that a request names by its name or its ARN.
+pub(super) fn group_of<'a>(account: &'a Account, input: &Value) -> Result<&'a Group, ApiError> {
+    match (text(input, "logGroupName"), text(input, "logGroupIdentifier")) {
+        (Some(name), None) => account.logs.group(name),
+        (None, Some(given)) => {
+            let given = given.strip_suffix(":*").unwrap_or(given);
+            account.logs.group(given.strip_prefix(&arn(account, "")).unwrap_or(given))
+        }
+        _ => Err(invalid("Exactly one of logGroupName and logGroupIdentifier must be given.")),
+    }
+}
+
 fn read_tags(input: &Value) -> Result<BTreeMap<String, String>, ApiError> {
     let mut tags = BTreeMap::new();
     for (key, value) in input.get("tags").and_then(Value::as_object).into_iter().flatten() {
@@ -57,15 +96,18 @@ fn read_tags(input: &Value) -> Result<BTreeMap<String, String>, ApiError> {
         }
         tags.insert(key.clone(), value.to_owned());
     }
+    if tags.len() > MOST_TAGS {
+        return Err(invalid(format!("A request can have no more than {MOST_TAGS} tags.")));
+    }
     Ok(tags)
 }
 
 fn check_name(name: &str) -> Result<(), ApiError> {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-/#".contains(letter);
-    if name.len() > 512 || !name.chars().all(fits) {
+    if name.len() > 512 || !name.chars().all(fits) || name.starts_with("aws/") {
         return Err(invalid(format!(
             "1 validation error detected: Value '{name}' at 'logGroupName' failed to satisfy constraint: Member must \
-             satisfy regular expression pattern: [\\.\\-_/#A-Za-z0-9]+"
+             satisfy regular expression pattern: [\\.\\-_/#A-Za-z0-9]+, and not begin with aws/"
         )));
     }
     Ok(())
@@ -105,10 +147,13 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
             if let Some(days) = group.retention_days {
                 one["retentionInDays"] = json!(days);
             }
+            if let (Some(members), false) = (one.as_object_mut(), pattern.is_empty()) {
+                members.retain(|member, _| ["arn", "creationTime", "logGroupName"].contains(&member.as_str()));
+            }
             one
         })
         .collect();
-    let limit = number(input, "limit").unwrap_or(50);
+    let limit = at_most(input, 50)?;
     let (some, next) =
         page(found, text(input, "nextToken"), Some(limit), cx.options.settings.page, "InvalidParameterException")?;
     let mut answer = json!({"logGroups": some});
@@ -149,24 +194,19 @@ fn by_arn<'a>(account: &'a mut Account, input: &Value) -> Result<&'a mut Group, 
     account.logs.group_mut(name)
 }
 
+fn by_name<'a>(account: &'a mut Account, input: &Value) -> Result<&'a mut Group, ApiError> {
+    account.logs.group_mut(required(input, "logGroupName")?)
+}
+
 /// TagResource.
 pub(super) fn tag(account: &mut Account, input: &Value) -> Answer {
     let tags = read_tags(input)?;
-    let group = by_arn(account, input)?;
-    if group.tags.keys().chain(tags.keys()).collect::<std::collections::BTreeSet<_>>().len() > 50 {
-        return Err(ApiError::new("TooManyTagsException", "The maximum number of tags (50) has been reached"));
-    }
-    group.tags.extend(tags);
-    Ok(json!({}))
+    by_arn(account, input)?.add_tags(tags)
 }
 
 /// UntagResource.
 pub(super) fn untag(account: &mut Account, input: &Value) -> Answer {
-    let group = by_arn(account, input)?;
-    for key in list(input, "tagKeys").iter().filter_map(Value::as_str) {
-        group.tags.remove(key);
-    }
-    Ok(json!({}))
+    by_arn(account, input)?.remove_tags(list(input, "tagKeys"))
 }
 
 /// ListTagsForResource.
@@ -174,14 +214,27 @@ pub(super) fn list_tags(account: &mut Account, input: &Value) -> Answer {
     Ok(json!({"tags": by_arn(account, input)?.tags}))
 }
 
+/// TagLogGroup, the older TagResource.
+pub(super) fn tag_by_name(account: &mut Account, input: &Value) -> Answer {
+    let tags = read_tags(input)?;
+    by_name(account, input)?.add_tags(tags)
+}
+
+/// UntagLogGroup.
+pub(super) fn untag_by_name(account: &mut Account, input: &Value) -> Answer {
+    by_name(account, input)?.remove_tags(list(input, "tags"))
+}
+
+/// ListTagsLogGroup.
+pub(super) fn list_tags_by_name(account: &mut Account, input: &Value) -> Answer {
+    Ok(json!({"tags": by_name(account, input)?.tags}))
+}
+
 /// Drops what is older than its group's retention.
 pub(super) fn expire(state: &mut State, cx: &Cx) {
     for group in &mut state.groups {
-        if let Some(days) = group.retention_days {
-            let oldest = cx.now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MIN);
-            for stream in &mut group.streams {
-                stream.expire(oldest.as_millisecond());
-            }
+        if let Some(oldest) = group.retained_since(cx.now) {
+            group.streams.iter_mut().for_each(|stream| stream.expire(oldest));
         }
     }
 }

@@ -65,5 +65,49 @@ fn groups_retention_and_tags() {
     let gone = bench.try_logs("DescribeLogStreams", json!({"logGroupName": "/seqstack/s/p"}));
     assert_eq!(gone.unwrap_err().code, "ResourceNotFoundException");
     let refused = bench.try_logs("StartQuery", json!({})).unwrap_err();
-    assert_eq!(refused.message, "the sandbox does not serve StartQuery");
+    assert_eq!(refused.message, "the sandbox does not serve logs:StartQuery");
+}
+
+#[test]
+fn refusals_are_listed() {
+    let mut bench = Bench::new(|_| Outcome::default());
+    let wrong = json!({
+        "logGroupName": "none", "logStreamName": "none", "retentionInDays": 7, "resourceArn": "arn:aws:logs:none",
+        "tags": {"a": "b"}, "logGroupNamePrefix": "a", "logGroupNamePattern": "b",
+    });
+    for (operation, _) in super::OPERATIONS {
+        assert!(bench.try_logs(operation, json!({"logGroupName": " ", "limit": 0})).is_err(), "{operation}");
+        let makes_it = *operation == "CreateLogGroup";
+        assert!(makes_it || bench.try_logs(operation, wrong.clone()).is_err(), "{operation}");
+    }
+    for (operation, _) in crate::sandbox::operations("ssm") {
+        assert!(
+            bench.try_ssm(operation, json!({"Names": ["a b"], "Name": "a b", "Path": "a"})).is_err(),
+            "{operation}"
+        );
+    }
+}
+
+#[test]
+fn terms_of_other_characters_are_quoted() {
+    let mut bench = Bench::new(|_| Outcome::default());
+    bench.logs("CreateLogGroup", json!({"logGroupName": "g"}));
+    bench.logs("CreateLogStream", json!({"logGroupName": "g", "logStreamName": "s"}));
+    let now = bench.cx.now.as_millisecond();
+    let events = json!([
+        {"timestamp": now, "message": "it is 5% done"}, {"timestamp": now, "message": "it's done: exit-code=1"},
+    ]);
+    bench.logs("PutLogEvents", json!({"logGroupName": "g", "logStreamName": "s", "logEvents": events}));
+    let ask = |pattern: &str| json!({"logGroupName": "g", "filterPattern": pattern});
+    let found = |bench: &mut Bench, pattern: &str| messages(&bench.logs("FilterLogEvents", ask(pattern))).len();
+    let counts = ["done", "\"exit-code=1\"", "done -\"5%\"", "\" \"", "-done", "?\"it's\" ?nothing"];
+    assert_eq!(counts.map(|pattern| found(&mut bench, pattern)), [2, 1, 1, 2, 0, 1]);
+    for wrong in ["exit-code", "\"open", "it's", "-", "{ $.a = 1 }"] {
+        let refused = bench.try_logs("FilterLogEvents", ask(wrong)).unwrap_err();
+        assert_eq!(refused.code, "InvalidParameterException", "{wrong}");
+    }
+    let events = bench.logs("FilterLogEvents", ask(""))["events"].clone();
+    assert_ne!(events[0]["eventId"], events[1]["eventId"]);
+    assert_eq!(bench.logs("FilterLogEvents", ask("exit_code"))["events"], json!([]));
+    assert_eq!(bench.logs("FilterLogEvents", ask("\"code=1\""))["events"][0]["eventId"], events[1]["eventId"]);
 }

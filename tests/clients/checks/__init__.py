@@ -187,6 +187,14 @@ def eventually(probe, what, seconds=20):
         time.sleep(0.05)
 
 
+def becomes(read, expected, what="", seconds=10):
+    """Reads until it is `expected`: what was written may not be read at once."""
+    until = time.monotonic() + seconds
+    while (found := read()) != expected and time.monotonic() < until:
+        time.sleep(0.05)
+    equal(found, expected, what)
+
+
 def load():
     for service in SERVICES:
         importlib.import_module(f"checks.{service}")

@@ -9,7 +9,16 @@ PAGE = "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentit
        says="Returns details about the IAM user or role whose credentials are used to call the operation.")
 def _(aws):
     identity = aws.sts.get_caller_identity()
-    equal(len(identity["Account"]), 12, "length of the account's id")
+    true(identity["Account"].isdigit() and len(identity["Account"]) == 12, identity["Account"])
     true(identity["Arn"].startswith(("arn:aws:iam::" + identity["Account"], "arn:aws:sts::" + identity["Account"])),
          identity["Arn"])
     true(identity["UserId"], "a user id")
+
+
+@check("sts", "the same caller is the same in every region", page=PAGE,
+       says="The unique identifier of the calling entity.")
+def _(aws):
+    elsewhere = aws.session.client("sts", region_name="us-east-1", endpoint_url=aws.endpoint)
+    ours, theirs = aws.sts.get_caller_identity(), elsewhere.get_caller_identity()
+    equal([ours[member] for member in ("Account", "Arn", "UserId")],
+          [theirs[member] for member in ("Account", "Arn", "UserId")])
