@@ -492,3 +492,21 @@ async fn an_instance_is_not_taken_from_under_whoever_drives_a_run_on_it() {
     assert_eq!(exit, Exit::Done);
     assert_eq!(lab.mutations()["ec2:RunInstances"], 1);
 }
+
+/// Found by a random life: each version had a token of its own, so both launched.
+#[tokio::test(start_paused = true)]
+async fn two_versions_of_a_stack_applied_at_once_on_two_machines_launch_one_instance() {
+    let lab = Lab::new();
+    let other = edited("project = \"ngs\"", "project = \"other\"");
+    let mut sessions = [lab.session(STACK, None, true), lab.session(&other, None, true)];
+    sessions[1].state_dir = lab.folder.path().join("another machine");
+    let (wish, consent) = (wish(), lab::yes());
+    let ends = futures_util::future::join_all(
+        sessions.iter().map(|session| seqstack::command::apply::apply(session, &wish, &consent)),
+    )
+    .await;
+    let launched = lab.sandbox.with_account(|account, _| account.ec2.instances.len());
+    assert_eq!(launched, 1, "{:?}", ends.iter().map(Result::is_ok).collect::<Vec<_>>());
+    assert_eq!(lab.apply(STACK).await, Exit::Done);
+    assert_eq!(steps(&lab.plan(STACK).await), Vec::<String>::new());
+}

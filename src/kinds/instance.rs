@@ -31,7 +31,9 @@ pub const TAG_MAX_HOURS: &str = "seqstack:max-hours";
 /// The tag with the time (RFC 3339, UTC) at which the instance ends itself. It reads it through instance metadata.
 pub const TAG_DEADLINE: &str = "seqstack:deadline";
 /// Tags that say what a launch was; they are no part of a state's tags.
-const TECHNICAL: &[&str] = &[TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE];
+/// The tag with a digest of all that its launch asked for.
+const TAG_ASKED: &str = "seqstack:asked";
+const TECHNICAL: &[&str] = &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE];
 
 /// What a person writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! Launching exactly one instance, and ending one.
 //!
-//! The client token is a function of everything that is asked for and of a generation, so that a launch whose answer was
-//! lost is found, by tag and token, and never repeated. Only a definitive refusal leads to another type or zone, since
-//! EC2's idempotency is per zone; only an instance that is gone leads to the next generation.
+//! The client token is a function of the address, the type, the subnet and a generation, so that a launch whose answer was
+//! lost is found, by tag and token, and never repeated; and that of two commands at once that ask for different things
+//! (an edited stack file) the second one is refused, where a token of all parameters would launch both. Only a definitive
+//! refusal leads to another type or zone, since EC2's idempotency is per zone; only an instance that is gone leads to the
+//! next generation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +14,9 @@ use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use super::live::{filter, instances, is_there, state_of};
-use super::{Call, Choice, State, TAG_CLUSTER, TAG_DEADLINE, TAG_LAUNCH, TAG_MAX_HOURS, deadline, user_data};
+use super::{
+    Call, Choice, State, TAG_ASKED, TAG_CLUSTER, TAG_DEADLINE, TAG_LAUNCH, TAG_MAX_HOURS, deadline, user_data,
+};
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, SEEN, again};
 use crate::aws::wait::{Pace, until};
@@ -26,12 +30,30 @@ const RUN: &str = "ec2:RunInstances";
 const GENERATIONS: u32 = 100;
 
 /// The token of one attempt. EC2 keeps tokens by account and region, so the account is not in it.
-pub(super) fn token(stack: (&str, &str), at: &Address, want: &State, choice: &Choice, generation: u32) -> String {
+pub(super) fn token(stack: (&str, &str), at: &Address, choice: &Choice, generation: u32) -> String {
     let (region, name) = stack;
-    // Which other choices there are is no parameter of this one.
+    digest(&serde_json::json!([region, name, at, json(choice), generation]))
+}
+
+/// A digest of all that a launch asks for; which other choices there were is no parameter of it.
+fn asked(want: &State) -> String {
     let asked = State { choices: Vec::new(), ami_behind: None, ..want.clone() };
-    let all = serde_json::json!([region, name, at, json(&asked), json(choice), generation]);
-    hex::encode(Sha256::digest(all.to_string()))
+    digest(&json(&asked))[..32].to_owned()
+}
+
+fn digest(value: &serde_json::Value) -> String {
+    hex::encode(Sha256::digest(value.to_string()))
+}
+
+/// The id of an instance that is there, if it is what this launch asks for.
+fn same(at: &Address, want: &State, instance: &ec2::Instance) -> Result<String, AwsError> {
+    let id = instance.instance_id().unwrap_or_default();
+    let told = instance.tags().iter().find(|tag| tag.key() == Some(TAG_ASKED)).and_then(|tag| tag.value());
+    if told == Some(asked(want).as_str()) {
+        return Ok(id.to_owned());
+    }
+    let message = format!("another command has launched {id} for {at} meanwhile, with other parameters: apply again");
+    Err(AwsError::refused(RUN, message))
 }
 
 pub(super) async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
@@ -76,7 +98,7 @@ async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsEr
     let only = [Choice { r#type: want.r#type.clone(), subnet: want.subnet.clone() }];
     let choices = if want.choices.is_empty() { only.as_slice() } else { &want.choices };
     let stack = (cx.stack.region.as_str(), cx.stack.name.as_str());
-    let token = |choice: &Choice, generation| token(stack, at, want, choice, generation);
+    let token = |choice: &Choice, generation| token(stack, at, choice, generation);
 
     // An earlier attempt of any choice may have been heard.
     let earlier = of_address(cx, at).await?;
@@ -85,8 +107,8 @@ async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsEr
     if !earlier.is_empty() {
         let there =
             tried.flat_map(|(choice, generation)| of_token(&token(choice, generation))).find(|one| is_there(one));
-        if let Some(id) = there.and_then(|one| one.instance_id()) {
-            return running(cx, id).await;
+        if let Some(there) = there {
+            return running(cx, &same(at, want, there)?).await;
         }
     }
     let mut last = None;
@@ -150,7 +172,8 @@ async fn attempt(cx: &Acting, at: &Address, want: &State, choice: &Choice, token
             }
         }
         Err(error) if error.is(&["IdempotentInstanceTerminated"]) => Ok(Attempt::Gone),
-        // The same launch was heard before, with an earlier deadline in its tags: it is there, or was.
+        // A launch with this token was heard before, with an earlier deadline in its tags or from another version of the
+        // stack file: it is there, or was.
         Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
             let found = until(
                 SEEN,
@@ -163,9 +186,7 @@ async fn attempt(cx: &Acting, at: &Address, want: &State, choice: &Choice, token
                 },
             );
             match found.await {
-                Ok(instance) if is_there(&instance) => {
-                    Ok(Attempt::Launched(instance.instance_id().unwrap_or_default().to_owned()))
-                }
+                Ok(instance) if is_there(&instance) => same(at, want, &instance).map(Attempt::Launched),
                 Ok(_) => Ok(Attempt::Gone),
                 // Not described any more: over an hour terminated.
                 // Our own word that nothing was seen; a call that failed says nothing of the kind.
@@ -202,6 +223,7 @@ fn request(cx: &Acting, at: &Address, want: &State, choice: &Choice) -> Result<R
 
     let mut instance_tags = want.tags.clone();
     instance_tags.insert(TAG_LAUNCH.to_owned(), want.launch.clone());
+    instance_tags.insert(TAG_ASKED.to_owned(), asked(want));
     instance_tags.insert(TAG_CLUSTER.to_owned(), cluster.clone());
     if let Some(hours) = want.max_hours {
         let now = jiff::Timestamp::now();
