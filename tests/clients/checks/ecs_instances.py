@@ -14,6 +14,10 @@ def listed(aws, name, **more):
     return aws.ecs.list_container_instances(cluster=name, **more)["containerInstanceArns"]
 
 
+def told(aws, name, arns, status):
+    return aws.ecs.update_container_instances_state(cluster=name, containerInstances=arns, status=status)
+
+
 @check("ecs", "an instance whose user data names the cluster registers by itself", DELAY,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ECS_instances.html",
        says="The container agent is able to register the instance into one of your clusters.")
@@ -114,7 +118,7 @@ def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
     equal((listed(aws, name, status="ACTIVE"), listed(aws, name, status="DRAINING")), ([arn], []))
-    answer = aws.ecs.update_container_instances_state(cluster=name, containerInstances=[arn], status="DRAINING")
+    answer = told(aws, name, [arn], "DRAINING")
     equal([one["status"] for one in answer["containerInstances"]], ["DRAINING"])
     equal((listed(aws, name, status="ACTIVE"), listed(aws, name, status="DRAINING")), ([], [arn]))
     equal(listed(aws, name), [arn], "without a status, all but the inactive ones")
@@ -126,7 +130,7 @@ def _(aws):
 def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
-    aws.ecs.update_container_instances_state(cluster=name, containerInstances=[arn], status="DRAINING")
+    told(aws, name, [arn], "DRAINING")
     try:
         tasks = aws.ecs.run_task(cluster=name, taskDefinition=made["family"])["tasks"]
     except aws.ecs.exceptions.InvalidParameterException:
@@ -141,7 +145,7 @@ def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
     task = run(aws, name, made)
-    aws.ecs.update_container_instances_state(cluster=name, containerInstances=[arn], status="DRAINING")
+    told(aws, name, [arn], "DRAINING")
     equal(task_now(aws, name, task["taskArn"])["desiredStatus"], "RUNNING")
 
 
@@ -152,7 +156,7 @@ def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
     for status in ("DRAINING", "ACTIVE"):
-        aws.ecs.update_container_instances_state(cluster=name, containerInstances=[arn], status=status)
+        told(aws, name, [arn], status)
     equal(run(aws, name, made)["containerInstanceArn"], arn)
 
 
@@ -161,16 +165,15 @@ def _(aws):
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
-    refused(("InvalidParameterException", "ClientException"), aws.ecs.update_container_instances_state, cluster=name,
-            containerInstances=[arn], status="DEREGISTERING")
+    refused(("InvalidParameterException", "ClientException"), told, aws, name, [arn], "DEREGISTERING")
 
 
 @check("ecs", "at most ten instances are told at once", REFUSAL, page=UPDATE,
        says="A list of up to 10 container instance IDs or full ARN entries.")
 def _(aws):
     name = cluster(aws)
-    refused(("InvalidParameterException", "ClientException"), aws.ecs.update_container_instances_state, cluster=name,
-            containerInstances=[f"{number:032x}" for number in range(11)], status="DRAINING")
+    many = [f"{number:032x}" for number in range(11)]
+    refused(("InvalidParameterException", "ClientException"), told, aws, name, many, "DRAINING")
 
 
 @check("ecs", "a deregistered instance is listed no more, but still described", page=LIFE,
@@ -198,7 +201,8 @@ def _(aws):
 
 @check("ecs", "an instance with tasks is deregistered by force only", REFUSAL, page=DEREGISTER,
        says="If you have tasks running on the container instance when you deregister it with the force option, these tasks "
-            "remain running until you terminate the instance or the tasks stop through some other means")
+            "remain running until you terminate the instance or the tasks stop through some other means, but they're orphaned "
+            "(no longer monitored or accounted for by Amazon ECS).")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)

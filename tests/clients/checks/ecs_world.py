@@ -60,9 +60,10 @@ def profile(aws):
                                                      "Action": "sts:AssumeRole"}]}
     aws.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
     aws.after(aws.iam.delete_role, RoleName=name)
-    policy = "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
-    aws.iam.attach_role_policy(RoleName=name, PolicyArn=policy)
-    aws.after(aws.iam.detach_role_policy, RoleName=name, PolicyArn=policy)
+    may = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "*", "Action": [
+        "ecs:*", "logs:CreateLogStream", "logs:PutLogEvents"]}]}
+    aws.iam.put_role_policy(RoleName=name, PolicyName="agent", PolicyDocument=json.dumps(may))
+    aws.after(aws.iam.delete_role_policy, RoleName=name, PolicyName="agent")
     aws.iam.create_instance_profile(InstanceProfileName=name)
     aws.after(aws.iam.delete_instance_profile, InstanceProfileName=name)
     aws.iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
