@@ -13,7 +13,7 @@ use super::engine::Launch;
 use super::engine::fake::{Fake, Outcome};
 use super::images::IMAGES;
 use super::service::{Answer, ApiError, Cx, Options, Settings};
-use super::{ec2, ecs, iam, logs};
+use super::{ec2, ecs, iam, logs, operations};
 
 /// The bench.
 pub struct Bench {
@@ -24,6 +24,16 @@ pub struct Bench {
 
 /// The role that tasks run as.
 pub const ROLE: &str = "arn:aws:iam::123456789012:role/seqstack/eu-west-2/s/s-input";
+
+/// The answer; an error that the service does not list for its operation is a failed test.
+fn listed(service: &str, operation: &str, answer: Answer) -> Answer {
+    if let Err(error) = &answer
+        && let Some((_, codes)) = operations(service).iter().find(|(name, _)| *name == operation)
+    {
+        assert!(codes.contains(&error.code), "{service}:{operation} gave {}, which is not listed", error.code);
+    }
+    answer
+}
 
 impl Bench {
     pub fn new(script: impl Fn(&Launch) -> Outcome + Send + Sync + 'static) -> Self {
@@ -83,7 +93,7 @@ impl Bench {
 
     pub fn try_ecs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
-        ecs::handle(&mut self.account, &self.cx, operation, input)
+        listed("ecs", operation, ecs::handle(&mut self.account, &self.cx, operation, input))
     }
 
     pub fn ecs(&mut self, operation: &str, input: Value) -> Value {
