@@ -59,27 +59,39 @@ impl State {
 
 /// The operations that are served, each with the codes of the errors that it can give.
 pub const OPERATIONS: &[Documented] = &[
-    ("CreateCluster", &[]),
-    ("DescribeClusters", &[]),
-    ("ListClusters", &[]),
-    ("DeleteCluster", &[]),
-    ("ListContainerInstances", &[]),
-    ("DescribeContainerInstances", &[]),
-    ("DeregisterContainerInstance", &[]),
-    ("UpdateContainerInstancesState", &[]),
-    ("RegisterTaskDefinition", &[]),
-    ("DescribeTaskDefinition", &[]),
-    ("ListTaskDefinitions", &[]),
-    ("ListTaskDefinitionFamilies", &[]),
-    ("DeregisterTaskDefinition", &[]),
-    ("DeleteTaskDefinitions", &[]),
-    ("RunTask", &[]),
-    ("ListTasks", &[]),
-    ("DescribeTasks", &[]),
-    ("StopTask", &[]),
-    ("TagResource", &[]),
-    ("UntagResource", &[]),
-    ("ListTagsForResource", &[]),
+    ("CreateCluster", &["InvalidParameterException"]),
+    ("DescribeClusters", &["InvalidParameterException"]),
+    ("ListClusters", &["InvalidParameterException"]),
+    (
+        "DeleteCluster",
+        &["ClusterNotFoundException", "ClusterContainsContainerInstancesException", "ClusterContainsTasksException"],
+    ),
+    ("ListContainerInstances", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("DescribeContainerInstances", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("DeregisterContainerInstance", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("UpdateContainerInstancesState", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("RegisterTaskDefinition", &["ClientException", "InvalidParameterException"]),
+    ("DescribeTaskDefinition", &["ClientException", "InvalidParameterException"]),
+    ("ListTaskDefinitions", &["InvalidParameterException"]),
+    ("ListTaskDefinitionFamilies", &["InvalidParameterException"]),
+    ("DeregisterTaskDefinition", &["ClientException", "InvalidParameterException"]),
+    ("DeleteTaskDefinitions", &["InvalidParameterException"]),
+    (
+        "RunTask",
+        &[
+            "ClusterNotFoundException",
+            "InvalidParameterException",
+            "ClientException",
+            "ConflictException",
+            "ServerException",
+        ],
+    ),
+    ("ListTasks", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("DescribeTasks", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("StopTask", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("TagResource", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("UntagResource", &["ClusterNotFoundException", "InvalidParameterException"]),
+    ("ListTagsForResource", &["ClusterNotFoundException", "InvalidParameterException"]),
 ];
 
 /// Answers one operation.
@@ -187,6 +199,9 @@ fn shown_tags(tags: &Tags) -> Value {
 
 /// One page of ARNs.
 fn paged(member: &str, all: Vec<String>, cx: &Cx, input: &Value) -> Answer {
+    if super::input::number(input, "maxResults").is_some_and(|most| !(1..=100).contains(&most)) {
+        return Err(invalid("maxResults must be between 1 and 100."));
+    }
     let (some, next) = super::input::page(
         all,
         text(input, "nextToken"),

@@ -17,10 +17,11 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A task's only container, ready to be started.
+/// A container of a task, ready to be started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Launch {
-    /// The task's id (the last part of its ARN).
+    /// The name that the engine knows it by: the task's id (the last part of its ARN) for the task's first container, the id
+    /// with `-1`, `-2`, … for the others.
     pub task: String,
     /// The instance that it was placed on; its folder holds what host mounts name.
     pub instance: String,

@@ -136,7 +136,7 @@ pub struct Instance {
     pub vcpus: u64,
     /// Nominal memory, MiB.
     pub memory_mib: u64,
-    pub(super) subnet: String,
+    pub(in crate::sandbox) subnet: String,
     /// Its availability zone.
     pub zone: String,
     pub(super) groups: Vec<String>,

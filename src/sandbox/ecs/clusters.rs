@@ -24,6 +24,11 @@ pub(super) fn name(account: &Account, input: &Value) -> String {
     last(local(account, given)).to_owned()
 }
 
+/// Whether there was a cluster of this name that is deleted now.
+pub(super) fn deleted(account: &Account, name: &str) -> bool {
+    account.ecs.clusters.iter().any(|cluster| cluster.name == name && !cluster.active)
+}
+
 /// The active cluster that a request names.
 pub(super) fn active(account: &Account, input: &Value) -> Result<String, ApiError> {
     let name = name(account, input);
@@ -68,7 +73,12 @@ pub(super) fn create(account: &mut Account, input: &Value) -> Answer {
     let new = Cluster { name: name.to_owned(), active: true, tags, settings };
     match account.ecs.clusters.iter_mut().find(|cluster| cluster.name == name) {
         Some(cluster) if cluster.active => {}
-        Some(cluster) => *cluster = new,
+        Some(cluster) => {
+            *cluster = new;
+            // What was under the name before is not of the new cluster.
+            account.ecs.tasks.retain(|task| task.cluster != name);
+            account.ecs.tokens.retain(|token| token.cluster != name);
+        }
         None => account.ecs.clusters.push(new),
     }
     let cluster = account.ecs.clusters.iter().find(|cluster| cluster.name == name).ok_or_else(not_found)?;

@@ -6,11 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::definitions::Definition;
 use super::expression::{self, Facts};
-use super::{Tags, arn, clusters, includes, invalid, last, local, paged, required, shown_tags, tasks};
+use super::tasks::{self, Task};
+use super::{Tags, arn, clusters, includes, invalid, last, local, paged, required, shown_tags};
 use crate::sandbox::account::Account;
 use crate::sandbox::ec2::instances::{Instance, Life};
-use crate::sandbox::input::{flag, text, texts};
+use crate::sandbox::ec2::network::VPC;
+use crate::sandbox::input::{flag, list, text, texts};
 use crate::sandbox::service::{Answer, ApiError, Cx, epoch};
 
 /// Its status; `Inactive` ones were deregistered, and are forgotten after an hour.
@@ -53,8 +56,25 @@ pub struct ContainerInstance {
     /// `x86_64` or `arm64`.
     pub(super) architecture: String,
     image: String,
+    subnet: String,
     pub(super) tags: Tags,
 }
+
+/// What the agent says that it can do. Of the log drivers, those that the sandbox has: the host's own, and awslogs.
+const CAPABILITIES: [&str; 12] = [
+    "com.amazonaws.ecs.capability.docker-remote-api.1.18",
+    "com.amazonaws.ecs.capability.docker-remote-api.1.19",
+    "com.amazonaws.ecs.capability.docker-remote-api.1.21",
+    "com.amazonaws.ecs.capability.ecr-auth",
+    "com.amazonaws.ecs.capability.logging-driver.awslogs",
+    "com.amazonaws.ecs.capability.logging-driver.json-file",
+    "com.amazonaws.ecs.capability.task-iam-role",
+    "com.amazonaws.ecs.capability.task-iam-role-network-host",
+    "ecs.capability.execution-role-awslogs",
+    "ecs.capability.execution-role-ecr-pull",
+    "ecs.capability.secrets.ssm.environment-variables",
+    "ecs.capability.task-cpu-mem-limit",
+];
 
 impl ContainerInstance {
     /// Whether it is active or draining.
@@ -82,7 +102,21 @@ impl ContainerInstance {
             ("attribute:ecs.cpu-architecture".to_owned(), self.architecture.clone()),
             ("attribute:ecs.ami-id".to_owned(), self.image.clone()),
             ("attribute:ecs.os-type".to_owned(), "linux".to_owned()),
+            ("attribute:ecs.vpc-id".to_owned(), VPC.to_owned()),
+            ("attribute:ecs.subnet-id".to_owned(), self.subnet.clone()),
         ])
+    }
+
+    /// Whether it has every attribute that a task definition requires, and is of its architecture.
+    pub(super) fn has_what_is_required(&self, definition: &Definition) -> bool {
+        let wanted = match definition.body.pointer("/runtimePlatform/cpuArchitecture").and_then(Value::as_str) {
+            Some("ARM64") => Some("arm64"),
+            Some("X86_64") => Some("x86_64"),
+            _ => None,
+        };
+        let required = list(&definition.body, "requiresAttributes").iter().filter_map(|one| text(one, "name"));
+        wanted.is_none_or(|wanted| wanted == self.architecture)
+            && required.into_iter().all(|name| CAPABILITIES.contains(&name))
     }
 }
 
@@ -130,16 +164,19 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
             instance_type: instance.instance_type.clone(),
             architecture: instance.architecture.clone(),
             image: instance.image.clone(),
+            subnet: instance.subnet.clone(),
             tags: Tags::new(),
         });
     }
     for known in &mut account.ecs.container_instances {
         let instance = account.ec2.instances.iter().find(|instance| instance.id == known.instance);
-        known.connected = known.registered() && instance.is_some_and(|instance| agent_up(instance, cx).is_some());
-        if known.registered() && instance.is_none_or(Instance::gone) {
+        let ends = instance.is_none_or(|instance| matches!(instance.life, Life::ShuttingDown | Life::Terminated));
+        // Of an instance that was stopped first nobody tells ECS that it is terminated.
+        if known.registered() && known.connected && ends {
             known.status = Status::Inactive;
-            known.since = instance.map_or(cx.now, |instance| instance.since);
+            known.since = instance.and_then(|instance| instance.down_since).unwrap_or(cx.now);
         }
+        known.connected = known.registered() && instance.is_some_and(|instance| agent_up(instance, cx).is_some());
     }
     let hour = SignedDuration::from_hours(1);
     let alive: Vec<String> = account.ec2.instances.iter().map(|instance| instance.id.clone()).collect();
@@ -166,24 +203,18 @@ fn shown(account: &Account, known: &ContainerInstance, tags: bool) -> Value {
         .facts()
         .iter()
         .filter_map(|(name, value)| name.strip_prefix("attribute:").map(|name| json!({"name": name, "value": value})))
-        .chain([
-            json!({"name": "com.amazonaws.ecs.capability.logging-driver.awslogs"}),
-            json!({"name": "com.amazonaws.ecs.capability.task-iam-role"}),
-            json!({"name": "com.amazonaws.ecs.capability.task-iam-role-network-host"}),
-            json!({"name": "ecs.capability.execution-role-awslogs"}),
-        ])
+        .chain(CAPABILITIES.iter().map(|name| json!({"name": name})))
         .collect();
-    let tasks = |status| {
-        account.ecs.tasks.iter().filter(|task| task.container_instance == known.id && task.status == status).count()
-    };
+    let tasks: Vec<&Task> = account.ecs.tasks.iter().filter(|task| task.container_instance == known.id).collect();
+    let running = tasks.iter().filter(|task| !task.wanted_stopped()).count();
+    let pending = tasks.iter().filter(|task| task.status == tasks::Status::Pending).count();
     json!({
         "containerInstanceArn": known.arn(account), "ec2InstanceId": known.instance, "version": 3,
         "versionInfo": {"agentVersion": "1.94.0", "agentHash": "d9a4e3f1", "dockerVersion": "DockerVersion: 25.0.8"},
         "remainingResources": resources(cpu, memory), "registeredResources": resources(known.cpu, known.memory_mib),
         "status": known.status.name(), "agentConnected": known.connected, "attributes": attributes,
-        "runningTasksCount": tasks(tasks::Status::Running), "pendingTasksCount": tasks(tasks::Status::Pending),
-        "registeredAt": epoch(known.registered_at), "attachments": [],
-        "tags": if tags { shown_tags(&known.tags) } else { json!([]) },
+        "runningTasksCount": running, "pendingTasksCount": pending, "registeredAt": epoch(known.registered_at),
+        "attachments": [], "tags": if tags { shown_tags(&known.tags) } else { json!([]) },
     })
 }
 
@@ -267,8 +298,12 @@ pub(super) fn update_state(account: &mut Account, cx: &Cx, input: &Value) -> Ans
             return Err(invalid(format!("Container instance status should be one of [ACTIVE,DRAINING], not {other}")));
         }
     };
+    let wanted = texts(input, "containerInstances");
+    if wanted.is_empty() || wanted.len() > 10 {
+        return Err(invalid("Container instances cannot be empty, nor more than 10."));
+    }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
-    for given in texts(input, "containerInstances") {
+    for given in wanted {
         match place(account, &cluster, &given) {
             Some(place) if account.ecs.container_instances[place].registered() => {
                 let known = &mut account.ecs.container_instances[place];

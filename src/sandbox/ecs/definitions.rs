@@ -82,7 +82,7 @@ pub(super) fn find<'a>(account: &'a Account, given: &str) -> Option<&'a Definiti
 }
 
 fn place(account: &Account, given: &str) -> Option<usize> {
-    if !given.contains(':') {
+    if !local(account, given).contains(':') {
         return None;
     }
     let name = find(account, given)?.full_name();
@@ -164,12 +164,12 @@ pub(super) fn list_families(account: &Account, cx: &Cx, input: &Value) -> Answer
 /// DeregisterTaskDefinition: running tasks go on; nothing new can be run with it.
 pub(super) fn deregister(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     let given = required(input, "taskDefinition")?;
-    let place = place(account, given).ok_or_else(|| {
-        if given.contains(':') {
-            client("The specified task definition does not exist.")
-        } else {
-            client(format!("Invalid revision number. Number: {given}"))
+    let place = place(account, given).ok_or_else(|| match local(account, given).rsplit_once(':') {
+        None => client("Revision is missing."),
+        Some((_, number)) if number.parse::<u64>().is_err() => {
+            invalid(format!("Invalid revision number. Number: {number}"))
         }
+        Some(_) => client("The specified task definition does not exist."),
     })?;
     let one = &mut account.ecs.definitions[place];
     if one.life != Life::Active {

@@ -62,8 +62,11 @@ fn words(written: &str) -> Vec<String> {
 /// Reads an expression.
 ///
 /// # Errors
-/// `InvalidParameterException` for what cannot be read.
+/// `InvalidParameterException` for what cannot be read, or is too long.
 pub fn parse(written: &str) -> Result<Expression, ApiError> {
+    if written.chars().count() > 2000 {
+        return Err(invalid("An expression can have at most 2000 characters."));
+    }
     let words = words(written);
     let mut rest = words.as_slice();
     let mut any = Vec::new();

@@ -11,7 +11,8 @@ use crate::sandbox::images;
 use crate::sandbox::input::{flag, list, number, text, texts};
 use crate::sandbox::service::Cx;
 
-/// The task's only container, and the override for it.
+/// A task definition's body, and RunTask's overrides of it.
+#[derive(Clone, Copy)]
 pub(super) struct Written<'a> {
     /// The task definition's body.
     pub(super) body: &'a Value,
@@ -19,64 +20,82 @@ pub(super) struct Written<'a> {
     pub(super) overrides: &'a Value,
 }
 
-impl Written<'_> {
-    pub(super) fn container(&self) -> &Value {
-        list(self.body, "containerDefinitions").first().unwrap_or(&Value::Null)
-    }
+/// One container of it, and the override for it.
+pub(super) struct Part<'a> {
+    task: Written<'a>,
+    definition: &'a Value,
+    own: &'a Value,
+}
 
-    fn own(&self) -> &Value {
-        let name = text(self.container(), "name");
-        list(self.overrides, "containerOverrides").iter().find(|one| text(one, "name") == name).unwrap_or(&Value::Null)
+impl<'a> Written<'a> {
+    pub(super) fn parts(self) -> impl Iterator<Item = Part<'a>> {
+        list(self.body, "containerDefinitions").iter().map(move |definition| {
+            let name = text(definition, "name");
+            let own = list(self.overrides, "containerOverrides").iter().find(|one| text(one, "name") == name);
+            Part { task: self, definition, own: own.unwrap_or(&Value::Null) }
+        })
     }
 
     /// A text that a task-level override may replace: a role, the cpu, the memory.
-    pub(super) fn task_text(&self, member: &str) -> Option<&str> {
+    pub(super) fn task_text(self, member: &str) -> Option<&'a str> {
         text(self.overrides, member).or_else(|| text(self.body, member)).filter(|value| !value.is_empty())
     }
 
-    /// A number of the container's, by its override first.
-    pub(super) fn container_number(&self, member: &str) -> Option<i64> {
-        number(self.own(), member).or_else(|| number(self.container(), member))
-    }
-
-    /// The task's share of its machine: cpu units and MiB.
-    pub(super) fn share(&self) -> (i64, i64) {
+    /// The task's share of its machine, cpu units and MiB: its own, or what its containers have together.
+    pub(super) fn share(self) -> (i64, i64) {
         let cpu = self.task_text("cpu").and_then(|cpu| normal::size(cpu, 1024));
         let memory = self.task_text("memory").and_then(|memory| normal::size(memory, 1024));
-        let container = self.container_number("memoryReservation").or_else(|| self.container_number("memory"));
-        (cpu.or_else(|| self.container_number("cpu")).unwrap_or(0), memory.or(container).unwrap_or(0))
+        let cpus = self.parts().filter_map(|part| part.number("cpu")).sum();
+        let memories =
+            self.parts().filter_map(|part| part.number("memoryReservation").or_else(|| part.number("memory")));
+        (cpu.unwrap_or(cpus), memory.unwrap_or_else(|| memories.sum()))
+    }
+}
+
+impl Part<'_> {
+    pub(super) fn name(&self) -> &str {
+        text(self.definition, "name").unwrap_or_default()
+    }
+
+    /// Whether the task ends when it does.
+    pub(super) fn essential(&self) -> bool {
+        flag(self.definition, "essential") != Some(false)
+    }
+
+    /// A number of the container's, by its override first.
+    pub(super) fn number(&self, member: &str) -> Option<i64> {
+        number(self.own, member).or_else(|| number(self.definition, member))
     }
 
     /// The container's hard limit, MiB; the task's where the container has none.
-    pub(super) fn hard_limit(&self) -> i64 {
-        let task = self.task_text("memory").and_then(|memory| normal::size(memory, 1024));
-        self.container_number("memory").or(task).or_else(|| self.container_number("memoryReservation")).unwrap_or(0)
+    fn hard_limit(&self) -> i64 {
+        let task = self.task.task_text("memory").and_then(|memory| normal::size(memory, 1024));
+        self.number("memory").or(task).or_else(|| self.number("memoryReservation")).unwrap_or(0)
     }
 
     /// Group and stream of the awslogs driver, and whether it makes the group.
-    pub(super) fn log(&self, task: &str) -> Option<(String, String, bool)> {
-        let log = self.container().get("logConfiguration").filter(|log| text(log, "logDriver") == Some("awslogs"))?;
+    pub(super) fn log(&self, task: &str, id: &str) -> Option<(String, String, bool)> {
+        let log = self.definition.get("logConfiguration").filter(|log| text(log, "logDriver") == Some("awslogs"))?;
         let options = log.get("options")?;
         let group = text(options, "awslogs-group")?.to_owned();
-        let container = text(self.container(), "name").unwrap_or_default();
         let stream = match text(options, "awslogs-stream-prefix") {
-            Some(prefix) => format!("{prefix}/{container}/{task}"),
-            None => task.to_owned(),
+            Some(prefix) => format!("{prefix}/{}/{task}", self.name()),
+            None => id.to_owned(),
         };
         Some((group, stream, text(options, "awslogs-create-group") == Some("true")))
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
-        list(self.container(), "environment")
+        list(self.definition, "environment")
             .iter()
-            .chain(list(self.own(), "environment"))
+            .chain(list(self.own, "environment"))
             .filter_map(|one| Some((text(one, "name")?.to_owned(), text(one, "value").unwrap_or_default().to_owned())))
             .collect()
     }
 
     /// The values of secrets, of which the sandbox has the public parameters; or why the task cannot start.
     fn secrets(&self) -> Result<Vec<(String, String)>, String> {
-        list(self.container(), "secrets")
+        list(self.definition, "secrets")
             .iter()
             .map(|one| {
                 let from = text(one, "valueFrom").unwrap_or_default();
@@ -94,8 +113,8 @@ impl Written<'_> {
     }
 
     fn mounts(&self, task: &str) -> Vec<(String, String, bool)> {
-        let volumes = list(self.body, "volumes");
-        list(self.container(), "mountPoints")
+        let volumes = list(self.task.body, "volumes");
+        list(self.definition, "mountPoints")
             .iter()
             .filter_map(|mount| {
                 let source = text(mount, "sourceVolume")?;
@@ -110,16 +129,15 @@ impl Written<'_> {
             .collect()
     }
 
-    /// What the engine is to start; or why the task cannot.
+    /// What the engine is to start, under the name `process`; or why the container cannot be.
     pub(super) fn launch(
         &self,
         account: &Account,
         cx: &Cx,
-        task: &str,
-        instance: &str,
+        (task, process, instance): (&str, &str, &str),
         credentials: Option<&Credentials>,
     ) -> Result<Launch, String> {
-        let container = self.container();
+        let container = self.definition;
         let mut environment = self.environment();
         environment.extend(self.secrets()?);
         for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
@@ -130,11 +148,11 @@ impl Written<'_> {
         environment.extend(credentials.map(|credentials| credentials.environment(cx, task)).into_iter().flatten());
         let words = |of: &Value, member: &str| Some(texts(of, member)).filter(|words| !words.is_empty());
         Ok(Launch {
-            task: task.to_owned(),
+            task: process.to_owned(),
             instance: instance.to_owned(),
             image: text(container, "image").unwrap_or_default().to_owned(),
             entry_point: words(container, "entryPoint"),
-            command: words(self.own(), "command").or_else(|| words(container, "command")),
+            command: words(self.own, "command").or_else(|| words(container, "command")),
             environment,
             user: text(container, "user").filter(|user| !user.is_empty()).map(str::to_owned),
             working_dir: text(container, "workingDirectory").filter(|dir| !dir.is_empty()).map(str::to_owned),
@@ -144,14 +162,13 @@ impl Written<'_> {
     }
 
     /// The members of the container that DescribeTasks shows.
-    pub(super) fn shown_container(&self) -> Value {
-        let container = self.container();
+    pub(super) fn shown(&self) -> Value {
         let mut shown = json!({
-            "name": text(container, "name"), "image": text(container, "image"),
-            "cpu": self.container_number("cpu").unwrap_or(0).to_string(),
+            "name": self.name(), "image": text(self.definition, "image"),
+            "cpu": self.number("cpu").unwrap_or(0).to_string(),
         });
         for member in ["memory", "memoryReservation"] {
-            if let Some(mib) = self.container_number(member) {
+            if let Some(mib) = self.number(member) {
                 shown[member] = json!(mib.to_string());
             }
         }

@@ -50,6 +50,52 @@ fn fill(members: &mut Map<String, Value>, name: &str, default: Value) {
     }
 }
 
+fn check_ports(written: &Value, task: &Value) -> Result<(), ApiError> {
+    let ports = list(written, "portMappings");
+    let given = |port: &Value| number(port, "hostPort").filter(|host| *host != 0);
+    match text(task, "networkMode") {
+        Some("none") if !ports.is_empty() => Err(client("Port mappings are not valid with network mode none.")),
+        Some("host")
+            if ports.iter().any(|port| given(port).is_some() && given(port) != number(port, "containerPort")) =>
+        {
+            Err(client("When networkMode=host, the host ports and container ports in port mappings must match."))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks what the containers have together, and that each has a name of its own.
+fn check_together(written: &[Value], task: &Value) -> Result<(), ApiError> {
+    let mut names: Vec<&str> = written.iter().filter_map(|one| text(one, "name")).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(client(format!("Container name '{}' is used more than once.", twice[0])));
+    }
+    let memory: i64 = written.iter().filter_map(|one| number(one, "memory").or(number(one, "memoryReservation"))).sum();
+    let cpu: i64 = written.iter().filter_map(|one| number(one, "cpu")).sum();
+    for (member, all, together) in [("memory", task_memory(task), memory), ("cpu", task_cpu(task), cpu)] {
+        if all.is_some_and(|all| together > all) {
+            return Err(client(format!(
+                "Invalid setting for the containers: their '{member}' together must not be greater than the task's."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_compatibilities(input: &Value) -> Result<(), ApiError> {
+    for wanted in list(input, "requiresCompatibilities").iter().filter_map(Value::as_str) {
+        match wanted {
+            "EC2" | "EXTERNAL" => {}
+            "FARGATE" if text(input, "networkMode") != Some("awsvpc") => {
+                return Err(client("Fargate only supports network mode 'awsvpc'."));
+            }
+            other => return Err(client(format!("the sandbox serves no task definitions for {other}"))),
+        }
+    }
+    Ok(())
+}
+
 fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
     let name = text(written, "name").unwrap_or_default();
     if name.is_empty() {
@@ -77,20 +123,12 @@ fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
             "Invalid setting for container '{name}'. 'memoryReservation' must not be greater than 'memory'."
         )));
     }
-    if let (Some(all), Some(own)) = (task_memory(task), hard.or(soft))
-        && own > all
-    {
-        return Err(client(format!(
-            "Invalid setting for container '{name}'. 'memory' must not be greater than the task's memory."
-        )));
+    for (member, what) in [("dependsOn", "dependencies"), ("links", "links"), ("volumesFrom", "volumes of others")] {
+        if !list(written, member).is_empty() {
+            return Err(client(format!("the sandbox serves no {what} of containers ({member} of '{name}')")));
+        }
     }
-    if let (Some(all), Some(own)) = (task_cpu(task), number(written, "cpu"))
-        && own > all
-    {
-        return Err(client(format!(
-            "Invalid setting for container '{name}'. 'cpu' must not be greater than the task's cpu."
-        )));
-    }
+    check_ports(written, task)?;
     let volumes: Vec<&str> = list(task, "volumes").iter().filter_map(|volume| text(volume, "name")).collect();
     for mount in list(written, "mountPoints") {
         let source = text(mount, "sourceVolume").unwrap_or_default();
@@ -136,26 +174,27 @@ fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
 }
 
 fn attributes(input: &Value, containers: &[Value]) -> Value {
-    let mut names = vec!["com.amazonaws.ecs.capability.docker-remote-api.1.18"];
-    if containers.iter().any(|one| one.pointer("/logConfiguration/logDriver") == Some(&json!("awslogs"))) {
-        names.push("com.amazonaws.ecs.capability.logging-driver.awslogs");
-        names.push("com.amazonaws.ecs.capability.docker-remote-api.1.19");
+    let mut names = vec!["com.amazonaws.ecs.capability.docker-remote-api.1.18".to_owned()];
+    let mut drivers: Vec<&str> =
+        containers.iter().filter_map(|one| one.pointer("/logConfiguration/logDriver")?.as_str()).collect();
+    drivers.sort_unstable();
+    drivers.dedup();
+    names.extend(drivers.iter().map(|driver| format!("com.amazonaws.ecs.capability.logging-driver.{driver}")));
+    if drivers.contains(&"awslogs") {
+        names.push("com.amazonaws.ecs.capability.docker-remote-api.1.19".to_owned());
         if text(input, "executionRoleArn").is_some() {
-            names.push("ecs.capability.execution-role-awslogs");
+            names.push("ecs.capability.execution-role-awslogs".to_owned());
         }
     }
     if containers.iter().any(|one| number(one, "memoryReservation").is_some()) {
-        names.push("com.amazonaws.ecs.capability.docker-remote-api.1.21");
+        names.push("com.amazonaws.ecs.capability.docker-remote-api.1.21".to_owned());
     }
     if text(input, "taskRoleArn").is_some() {
-        names.push(if text(input, "networkMode") == Some("host") {
-            "com.amazonaws.ecs.capability.task-iam-role-network-host"
-        } else {
-            "com.amazonaws.ecs.capability.task-iam-role"
-        });
+        let network = if text(input, "networkMode") == Some("host") { "-network-host" } else { "" };
+        names.push(format!("com.amazonaws.ecs.capability.task-iam-role{network}"));
     }
     if containers.iter().any(|one| !list(one, "secrets").is_empty()) {
-        names.push("ecs.capability.secrets.ssm.environment-variables");
+        names.push("ecs.capability.secrets.ssm.environment-variables".to_owned());
     }
     names.into_iter().map(|name| json!({"name": name})).collect()
 }
@@ -163,7 +202,8 @@ fn attributes(input: &Value, containers: &[Value]) -> Value {
 /// The body that is read back, without ARN, revision, status and times.
 ///
 /// # Errors
-/// `ClientException` for what ECS would not register, and for what the sandbox could not run: several containers.
+/// `ClientException` for what ECS would not register, and for what the sandbox could not run: containers that depend on
+/// each other, tasks of other kinds of machines.
 pub(super) fn body(input: &Value) -> Result<Value, ApiError> {
     let family = required(input, "family").map_err(|_| client("Family should not be null or empty."))?;
     if family.len() > 255 || !family.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
@@ -186,8 +226,10 @@ pub(super) fn body(input: &Value) -> Result<Value, ApiError> {
     if written.is_empty() {
         return Err(client("Container list cannot be empty."));
     }
-    if written.len() > 1 {
-        return Err(client("the sandbox serves task definitions of one container"));
+    check_compatibilities(input)?;
+    check_together(written, input)?;
+    if list(input, "placementConstraints").len() > 10 {
+        return Err(client("A task can have at most 10 placement constraints."));
     }
     let containers = written.iter().map(|one| container(one, input)).collect::<Result<Vec<_>, _>>()?;
     if !containers.iter().any(|one| flag(one, "essential") == Some(true)) {
@@ -210,6 +252,11 @@ pub(super) fn body(input: &Value) -> Result<Value, ApiError> {
     members.insert("requiresAttributes".to_owned(), attributes(input, &containers));
     members.insert("containerDefinitions".to_owned(), Value::Array(containers));
     members.insert("volumes".to_owned(), volumes);
+    for member in ["cpu", "memory"] {
+        if let Some(units) = text(input, member).and_then(|written| size(written, 1024)) {
+            members.insert(member.to_owned(), json!(units.to_string()));
+        }
+    }
     members.insert("compatibilities".to_owned(), json!(["EXTERNAL", "EC2"]));
     fill(&mut members, "placementConstraints", json!([]));
     for role in ["taskRoleArn", "executionRoleArn"] {

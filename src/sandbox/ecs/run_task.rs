@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::container_instances::{self, ContainerInstance, Status};
 use super::definitions::{self, Definition};
 use super::expression::{self, Expression};
-use super::launch::Written;
-use super::tasks::{self, Task};
+use super::launch::{Part, Written};
+use super::tasks::{self, Container, Task};
 use super::{arn, client, clusters, invalid, read_tags, required};
-use crate::sandbox::account::{Account, credentials_for};
+use crate::sandbox::account::{Account, Credentials, credentials_for};
 use crate::sandbox::ecs::State;
 use crate::sandbox::input::{fingerprint, list, number, text};
 use crate::sandbox::service::{Answer, ApiError, Cx};
@@ -19,7 +19,7 @@ use crate::sandbox::{logs, lookups};
 /// A client token, and what was asked and started under it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
-    cluster: String,
+    pub(super) cluster: String,
     token: String,
     request: String,
     tasks: Vec<String>,
@@ -78,6 +78,12 @@ fn check_texts(input: &Value) -> Result<(), ApiError> {
     {
         return Err(invalid("clientToken must have between 1 and 64 ASCII characters."));
     }
+    if text(input, "propagateTags") == Some("SERVICE") {
+        return Err(invalid("propagateTags cannot be SERVICE: the task is not one of a service."));
+    }
+    if input.get("overrides").is_some_and(|overrides| overrides.to_string().chars().count() > 8192) {
+        return Err(invalid("Container Overrides length must be at most 8192"));
+    }
     if let Some(kind) = text(input, "launchType").filter(|kind| *kind != "EC2") {
         return Err(invalid(format!("the sandbox serves launch type EC2 only, not {kind}")));
     }
@@ -91,12 +97,11 @@ fn check_written(
     account: &Account,
     definition: &Definition,
     input: &Value,
-    written: &Written<'_>,
+    written: Written<'_>,
 ) -> Result<(), ApiError> {
-    let container = text(written.container(), "name").unwrap_or_default();
     for one in list(written.overrides, "containerOverrides") {
         let name = text(one, "name").unwrap_or_default();
-        if name != container {
+        if !written.parts().any(|part| part.name() == name) {
             return Err(invalid(format!(
                 "Override for container named {name} is not a container in the TaskDefinition."
             )));
@@ -114,9 +119,11 @@ fn check_written(
         }
     }
     let (_, memory) = written.share();
-    if written.task_text("memory").is_some() && written.container_number("memory").is_some_and(|own| own > memory) {
+    let greater = |part: &Part<'_>| part.number("memory").is_some_and(|own| own > memory);
+    if let Some(part) = written.parts().find(greater).filter(|_| written.task_text("memory").is_some()) {
         return Err(invalid(format!(
-            "Invalid setting for container '{container}'. 'memory' must not be greater than the task's memory."
+            "Invalid setting for container '{}'. 'memory' must not be greater than the task's memory.",
+            part.name()
         )));
     }
     let awsvpc = text(&definition.body, "networkMode") == Some("awsvpc");
@@ -131,7 +138,11 @@ fn check_written(
 
 fn constraints(definition: &Definition, input: &Value) -> Result<Vec<Expression>, ApiError> {
     let mut all = Vec::new();
-    for one in list(input, "placementConstraints").iter().chain(list(&definition.body, "placementConstraints")) {
+    let (asked, own) = (list(input, "placementConstraints"), list(&definition.body, "placementConstraints"));
+    if asked.len() + own.len() > 10 {
+        return Err(invalid("A task can have at most 10 placement constraints."));
+    }
+    for one in asked.iter().chain(own) {
         match text(one, "type") {
             Some("memberOf") => all.push(expression::parse(required(one, "expression")?)?),
             other => {
@@ -150,7 +161,7 @@ fn unfit(
     account: &Account,
     known: &ContainerInstance,
     constraints: &[Expression],
-    architecture: Option<&str>,
+    definition: &Definition,
     share: (i64, i64),
 ) -> Option<&'static str> {
     let (cpu, memory) = known.remaining(account);
@@ -158,7 +169,7 @@ fn unfit(
         Some("AGENT")
     } else if !constraints.iter().all(|constraint| constraint.holds(&known.facts())) {
         Some("MemberOf placement constraint unsatisfied.")
-    } else if architecture.is_some_and(|wanted| wanted != known.architecture) {
+    } else if !known.has_what_is_required(definition) {
         Some("ATTRIBUTE")
     } else if share.0 > cpu {
         Some("RESOURCE:CPU")
@@ -166,6 +177,51 @@ fn unfit(
         Some("RESOURCE:MEMORY")
     } else {
         None
+    }
+}
+
+/// Starts one container of a task.
+fn start_container(
+    account: &mut Account,
+    cx: &Cx,
+    part: &Part<'_>,
+    (task, process, instance): (&str, String, &str),
+    credentials: Option<&Credentials>,
+) -> Container {
+    let id = account.ecs.id("container", cx.now);
+    let mut refused = None;
+    let mut log = None;
+    if let Some((group, stream, create)) = part.log(task, &id) {
+        match logs::open(account, cx, &group, &stream, &process, create) {
+            Ok(()) => log = Some((group, stream)),
+            Err(error) => {
+                refused = Some(format!(
+                    "CannotStartContainerError: Error response from daemon: failed to initialize logging driver: \
+                     failed to create Cloudwatch log stream: operation error CloudWatch Logs: CreateLogStream, https \
+                     response error StatusCode: 400, {}: {}",
+                    error.code, error.message
+                ));
+            }
+        }
+    }
+    if refused.is_none() {
+        match part.launch(account, cx, (task, &process, instance), credentials) {
+            Ok(launch) => cx.engine.start(&launch, cx.now),
+            Err(reason) => refused = Some(reason),
+        }
+    }
+    Container {
+        id,
+        process,
+        essential: part.essential(),
+        shown: part.shown(),
+        log,
+        refused,
+        status: tasks::Status::Pending,
+        started: None,
+        ended: None,
+        exit_code: None,
+        reason: None,
     }
 }
 
@@ -187,29 +243,15 @@ fn start(
     let id = account.ecs.id("task", cx.now);
     let role = written.task_text("taskRoleArn").map(str::to_owned);
     let credentials = role.as_deref().map(|role| credentials_for(account, role, &id)).transpose()?;
-    let mut refused = None;
-    let mut log = None;
-    if let Some((group, stream, create)) = written.log(&id) {
-        match logs::open(account, cx, &group, &stream, &id, create) {
-            Ok(()) => log = Some((group, stream)),
-            Err(error) => {
-                refused = Some(format!(
-                    "CannotStartContainerError: Error response from daemon: failed to initialize logging driver: \
-                     failed to create Cloudwatch log stream: operation error CloudWatch Logs: CreateLogStream, https \
-                     response error StatusCode: 400, {}: {}",
-                    error.code, error.message
-                ));
-            }
-        }
-    }
-    if refused.is_none() {
-        match written.launch(account, cx, &id, &host.instance, credentials.as_ref()) {
-            Ok(launch) => cx.engine.start(&launch, cx.now),
-            Err(reason) => refused = Some(reason),
-        }
-    }
+    let containers = written
+        .parts()
+        .enumerate()
+        .map(|(place, part)| {
+            let process = if place == 0 { id.clone() } else { format!("{id}-{place}") };
+            start_container(account, cx, &part, (&id, process, &host.instance), credentials.as_ref())
+        })
+        .collect();
     let (cpu, memory_mib) = written.share();
-    let container_id = account.ecs.id("container", cx.now);
     let group = text(input, "group").map_or_else(|| format!("family:{}", definition.family), str::to_owned);
     let zone = account.ec2.instances.iter().find(|one| one.id == host.instance).map(|one| one.zone.clone());
     let mut tags = read_tags(input)?;
@@ -233,10 +275,7 @@ fn start(
         cpu,
         memory_mib,
         shown_size: (written.task_text("cpu").map(str::to_owned), written.task_text("memory").map(str::to_owned)),
-        container: written.shown_container(),
-        container_id,
-        log,
-        refused,
+        containers,
         status: tasks::Status::Pending,
         created: cx.now,
         started: None,
@@ -244,9 +283,7 @@ fn start(
         stopped: None,
         stop_code: None,
         stopped_reason: None,
-        exit_code: None,
-        reason: None,
-        halted: false,
+        told: false,
         overrides,
     };
     account.ecs.tasks.push(task);
@@ -270,13 +307,8 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     let definition = definitions::runnable(account, required(input, "taskDefinition")?)?.clone();
     let null = Value::Null;
     let written = Written { body: &definition.body, overrides: input.get("overrides").unwrap_or(&null) };
-    check_written(account, &definition, input, &written)?;
+    check_written(account, &definition, input, written)?;
     let constraints = constraints(&definition, input)?;
-    let architecture = match definition.body.pointer("/runtimePlatform/cpuArchitecture").and_then(Value::as_str) {
-        Some("ARM64") => Some("arm64"),
-        Some("X86_64") => Some("x86_64"),
-        _ => None,
-    };
     let here = |known: &&ContainerInstance| known.cluster == cluster && known.status == Status::Active;
     if !account.ecs.container_instances.iter().any(|known| here(&known)) {
         return Err(container_instances::none_found());
@@ -286,7 +318,7 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         let mut fit = None;
         let mut reasons = Vec::new();
         for known in account.ecs.container_instances.iter().filter(here) {
-            match unfit(account, known, &constraints, architecture, written.share()) {
+            match unfit(account, known, &constraints, &definition, written.share()) {
                 None => {
                     fit = Some(known.clone());
                     break;

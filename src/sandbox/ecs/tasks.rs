@@ -35,6 +35,60 @@ impl Status {
     }
 }
 
+/// A container of a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Container {
+    pub(super) id: String,
+    /// The name that the engine knows it by.
+    pub(super) process: String,
+    /// Whether the task ends when it does.
+    pub(super) essential: bool,
+    /// The members that DescribeTasks shows of its definition.
+    pub(super) shown: Value,
+    /// Log group and stream, if it writes there.
+    pub(super) log: Option<(String, String)>,
+    /// Why it could not even be handed to the engine.
+    pub(super) refused: Option<String>,
+    pub(super) status: Status,
+    pub(super) started: Option<Timestamp>,
+    pub(super) ended: Option<Timestamp>,
+    pub(super) exit_code: Option<i32>,
+    pub(super) reason: Option<String>,
+}
+
+impl Container {
+    fn end(&mut self, at: Timestamp, reason: Option<&str>) {
+        self.status = Status::Stopped;
+        self.ended = Some(at);
+        self.reason = reason.map(str::to_owned);
+    }
+
+    /// Takes over what the engine says of its process.
+    fn see(&mut self, process: Option<Process>, host: Option<&Instance>, created: Timestamp, now: Timestamp) {
+        let down = host.filter(|host| matches!(host.life, Life::ShuttingDown | Life::Terminated));
+        let down_since = if host.is_none() { Some(now) } else { down.and_then(|host| host.down_since) };
+        match process {
+            None if self.refused.is_some() || host.is_some_and(|host| !host.gone()) => {
+                let unknown = "CannotStartContainerError: the engine knows nothing of this task";
+                let reason = self.refused.clone().unwrap_or_else(|| unknown.to_owned());
+                self.end(created, Some(&reason));
+            }
+            Some(Process::Failed { at, reason }) => self.end(at, Some(&reason)),
+            Some(Process::Running { since }) => {
+                self.status = Status::Running;
+                self.started = Some(since);
+            }
+            Some(Process::Exited { since, at, code, out_of_memory }) if down_since.is_none_or(|down| at < down) => {
+                self.started = Some(since);
+                self.exit_code = Some(code);
+                self.end(at, out_of_memory.then_some(OUT_OF_MEMORY));
+            }
+            Some(Process::Exited { since, .. }) => self.started = Some(since),
+            None | Some(Process::Pending) => {}
+        }
+    }
+}
+
 /// A task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
@@ -59,12 +113,7 @@ pub struct Task {
     pub(super) memory_mib: i64,
     /// Task-level cpu and memory, where they are set.
     pub(super) shown_size: (Option<String>, Option<String>),
-    pub(super) container: Value,
-    pub(super) container_id: String,
-    /// Log group and stream, while it writes there.
-    pub(super) log: Option<(String, String)>,
-    /// Why it could not even be handed to the engine.
-    pub(super) refused: Option<String>,
+    pub(super) containers: Vec<Container>,
     pub(super) status: Status,
     pub(super) created: Timestamp,
     pub(super) started: Option<Timestamp>,
@@ -72,10 +121,8 @@ pub struct Task {
     pub(super) stopped: Option<Timestamp>,
     pub(super) stop_code: Option<String>,
     pub(super) stopped_reason: Option<String>,
-    pub(super) exit_code: Option<i32>,
-    pub(super) reason: Option<String>,
-    /// Told to stop because its machine was stopped.
-    pub(super) halted: bool,
+    /// Its containers were told to stop.
+    pub(super) told: bool,
 }
 
 impl Task {
@@ -84,55 +131,73 @@ impl Task {
         self.status != Status::Stopped
     }
 
-    fn wanted_stopped(&self) -> bool {
+    /// Whether its desired status is `STOPPED`.
+    pub(super) fn wanted_stopped(&self) -> bool {
         self.stopping.is_some() || !self.holds()
     }
 
-    fn end(&mut self, at: Timestamp, code: &str, reason: &str) {
-        self.status = Status::Stopped;
+    fn status_name(&self) -> &'static str {
+        if self.holds() && self.stopping.is_some() { "STOPPING" } else { self.status.name() }
+    }
+
+    /// It is to stop; what was said first of why stays.
+    fn want_stopped(&mut self, at: Timestamp, code: &str, reason: &str) {
         self.stopping.get_or_insert(at);
-        self.stopped = Some(at);
         self.stop_code.get_or_insert_with(|| code.to_owned());
         self.stopped_reason.get_or_insert_with(|| reason.to_owned());
     }
 
-    fn never_started(&mut self, at: Timestamp, reason: &str) {
-        self.reason = Some(reason.to_owned());
-        self.end(at, "TaskFailedToStart", reason);
-    }
-
-    fn host_lost(&mut self, at: Timestamp) {
-        let reason = format!("Host EC2 (instance {}) terminated.", self.instance);
-        self.end(at, "TerminationNotice", &reason);
-    }
-
-    fn see(&mut self, process: Option<Process>, host: Option<&Instance>, now: Timestamp) {
-        let down = host.filter(|host| matches!(host.life, Life::ShuttingDown | Life::Terminated));
-        let down_since = if host.is_none() { Some(now) } else { down.and_then(|host| host.down_since) };
-        match process {
-            None if self.refused.is_some() || host.is_some_and(|host| !host.gone()) => {
-                let reason = self
-                    .refused
-                    .clone()
-                    .unwrap_or_else(|| "CannotStartContainerError: the engine knows nothing of this task".to_owned());
-                self.never_started(self.created, &reason);
-            }
-            Some(Process::Failed { at, reason }) => self.never_started(at, &reason),
-            Some(Process::Running { since }) => {
-                self.status = Status::Running;
-                self.started = Some(since);
-            }
-            Some(Process::Exited { since, at, code, out_of_memory }) if down_since.is_none_or(|down| at < down) => {
-                self.started = Some(since);
-                self.exit_code = Some(code);
-                self.reason = out_of_memory.then(|| OUT_OF_MEMORY.to_owned());
-                self.end(at, "EssentialContainerExited", "Essential container in task exited");
-            }
-            Some(Process::Exited { since, .. }) => self.started = Some(since),
-            None | Some(Process::Pending) => {}
+    /// It is over, whatever its processes do.
+    fn end(&mut self, at: Timestamp, code: &str, reason: &str) {
+        self.want_stopped(at, code, reason);
+        self.status = Status::Stopped;
+        self.stopped = Some(at);
+        for container in self.containers.iter_mut().filter(|container| container.status != Status::Stopped) {
+            container.end(at, None);
         }
-        if self.holds() && host.is_none_or(Instance::gone) {
-            self.host_lost(host.map_or(now, |host| host.since));
+    }
+
+    fn tell_to_stop(&mut self, cx: &Cx) {
+        if !std::mem::replace(&mut self.told, true) {
+            for container in self.containers.iter().filter(|container| container.status != Status::Stopped) {
+                cx.engine.stop(&container.process, cx.now);
+            }
+        }
+    }
+
+    /// Takes over what the engine says of its containers.
+    fn see(&mut self, cx: &Cx, host: Option<&Instance>) {
+        for container in self.containers.iter_mut().filter(|container| container.status != Status::Stopped) {
+            let known = container.refused.is_none();
+            let process = known.then(|| cx.engine.process(&container.process, cx.now)).flatten();
+            container.see(process, host, self.created, cx.now);
+        }
+        let over = self.containers.iter().filter(|container| container.essential && container.ended.is_some());
+        if let Some(first) = over.min_by_key(|container| container.ended).cloned() {
+            let at = first.ended.unwrap_or(cx.now);
+            match first.reason.filter(|_| first.started.is_none()) {
+                Some(reason) => self.want_stopped(at, "TaskFailedToStart", &reason),
+                None => self.want_stopped(at, "EssentialContainerExited", "Essential container in task exited"),
+            }
+        }
+        if self.containers.iter().all(|container| container.status != Status::Pending) {
+            self.started = self.containers.iter().filter_map(|container| container.started).max();
+            self.status = Status::Running;
+        }
+        if self.containers.iter().all(|container| container.status == Status::Stopped) {
+            self.stopped = self.containers.iter().filter_map(|container| container.ended).max();
+            self.status = Status::Stopped;
+        }
+    }
+
+    /// What becomes of it with its machine.
+    fn see_host(&mut self, cx: &Cx, host: Option<&Instance>) {
+        if host.is_some_and(|host| matches!(host.life, Life::Stopping | Life::Stopped)) {
+            let reason = format!("Host EC2 (instance {}) stopped.", self.instance);
+            self.want_stopped(cx.now, "TerminationNotice", &reason);
+        } else if host.is_none_or(Instance::gone) {
+            let reason = format!("Host EC2 (instance {}) terminated.", self.instance);
+            self.end(host.map_or(cx.now, |host| host.since), "TerminationNotice", &reason);
         }
     }
 }
@@ -152,14 +217,15 @@ pub(super) fn settle(account: &mut Account, cx: &Cx, instance: Option<&str>) {
             continue;
         }
         let host = account.ec2.instances.iter().find(|host| host.id == task.instance);
-        if host.is_some_and(|host| matches!(host.life, Life::Stopping | Life::Stopped)) && !task.halted {
-            task.halted = true;
-            cx.engine.stop(&task.id, cx.now);
+        task.see(cx, host);
+        if task.holds() {
+            task.see_host(cx, host);
         }
-        let process = if task.refused.is_some() { None } else { cx.engine.process(&task.id, cx.now) };
-        task.see(process, host, cx.now);
+        if task.holds() && task.stopping.is_some() {
+            task.tell_to_stop(cx);
+        }
         if !task.holds() {
-            ended.extend(task.log.clone());
+            ended.extend(task.containers.iter().filter_map(|container| container.log.clone()));
         }
     }
     for (group, stream) in ended {
@@ -178,39 +244,45 @@ pub(super) fn abandon(account: &mut Account, cx: &Cx, container_instance: &str) 
         account.ecs.tasks.iter_mut().filter(|task| task.holds() && task.container_instance == container_instance);
     let mut logs = Vec::new();
     for task in on_it {
-        task.end(cx.now, "TaskFailedToStart", "Container instance deregistration forced by user");
-        logs.extend(task.log.clone());
+        task.end(cx.now, "UserInitiated", "Container instance deregistration forced by user");
+        logs.extend(task.containers.iter().filter_map(|container| container.log.clone()));
     }
     for (group, stream) in logs {
         logs::seal(account, cx, &group, &stream);
     }
 }
 
+fn shown_container(account: &Account, task: &Task, task_arn: &str, container: &Container) -> Value {
+    let mut shown = container.shown.clone();
+    shown["containerArn"] = json!(arn(account, &format!("container/{}/{}/{}", task.cluster, task.id, container.id)));
+    shown["runtimeId"] = json!(container.id);
+    shown["taskArn"] = json!(task_arn);
+    shown["lastStatus"] = json!(container.status.name());
+    shown["networkInterfaces"] = json!([]);
+    shown["networkBindings"] = json!([]);
+    shown["healthStatus"] = json!("UNKNOWN");
+    if let Some(code) = container.exit_code {
+        shown["exitCode"] = json!(code);
+    }
+    if let Some(reason) = &container.reason {
+        shown["reason"] = json!(reason);
+    }
+    shown
+}
+
 /// The task as DescribeTasks shows it.
 pub(super) fn shown(account: &Account, task: &Task, tags: bool) -> Value {
     let task_arn = arn(account, &format!("task/{}/{}", task.cluster, task.id));
-    let mut container = task.container.clone();
-    container["containerArn"] =
-        json!(arn(account, &format!("container/{}/{}/{}", task.cluster, task.id, task.container_id)));
-    container["taskArn"] = json!(task_arn);
-    container["lastStatus"] = json!(task.status.name());
-    container["networkInterfaces"] = json!([]);
-    container["networkBindings"] = json!([]);
-    container["healthStatus"] = json!("UNKNOWN");
-    if let Some(code) = task.exit_code {
-        container["exitCode"] = json!(code);
-    }
-    if let Some(reason) = &task.reason {
-        container["reason"] = json!(reason);
-    }
+    let containers: Vec<Value> =
+        task.containers.iter().map(|container| shown_container(account, task, &task_arn, container)).collect();
     let mut one = json!({
         "taskArn": task_arn, "clusterArn": arn(account, &format!("cluster/{}", task.cluster)),
         "taskDefinitionArn": arn(account, &format!("task-definition/{}", task.definition)),
         "containerInstanceArn":
             arn(account, &format!("container-instance/{}/{}", task.cluster, task.container_instance)),
-        "overrides": task.overrides, "lastStatus": task.status.name(),
+        "overrides": task.overrides, "lastStatus": task.status_name(),
         "desiredStatus": if task.wanted_stopped() { "STOPPED" } else { "RUNNING" },
-        "containers": [container], "version": 1 + u64::from(task.started.is_some()) + u64::from(!task.holds()),
+        "containers": containers, "version": 1 + u64::from(task.started.is_some()) + u64::from(!task.holds()),
         "createdAt": epoch(task.created), "group": task.group, "launchType": "EC2", "attachments": [],
         "attributes": [{"name": "ecs.cpu-architecture", "value": task.architecture}],
         "availabilityZone": task.zone, "enableExecuteCommand": false, "healthStatus": "UNKNOWN",
@@ -273,9 +345,12 @@ pub(super) fn list_all(account: &Account, cx: &Cx, input: &Value) -> Answer {
     paged("taskArns", found, cx, input)
 }
 
-/// DescribeTasks.
+/// DescribeTasks: tagged tasks of a deleted cluster too.
 pub(super) fn describe(account: &Account, input: &Value) -> Answer {
-    let cluster = clusters::active(account, input)?;
+    let name = clusters::name(account, input);
+    let deleted = clusters::deleted(account, &name)
+        && account.ecs.tasks.iter().any(|task| task.cluster == name && !task.tags.is_empty());
+    let cluster = if deleted { name } else { clusters::active(account, input)? };
     let wanted = texts(input, "tasks");
     if wanted.is_empty() || wanted.len() > 100 {
         return Err(invalid("Tasks cannot be empty, nor more than 100."));
@@ -283,7 +358,8 @@ pub(super) fn describe(account: &Account, input: &Value) -> Answer {
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for given in &wanted {
         let id = last(local(account, given));
-        match account.ecs.tasks.iter().find(|task| task.cluster == cluster && task.id == id) {
+        let listed = |task: &&Task| task.cluster == cluster && task.id == id && !(deleted && task.tags.is_empty());
+        match account.ecs.tasks.iter().find(listed) {
             Some(task) => found.push(shown(account, task, includes(input, "TAGS"))),
             None => failures.push(json!({
                 "arn": arn(account, &format!("task/{cluster}/{id}")), "reason": "MISSING",
@@ -293,7 +369,7 @@ pub(super) fn describe(account: &Account, input: &Value) -> Answer {
     Ok(json!({"tasks": found, "failures": failures}))
 }
 
-/// StopTask: a task that stopped is left as it is.
+/// StopTask: a task that stopped is left as it is, but for its tags.
 pub(super) fn stop(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     let cluster = clusters::active(account, input)?;
     let id = last(local(account, required(input, "task")?)).to_owned();
@@ -308,11 +384,10 @@ pub(super) fn stop(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         .position(|task| task.cluster == cluster && task.id == id)
         .ok_or_else(|| invalid("The referenced task was not found."))?;
     let task = &mut account.ecs.tasks[place];
-    if task.holds() && task.stopping.is_none() {
-        task.stopping = Some(cx.now);
-        task.stop_code = Some("UserInitiated".to_owned());
-        task.stopped_reason = Some(reason.to_owned());
-        cx.engine.stop(&task.id, cx.now);
+    task.tags.clear();
+    if task.holds() {
+        task.want_stopped(cx.now, "UserInitiated", reason);
+        task.tell_to_stop(cx);
     }
     Ok(json!({"task": shown(account, &account.ecs.tasks[place], true)}))
 }

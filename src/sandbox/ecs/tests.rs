@@ -234,3 +234,64 @@ fn revisions_are_never_used_again() {
         serde_json::from_str(&serde_json::to_string(&bench.account).unwrap()).unwrap();
     assert_eq!(serde_json::to_value(&kept).unwrap(), serde_json::to_value(&bench.account).unwrap());
 }
+
+#[test]
+fn a_token_lives_for_a_day_at_most() {
+    let mut bench = Bench::new(|_| Outcome { runs_for: Duration::from_secs(48 * 3600), ..Outcome::default() });
+    let instance = bench.ready();
+    let mut small = Bench::task(&instance, "t");
+    small["overrides"]["memory"] = json!("512");
+    small["overrides"]["cpu"] = json!("128");
+    small["overrides"]["containerOverrides"][0]["memory"] = json!(512);
+    let run = |bench: &mut Bench| bench.ecs("RunTask", small.clone())["tasks"][0]["taskArn"].clone();
+    let first = run(&mut bench);
+    bench.wait(24 * 3600 - 1);
+    assert_eq!(run(&mut bench), first);
+    bench.wait(1);
+    assert_ne!(run(&mut bench), first);
+}
+
+#[test]
+fn containers_of_one_task() {
+    let mut bench = Bench::new(|launch| match launch.command.as_deref() {
+        Some([word]) if word == "main" => minute(4),
+        _ => Outcome { runs_for: Duration::from_secs(600), ..Outcome::default() },
+    });
+    bench.ready();
+    let one = |name: &str, essential: bool| {
+        json!({"name": name, "image": "i", "memory": 100, "memoryReservation": 64, "cpu": 10, "command": [name],
+            "essential": essential})
+    };
+    let several = json!({"family": "two", "containerDefinitions": [one("main", true), one("side", false)]});
+    bench.ecs("RegisterTaskDefinition", several);
+    let answer = bench.ecs("RunTask", json!({"cluster": "main", "taskDefinition": "two"}));
+    let arn = answer["tasks"][0]["taskArn"].as_str().unwrap().to_owned();
+    let id = arn.rsplit('/').next().unwrap();
+    let names: Vec<String> = bench.fake.launches().into_iter().map(|launch| launch.task).collect();
+    assert_eq!(names, [id.to_owned(), format!("{id}-1")]);
+    let host = answer["tasks"][0]["containerInstanceArn"].clone();
+    let shown = bench.ecs("DescribeContainerInstances", json!({"cluster": "main", "containerInstances": [host]}));
+    let left = &shown["containerInstances"][0]["remainingResources"];
+    assert_eq!((&left[0]["integerValue"], &left[1]["integerValue"]), (&json!(2048 - 20), &json!(15974 - 128)));
+    bench.wait(59);
+    assert_eq!(bench.describe_task(&arn)["lastStatus"], "RUNNING");
+    bench.wait(1);
+    let task = bench.describe_task(&arn);
+    assert_eq!((&task["lastStatus"], &task["stopCode"]), (&json!("STOPPED"), &json!("EssentialContainerExited")));
+    let codes: Vec<&Value> = task["containers"].as_array().unwrap().iter().map(|one| &one["exitCode"]).collect();
+    assert_eq!(codes, [4, 143]);
+}
+
+#[test]
+fn a_terminated_instance_is_forgotten_an_hour_later() {
+    let mut bench = Bench::new(|_| minute(0));
+    let instance = bench.ready();
+    let arn = bench.ecs("ListContainerInstances", json!({"cluster": "main"}))["containerInstanceArns"][0].clone();
+    let wanted = json!({"cluster": "main", "containerInstances": [arn]});
+    bench.ec2("TerminateInstances", json!({"InstanceId": [instance]}));
+    let shown = bench.ecs("DescribeContainerInstances", wanted.clone());
+    assert_eq!(shown["containerInstances"][0]["status"], "INACTIVE");
+    bench.wait(30);
+    bench.wait(3600);
+    assert_eq!(bench.ecs("DescribeContainerInstances", wanted)["failures"][0]["reason"], "MISSING");
+}

@@ -1,0 +1,221 @@
+"""Clusters, and the tags of what ECS keeps."""
+
+from . import DELAY, REFUSAL, check, equal, eventually, refused, true
+from .ecs_world import API, cluster, definition, host, run
+
+CREATE, DESCRIBE, DELETE = API + "API_CreateCluster.html", API + "API_DescribeClusters.html", API + "API_DeleteCluster.html"
+LIST, SHOWN = API + "API_ListClusters.html", API + "API_Cluster.html"
+
+
+def described(aws, name, **more):
+    return aws.ecs.describe_clusters(clusters=[name], **more)["clusters"][0]
+
+
+@check("ecs", "a new cluster is active and empty", page=SHOWN,
+       says="ACTIVE The cluster is ready to accept tasks and if applicable you can register container instances with the cluster.")
+def _(aws):
+    name = cluster(aws)
+    shown = described(aws, name)
+    equal((shown["clusterName"], shown["status"]), (name, "ACTIVE"))
+    true(shown["clusterArn"].endswith(f":cluster/{name}"), shown["clusterArn"])
+    equal([shown[count] for count in ("registeredContainerInstancesCount", "runningTasksCount", "pendingTasksCount",
+                                      "activeServicesCount")], [0, 0, 0, 0])
+
+
+@check("ecs", "a cluster's name has a limit of length", REFUSAL, page=CREATE,
+       says="Up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed.")
+def _(aws):
+    refused(("InvalidParameterException", "ClientException"), aws.ecs.create_cluster, clusterName="a" * 256)
+
+
+@check("ecs", "a cluster's name has an alphabet", REFUSAL, page=CREATE,
+       says="Up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed.")
+def _(aws):
+    refused(("InvalidParameterException", "ClientException"), aws.ecs.create_cluster, clusterName=aws.name("a") + ".b c")
+
+
+@check("ecs", "creating a cluster that is there makes no second one", page=CREATE,
+       says="However, you can create your own cluster with a unique name.")
+def _(aws):
+    name = cluster(aws)
+    again = aws.ecs.create_cluster(clusterName=name)["cluster"]
+    equal((again["clusterName"], again["status"]), (name, "ACTIVE"))
+    pages = aws.ecs.get_paginator("list_clusters").paginate()
+    equal(sum(arn.endswith("/" + name) for page in pages for arn in page["clusterArns"]), 1, "clusters of that name")
+
+
+@check("ecs", "a cluster that is not there is a failure of the description", REFUSAL,
+       page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html",
+       says="Your cluster was not found.")
+def _(aws):
+    name, missing = cluster(aws), aws.name("none")
+    answer = aws.ecs.describe_clusters(clusters=[name, missing])
+    equal([one["clusterName"] for one in answer["clusters"]], [name])
+    equal([(one["arn"].rsplit("/", 1)[-1], one["reason"]) for one in answer["failures"]], [(missing, "MISSING")])
+
+
+@check("ecs", "a cluster is described by its ARN too", page=DESCRIBE,
+       says="A list of up to 100 cluster names or full cluster Amazon Resource Name (ARN) entries.")
+def _(aws):
+    name = cluster(aws)
+    equal(described(aws, described(aws, name)["clusterArn"])["clusterName"], name)
+
+
+@check("ecs", "a cluster's tags are described on request only", page=DESCRIBE,
+       says="If TAGS is specified, the metadata tags associated with the cluster are included.")
+def _(aws):
+    name = cluster(aws, tags=[{"key": "team", "value": "reads"}])
+    equal(described(aws, name, include=["TAGS"])["tags"], [{"key": "team", "value": "reads"}])
+    equal(described(aws, name).get("tags", []), [], "without TAGS")
+
+
+@check("ecs", "a cluster's settings are described on request only", page=DESCRIBE,
+       says="If SETTINGS is specified, the settings for the cluster are included.")
+def _(aws):
+    name = cluster(aws, settings=[{"name": "containerInsights", "value": "enabled"}])
+    equal(described(aws, name, include=["SETTINGS"])["settings"], [{"name": "containerInsights", "value": "enabled"}])
+    equal(described(aws, name).get("settings", []), [], "without SETTINGS")
+
+
+@check("ecs", "clusters are listed in pages", page=LIST,
+       says="When this parameter is used, ListClusters only returns maxResults results in a single page along with a "
+            "nextToken response element.")
+def _(aws):
+    mine = {cluster(aws) for _ in range(3)}
+    pages = list(aws.ecs.get_paginator("list_clusters").paginate(PaginationConfig={"PageSize": 1}))
+    true(all(len(page["clusterArns"]) <= 1 for page in pages), "no page has more than one")
+    listed = [arn.rsplit("/", 1)[-1] for page in pages for arn in page["clusterArns"]]
+    equal({name for name in listed if name in mine}, mine)
+    equal(len(listed), len(set(listed)), "nothing twice")
+
+
+@check("ecs", "a page has at most a hundred", REFUSAL, page=LIST, says="This value can be between 1 and 100.")
+def _(aws):
+    refused(("InvalidParameterException", "ClientException"), aws.ecs.list_clusters, maxResults=101)
+
+
+@check("ecs", "a listing's token is none of the caller's making", REFUSAL, page=LIST,
+       says="This token should be treated as an opaque identifier that is only used to retrieve the next items in a list "
+            "and not for other programmatic purposes.")
+def _(aws):
+    refused(("InvalidParameterException", "ClientException"), aws.ecs.list_clusters, nextToken="no such token")
+
+
+@check("ecs", "a deleted cluster is inactive", page=DELETE, says="The cluster transitions to the INACTIVE state.")
+def _(aws):
+    name = cluster(aws)
+    equal(aws.ecs.delete_cluster(cluster=name)["cluster"]["status"], "INACTIVE")
+    answer = aws.ecs.describe_clusters(clusters=[name])
+    found = [one["status"] for one in answer["clusters"]] or [one["reason"] for one in answer["failures"]]
+    true(found in (["INACTIVE"], ["MISSING"]), f"inactive, or forgotten: {found}")
+
+
+@check("ecs", "a deleted cluster runs nothing", REFUSAL, page=API + "API_RunTask.html",
+       says="The specified cluster wasn't found. You can view your available clusters with ListClusters.")
+def _(aws):
+    name, made = cluster(aws), definition(aws)
+    aws.ecs.delete_cluster(cluster=name)
+    refused("ClusterNotFoundException", aws.ecs.run_task, cluster=name, taskDefinition=made["family"])
+    true(not any(arn.endswith("/" + name) for page in aws.ecs.get_paginator("list_clusters").paginate()
+                 for arn in page["clusterArns"]), "it is not listed")
+
+
+@check("ecs", "a deleted cluster's name can be used again", page=DELETE,
+       says="Clusters with an INACTIVE status might remain discoverable in your account for a period of time.")
+def _(aws):
+    name = cluster(aws, tags=[{"key": "first", "value": "yes"}])
+    aws.ecs.delete_cluster(cluster=name)
+    aws.ecs.create_cluster(clusterName=name)
+    shown = described(aws, name, include=["TAGS"])
+    equal((shown["status"], shown["tags"]), ("ACTIVE", []))
+
+
+@check("ecs", "a cluster that is not there cannot be deleted", REFUSAL, page=DELETE,
+       says="The specified cluster wasn't found. You can view your available clusters with ListClusters.")
+def _(aws):
+    refused("ClusterNotFoundException", aws.ecs.delete_cluster, cluster=aws.name("none"))
+
+
+@check("ecs", "a cluster with instances cannot be deleted", REFUSAL, page=DELETE,
+       says="You can't delete a cluster that has registered container instances. First, deregister the container instances "
+            "before you can delete the cluster.")
+def _(aws):
+    name = cluster(aws)
+    _, arn = host(aws, name)
+    refused("ClusterContainsContainerInstancesException", aws.ecs.delete_cluster, cluster=name)
+    aws.ecs.deregister_container_instance(cluster=name, containerInstance=arn, force=True)
+    equal(aws.ecs.delete_cluster(cluster=name)["cluster"]["status"], "INACTIVE")
+
+
+@check("ecs", "a cluster with tasks cannot be deleted", REFUSAL, page=DELETE,
+       says="You can't delete a cluster that has active tasks.")
+def _(aws):
+    name = cluster(aws)
+    host(aws, name)
+    run(aws, name, definition(aws))
+    # Its instance is in the way too, and no sentence says which of the two is named first.
+    refused(("ClusterContainsTasksException", "ClusterContainsContainerInstancesException"),
+            aws.ecs.delete_cluster, cluster=name)
+
+
+@check("ecs", "a cluster counts the instances registered in it", DELAY, page=SHOWN,
+       says="The number of container instances registered into the cluster. This includes container instances in both "
+            "ACTIVE and DRAINING status.")
+def _(aws):
+    name = cluster(aws)
+    _, arn = host(aws, name)
+    count = lambda: described(aws, name)["registeredContainerInstancesCount"]
+    eventually(lambda: count() == 1, "one is registered")
+    aws.ecs.update_container_instances_state(cluster=name, containerInstances=[arn], status="DRAINING")
+    equal(count(), 1, "while it is draining")
+    aws.ecs.deregister_container_instance(cluster=name, containerInstance=arn, force=True)
+    eventually(lambda: count() == 0, "none is registered")
+
+
+TAG = API + "API_TagResource.html"
+
+
+def tags(aws, arn):
+    return {one["key"]: one["value"] for one in aws.ecs.list_tags_for_resource(resourceArn=arn)["tags"]}
+
+
+@check("ecs", "tagging leaves the other tags as they are", page=TAG,
+       says="If existing tags on a resource aren't specified in the request parameters, they aren't changed.")
+def _(aws):
+    arn = described(aws, cluster(aws, tags=[{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]))["clusterArn"]
+    aws.ecs.tag_resource(resourceArn=arn, tags=[{"key": "b", "value": "3"}, {"key": "c", "value": "4"}])
+    equal(tags(aws, arn), {"a": "1", "b": "3", "c": "4"})
+
+
+@check("ecs", "tags are removed by their keys", page=API + "API_UntagResource.html",
+       says="The keys of the tags to be removed.")
+def _(aws):
+    made = definition(aws, tags=[{"key": "a", "value": "1"}, {"key": "b", "value": "2"}])
+    aws.ecs.untag_resource(resourceArn=made["taskDefinitionArn"], tagKeys=["a", "none"])
+    equal(tags(aws, made["taskDefinitionArn"]), {"b": "2"})
+
+
+@check("ecs", "a resource has at most fifty tags", REFUSAL, page=TAG, says="Maximum number of tags per resource - 50")
+def _(aws):
+    arn = described(aws, cluster(aws))["clusterArn"]
+    many = [{"key": f"k{number}", "value": "v"} for number in range(30)]
+    aws.ecs.tag_resource(resourceArn=arn, tags=many)
+    more = [{"key": f"more{number}", "value": "v"} for number in range(30)]
+    refused(("InvalidParameterException", "LimitExceededException"), aws.ecs.tag_resource, resourceArn=arn, tags=more)
+    equal(len(tags(aws, arn)), 30, "nothing was added")
+
+
+@check("ecs", "a tag's key is not AWS's own", REFUSAL, page=TAG,
+       says="Do not use aws:, AWS:, or any upper or lowercase combination of such as a prefix for either keys or values as "
+            "it is reserved for Amazon Web Services use.")
+def _(aws):
+    arn = described(aws, cluster(aws))["clusterArn"]
+    refused(("InvalidParameterException", "ClientException"), aws.ecs.tag_resource, resourceArn=arn,
+            tags=[{"key": "Aws:x", "value": "v"}])
+
+
+@check("ecs", "what is not there cannot be tagged", REFUSAL, page=TAG, says="The specified resource wasn't found.")
+def _(aws):
+    arn = definition(aws)["taskDefinitionArn"].rsplit("/", 1)[0] + "/" + aws.name("none") + ":1"
+    refused(("ResourceNotFoundException", "InvalidParameterException", "ClientException"), aws.ecs.tag_resource,
+            resourceArn=arn, tags=[{"key": "a", "value": "1"}])
