@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::account::{Account, CREDENTIALS_PATH};
 use super::service::{Answer, ApiError, Caller, Cx, Documented, unserved};
 use super::sigv4::{Refusal, Signed, same, sha256_hex};
 use super::wire::{self, Trailers};
-use super::{Sandbox, ec2, ecs, iam, logs, s3, ssm, sts};
+use super::{Sandbox, ec2, ecs, iam, logs, s3, ssm, sts, throttle};
 
 /// How a service is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +234,8 @@ impl Sandbox {
         let account = &mut kept.account;
         *account.counts.entry(format!("{}:{operation}", admitted.service)).or_default() += 1;
         account.settle(&cx);
-        let answer = dispatch(account, &cx, &admitted.caller, &admitted.service, operation, input);
+        let answer = throttle::call(account, &cx, &admitted.service, operation, &input)
+            .and_then(|()| dispatch(account, &cx, &admitted.caller, &admitted.service, operation, input));
         note_refusal(account, &admitted.service, operation, answer.as_ref().err());
         self.keep(&mut kept)?;
         answer
@@ -252,8 +253,12 @@ impl Sandbox {
         let account = &mut kept.account;
         *account.counts.entry(format!("s3:{}", call.operation.name())).or_default() += 1;
         account.settle(&cx);
+        throttle::s3(account, &cx, &call).inspect_err(|error| {
+            note_refusal(account, "s3", call.operation.name(), Some(error));
+        })?;
         let reply = s3::handle(account, &cx, &self.store, &admitted.caller, &call, staged);
         note_refusal(account, "s3", call.operation.name(), reply.as_ref().err());
+        debug_assert!(listed("s3", call.operation.name(), reply.as_ref().err()), "{:?} {reply:?}", call.operation);
         self.keep(&mut kept)?;
         let mut reply = reply?;
         drop(kept);
@@ -312,6 +317,12 @@ fn operation(protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<(String,
             Ok((operation, wire::nested(pairs)))
         }
     }
+}
+
+/// Whether the documentation of an operation has this error of it.
+fn listed(service: &str, operation: &str, error: Option<&ApiError>) -> bool {
+    let errors = operations(service).iter().find(|(name, _)| *name == operation).map(|(_, errors)| *errors);
+    error.is_none_or(|error| errors.unwrap_or_default().contains(&error.code))
 }
 
 fn note_refusal(account: &mut Account, service: &str, operation: &str, error: Option<&ApiError>) {
@@ -385,6 +396,14 @@ fn worded(protocol: Protocol, refusal: &Refusal) -> ApiError {
         Refusal::Incomplete(why) if json => ("IncompleteSignatureException", why.clone(), 400),
         Refusal::Incomplete(why) if s3 => ("AuthorizationHeaderMalformed", why.clone(), 400),
         Refusal::Incomplete(why) => ("IncompleteSignature", why.clone(), 400),
+        Refusal::Unsigned if s3 => {
+            ("AccessDenied", "There were headers present in the request which were not signed".into(), 403)
+        }
+        Refusal::Unsigned => (
+            if json { "IncompleteSignatureException" } else { "IncompleteSignature" },
+            "There were headers present in the request which were not signed".into(),
+            400,
+        ),
         Refusal::UnknownKey if s3 => {
             ("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.".into(), 403)
         }
@@ -502,6 +521,11 @@ fn fail(protocol: Protocol, id: &str, head: bool, error: &ApiError) -> Response<
             xml_response(error.status, if head || error.status == 304 { String::new() } else { out })
         }
     };
+    for (name, value) in &error.headers {
+        response
+            .headers_mut()
+            .extend(HeaderValue::from_str(value).ok().map(|value| (HeaderName::from_static(name), value)));
+    }
     name_request(&mut response, id);
     response
 }
