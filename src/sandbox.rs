@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub mod account;
+mod answers;
 pub mod connector;
 pub mod ec2;
 pub mod ecs;

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Response};
 use jiff::Timestamp;
 
 use super::account::Account;
-use super::front::{name_request, xml_response};
+use super::answers::{name_request, xml_response};
 use super::service::{ApiError, Caller, Cx};
 use super::wire::{self, Trailers};
 pub use operation::{OPERATIONS, Operation};
