@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub mod account;
+mod answers;
 pub mod connector;
 pub mod ec2;
 pub mod ecs;
@@ -33,6 +34,7 @@ pub mod serving;
 pub mod sigv4;
 mod ssm;
 mod sts;
+pub mod throttle;
 pub mod wire;
 
 pub use account::Account;
@@ -233,7 +235,11 @@ impl Sandbox {
 
     /// Sets it otherwise from now on.
     pub fn set(&self, settings: Settings) {
-        self.with_account(|account, _| account.s3.conflicts = settings.conflicts);
+        self.with_account(|account, _| {
+            account.s3.conflicts = settings.conflicts;
+            // Whoever asks for throttling starts with full buckets.
+            account.throttle = throttle::Buckets::default();
+        });
         let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut options).settings = settings;
     }
@@ -263,7 +269,7 @@ impl Sandbox {
     /// `NoSuchBucket`, `NoSuchKey`, or where it cannot be read.
     pub fn get_object(&self, bucket: &str, key: &str) -> Result<bytes::Bytes, ApiError> {
         let opened = self.with_account(|account, _| {
-            let object = account.s3.bucket(bucket)?.objects.get(key).ok_or_else(|| s3::no_such_key(key))?;
+            let (_, object) = account.s3.bucket(bucket)?.read(key, None)?;
             self.store.open(object.blob, object.size)
         })?;
         opened.read(None)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::service::{ApiError, Cx, Options};
-use super::{ec2, ecs, iam, logs, s3};
+use super::{ec2, ecs, iam, logs, s3, throttle};
 
 /// How long a task is told that its credentials hold; they really hold until [`end_credentials`].
 pub const CREDENTIALS_LAST: Duration = Duration::from_secs(6 * 3600);
@@ -37,6 +37,9 @@ pub struct Account {
     /// How often each operation was refused and with what, by `service:Operation Code`.
     #[serde(skip)]
     pub refusals: BTreeMap<String, usize>,
+    /// What is left of each bucket of calls, where calls are throttled.
+    #[serde(skip)]
+    pub throttle: throttle::Buckets,
 }
 
 /// A task's credentials.
@@ -121,7 +124,7 @@ impl Account {
             },
             "s3": {
                 "buckets": self.s3.buckets.iter()
-                    .map(|(name, bucket)| (name.clone(), json!(format!("{} objects", bucket.objects.len()))))
+                    .map(|(name, bucket)| (name.clone(), json!(format!("{} objects", bucket.objects().count()))))
                     .collect::<serde_json::Map<_, _>>(),
             },
             "ec2": self.ec2.status(),

@@ -1,52 +1,19 @@
-//! The sandbox's front door: a request's Host and signature, its service and operation, its answer on the wire.
+//! The sandbox's front door: a request's Host and signature, its service and operation.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST};
+use http::header::{AUTHORIZATION, DATE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::account::{Account, CREDENTIALS_PATH};
+use super::answers::{Protocol, fail, json_response, plain, render, worded};
 use super::service::{Answer, ApiError, Caller, Cx, Documented, unserved};
 use super::sigv4::{Refusal, Signed, same, sha256_hex};
 use super::wire::{self, Trailers};
-use super::{Sandbox, ec2, ecs, iam, logs, s3, ssm, sts};
-
-/// How a service is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
-    /// IAM and STS, with their XML namespaces.
-    Query(&'static str),
-    Ec2,
-    Json,
-    S3,
-}
-
-impl Protocol {
-    fn of(service: &str) -> Option<Self> {
-        Some(match service {
-            "iam" => Self::Query("https://iam.amazonaws.com/doc/2010-05-08/"),
-            "sts" => Self::Query("https://sts.amazonaws.com/doc/2011-06-15/"),
-            "ec2" => Self::Ec2,
-            "ecs" | "logs" | "ssm" => Self::Json,
-            "s3" => Self::S3,
-            _ => return None,
-        })
-    }
-
-    /// For a request whose signature does not say: by the look of it.
-    fn guess(parts: &Parts) -> Self {
-        if parts.headers.contains_key("x-amz-target") {
-            Self::Json
-        } else if parts.method == Method::POST && parts.uri.path() == "/" {
-            Self::Query("https://iam.amazonaws.com/doc/2010-05-08/")
-        } else {
-            Self::S3
-        }
-    }
-}
+use super::{Sandbox, ec2, ecs, iam, logs, s3, ssm, sts, throttle};
 
 /// A request that was let in.
 #[derive(Debug)]
@@ -234,7 +201,8 @@ impl Sandbox {
         let account = &mut kept.account;
         *account.counts.entry(format!("{}:{operation}", admitted.service)).or_default() += 1;
         account.settle(&cx);
-        let answer = dispatch(account, &cx, &admitted.caller, &admitted.service, operation, input);
+        let answer = throttle::call(account, &cx, &admitted.service, operation, &input)
+            .and_then(|()| dispatch(account, &cx, &admitted.caller, &admitted.service, operation, input));
         note_refusal(account, &admitted.service, operation, answer.as_ref().err());
         self.keep(&mut kept)?;
         answer
@@ -252,8 +220,12 @@ impl Sandbox {
         let account = &mut kept.account;
         *account.counts.entry(format!("s3:{}", call.operation.name())).or_default() += 1;
         account.settle(&cx);
+        throttle::s3(account, &cx, &call).inspect_err(|error| {
+            note_refusal(account, "s3", call.operation.name(), Some(error));
+        })?;
         let reply = s3::handle(account, &cx, &self.store, &admitted.caller, &call, staged);
         note_refusal(account, "s3", call.operation.name(), reply.as_ref().err());
+        debug_assert!(listed("s3", call.operation.name(), reply.as_ref().err()), "{:?} {reply:?}", call.operation);
         self.keep(&mut kept)?;
         let mut reply = reply?;
         drop(kept);
@@ -341,6 +313,12 @@ fn operation(protocol: Protocol, parts: &Parts, body: &Bytes) -> Result<(String,
     }
 }
 
+/// Whether the documentation of an operation has this error of it.
+fn listed(service: &str, operation: &str, error: Option<&ApiError>) -> bool {
+    let errors = operations(service).iter().find(|(name, _)| *name == operation).map(|(_, errors)| *errors);
+    error.is_none_or(|error| errors.unwrap_or_default().contains(&error.code))
+}
+
 fn note_refusal(account: &mut Account, service: &str, operation: &str, error: Option<&ApiError>) {
     if let Some(error) = error {
         *account.refusals.entry(format!("{service}:{operation} {}", error.code)).or_default() += 1;
@@ -398,164 +376,4 @@ pub fn operations(service: &str) -> &'static [Documented] {
 
 pub(super) fn unavailable(fault: &str) -> ApiError {
     ApiError::new("ServiceUnavailable", fault).status(503)
-}
-
-/// A refusal in the words of a protocol.
-fn worded(protocol: Protocol, refusal: &Refusal) -> ApiError {
-    let json = protocol == Protocol::Json;
-    let s3 = protocol == Protocol::S3;
-    let ec2 = protocol == Protocol::Ec2;
-    let (code, message, status) = match refusal {
-        Refusal::Missing if s3 => ("AccessDenied", "Access Denied".to_owned(), 403),
-        Refusal::Missing if json => ("MissingAuthenticationTokenException", "Missing Authentication Token".into(), 400),
-        Refusal::Missing => ("MissingAuthenticationToken", "Request is missing Authentication Token".into(), 403),
-        Refusal::Incomplete(why) if json => ("IncompleteSignatureException", why.clone(), 400),
-        Refusal::Incomplete(why) if s3 => ("AuthorizationHeaderMalformed", why.clone(), 400),
-        Refusal::Incomplete(why) => ("IncompleteSignature", why.clone(), 400),
-        Refusal::UnknownKey if s3 => {
-            ("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.".into(), 403)
-        }
-        Refusal::UnknownKey | Refusal::BadToken if json => {
-            ("UnrecognizedClientException", "The security token included in the request is invalid.".into(), 400)
-        }
-        Refusal::UnknownKey | Refusal::Mismatch if ec2 => {
-            ("AuthFailure", "AWS was not able to validate the provided access credentials".into(), 401)
-        }
-        Refusal::BadToken if s3 => {
-            ("InvalidToken", "The provided token is malformed or otherwise invalid.".into(), 400)
-        }
-        Refusal::UnknownKey | Refusal::BadToken => {
-            ("InvalidClientTokenId", "The security token included in the request is invalid.".into(), 403)
-        }
-        Refusal::Mismatch => (
-            if json { "InvalidSignatureException" } else { "SignatureDoesNotMatch" },
-            "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
-             Access Key and signing method."
-                .into(),
-            if json { 400 } else { 403 },
-        ),
-        Refusal::Expired(_) if s3 => (
-            "RequestTimeTooSkewed",
-            "The difference between the request time and the current time is too large.".into(),
-            403,
-        ),
-        Refusal::Expired(why) if json => ("InvalidSignatureException", why.clone(), 400),
-        Refusal::Expired(why) => ("RequestExpired", why.clone(), 400),
-        Refusal::Region(region) => (
-            match protocol {
-                Protocol::S3 => "AuthorizationHeaderMalformed",
-                Protocol::Json => "InvalidSignatureException",
-                _ => "SignatureDoesNotMatch",
-            },
-            format!("Credential should be scoped to a valid region, expecting '{region}'."),
-            400,
-        ),
-        Refusal::Body => (
-            if s3 { "XAmzContentSHA256Mismatch" } else { "InvalidSignatureException" },
-            "The provided 'x-amz-content-sha256' header does not match what was computed.".into(),
-            400,
-        ),
-    };
-    ApiError::new(code, message).status(status)
-}
-
-fn render(protocol: Protocol, id: &str, operation: &str, value: &Value) -> Response<Bytes> {
-    let empty = serde_json::Map::new();
-    let members = value.as_object().unwrap_or(&empty);
-    let mut out = String::new();
-    match protocol {
-        Protocol::Query(namespace) => {
-            out.push_str(&format!("<{operation}Response xmlns=\"{namespace}\">"));
-            if !value.is_null() {
-                wire::write_xml(&mut out, &format!("{operation}Result"), value, "member");
-            }
-            out.push_str(&format!(
-                "<ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata></{operation}Response>"
-            ));
-        }
-        Protocol::Ec2 => {
-            out.push_str(&format!("<{operation}Response xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">"));
-            wire::element(&mut out, "requestId", id);
-            wire::write_members(&mut out, members, "item");
-            out.push_str(&format!("</{operation}Response>"));
-        }
-        Protocol::Json | Protocol::S3 => {
-            let nothing = json!({});
-            let mut response = json_response(200, if value.is_null() { &nothing } else { value });
-            name_request(&mut response, id);
-            return response;
-        }
-    }
-    let mut response = xml_response(200, out);
-    name_request(&mut response, id);
-    response
-}
-
-fn fail(protocol: Protocol, id: &str, head: bool, error: &ApiError) -> Response<Bytes> {
-    let mut out = String::new();
-    let code_and_message = |out: &mut String| {
-        wire::element(out, "Code", error.code);
-        wire::element(out, "Message", &error.message);
-        if let Some(Value::Object(more)) = &error.more {
-            wire::write_members(out, more, "member");
-        }
-    };
-    let mut response = match protocol {
-        Protocol::Json => {
-            let mut body = json!({"__type": error.code, "message": error.message});
-            if let (Some(Value::Object(more)), Some(members)) = (&error.more, body.as_object_mut()) {
-                members.extend(more.clone());
-            }
-            json_response(error.status, &body)
-        }
-        Protocol::Query(namespace) => {
-            out.push_str(&format!("<ErrorResponse xmlns=\"{namespace}\"><Error>"));
-            wire::element(&mut out, "Type", if error.status < 500 { "Sender" } else { "Receiver" });
-            code_and_message(&mut out);
-            out.push_str(&format!("</Error><RequestId>{id}</RequestId></ErrorResponse>"));
-            xml_response(error.status, out)
-        }
-        Protocol::Ec2 => {
-            out.push_str("<Response><Errors><Error>");
-            code_and_message(&mut out);
-            out.push_str(&format!("</Error></Errors><RequestID>{id}</RequestID></Response>"));
-            xml_response(error.status, out)
-        }
-        Protocol::S3 => {
-            out.push_str("<Error>");
-            code_and_message(&mut out);
-            out.push_str(&format!("<RequestId>{id}</RequestId><HostId>sandbox</HostId></Error>"));
-            // Neither an answer to HEAD nor 304 has a body; the SDK goes by the status then.
-            xml_response(error.status, if head || error.status == 304 { String::new() } else { out })
-        }
-    };
-    name_request(&mut response, id);
-    response
-}
-
-pub(super) fn name_request(response: &mut Response<Bytes>, id: &str) {
-    if let Ok(value) = HeaderValue::from_str(id) {
-        response.headers_mut().insert("x-amzn-requestid", value.clone());
-        response.headers_mut().insert("x-amz-request-id", value);
-    }
-}
-
-pub(super) fn xml_response(status: u16, body: String) -> Response<Bytes> {
-    let text = if body.is_empty() { body } else { format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}") };
-    response(status, "text/xml", text.into())
-}
-
-fn json_response(status: u16, body: &Value) -> Response<Bytes> {
-    response(status, "application/x-amz-json-1.1", body.to_string().into())
-}
-
-fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
-    response(status.as_u16(), "text/plain", Bytes::copy_from_slice(text.as_bytes()))
-}
-
-fn response(status: u16, content_type: &'static str, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

@@ -142,6 +142,17 @@ impl State {
             .collect()
     }
 
+    /// The document of the role's permissions boundary, if it has one: `null`, which allows nothing, where that policy is
+    /// not there or cannot be read.
+    pub fn boundary(&self, role_arn: &str) -> Option<Value> {
+        let arn = self.role_by_arn(role_arn)?.boundary.as_deref()?;
+        let document = match self.policies.get(arn) {
+            Some(policy) => policy.versions.get(&policy.default).map(|version| version.document.as_str()),
+            None => aws_policies::find(arn).map(|policy| policy.document),
+        };
+        Some(document.and_then(|document| serde_json::from_str(document).ok()).unwrap_or(Value::Null))
+    }
+
     fn new_id(&mut self, prefix: &str) -> String {
         self.serial += 1;
         let digest = sha256_hex(format!("{prefix} {}", self.serial).as_bytes()).to_uppercase();

@@ -13,7 +13,7 @@ use super::account::Account;
 use super::service::Options;
 
 /// Changes whenever an older sandbox could not read what a newer one keeps, or the other way round.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 const FILE: &str = "account.json";
 

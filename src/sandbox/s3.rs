@@ -9,240 +9,31 @@ use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::account::Account;
-use super::front::{name_request, xml_response};
-use super::service::{ApiError, Caller, Cx, Documented, unserved};
+use super::answers::{name_request, xml_response};
+use super::service::{ApiError, Caller, Cx};
 use super::wire::{self, Trailers};
+pub use operation::{OPERATIONS, Operation};
+pub use state::State;
 use store::{Opened, Staged, Store};
 
+mod buckets;
 mod checksum;
+mod conditions;
+mod delete;
 mod listing;
 mod multipart;
 mod objects;
+mod operation;
 mod rights;
+pub mod state;
 pub mod store;
+mod xml;
 
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
-
-/// Everything in S3 but the objects' content.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct State {
-    /// Buckets by name.
-    pub buckets: BTreeMap<String, Bucket>,
-    /// Multipart uploads in progress, by id.
-    pub uploads: BTreeMap<String, Upload>,
-    /// How many contents and uploads were numbered.
-    pub serial: u64,
-    /// How many conditional writes are still to meet a race (409 `ConditionalRequestConflict`).
-    #[serde(skip)]
-    pub conflicts: usize,
-    /// Contents that no object has any more; they go once the account is kept without them.
-    #[serde(skip)]
-    pub(super) garbage: Vec<u64>,
-}
-
-/// A bucket.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Bucket {
-    /// When it was created.
-    pub created: Timestamp,
-    /// Objects by key.
-    pub objects: BTreeMap<String, Object>,
-}
-
-/// An object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Object {
-    /// The number of its content in the store.
-    pub blob: u64,
-    /// Bytes.
-    pub size: u64,
-    /// The ETag without its quotes.
-    pub etag: String,
-    /// When it was last written.
-    pub modified: Timestamp,
-    /// What was sent with it and comes back with it: `content-type`, `x-amz-meta-…`, by lower-case name.
-    pub headers: BTreeMap<String, String>,
-    /// The checksum that was sent with it: the header's name and its value.
-    pub checksum: Option<(String, String)>,
-}
-
-/// A multipart upload in progress.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Upload {
-    /// The bucket's name.
-    pub bucket: String,
-    /// The key that it will have.
-    pub key: String,
-    /// As an object's.
-    pub headers: BTreeMap<String, String>,
-    /// When it was begun.
-    pub begun: Timestamp,
-    /// Parts by number.
-    pub parts: BTreeMap<u32, Part>,
-}
-
-/// A part of a multipart upload.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Part {
-    /// The number of its content in the store.
-    pub blob: u64,
-    /// Bytes.
-    pub size: u64,
-    /// MD5 in hexadecimal, which is its ETag.
-    pub md5: String,
-}
-
-impl State {
-    /// Makes a bucket, or finds that it is there.
-    pub fn create_bucket(&mut self, name: &str, now: Timestamp) {
-        self.buckets.entry(name.to_owned()).or_insert_with(|| Bucket { created: now, objects: BTreeMap::new() });
-    }
-
-    /// A bucket by name.
-    ///
-    /// # Errors
-    /// `NoSuchBucket`.
-    pub fn bucket(&self, name: &str) -> Result<&Bucket, ApiError> {
-        self.buckets.get(name).ok_or_else(|| no_such_bucket(name))
-    }
-
-    /// Puts staged content at a key; gives its ETag without quotes.
-    pub(super) fn put(
-        &mut self,
-        store: &Store,
-        bucket: &str,
-        key: &str,
-        staged: Staged,
-        now: Timestamp,
-    ) -> Result<String, ApiError> {
-        self.bucket(bucket)?;
-        let blob = self.number();
-        let (size, etag) = (staged.size(), staged.md5());
-        store.commit(staged, blob)?;
-        let object = Object { blob, size, etag: etag.clone(), modified: now, headers: BTreeMap::new(), checksum: None };
-        self.place(bucket, key, object);
-        Ok(etag)
-    }
-
-    fn number(&mut self) -> u64 {
-        self.serial += 1;
-        self.serial
-    }
-
-    fn place(&mut self, bucket: &str, key: &str, object: Object) {
-        let Some(bucket) = self.buckets.get_mut(bucket) else { return self.garbage.push(object.blob) };
-        if let Some(old) = bucket.objects.insert(key.to_owned(), object) {
-            self.garbage.push(old.blob);
-        }
-    }
-}
-
-/// The operations that are served, each with the codes of the errors that it can give.
-pub const OPERATIONS: &[Documented] = &[
-    ("ListBuckets", &[]),
-    ("CreateBucket", &[]),
-    ("HeadBucket", &[]),
-    ("GetBucketLocation", &[]),
-    ("ListObjectsV2", &[]),
-    ("HeadObject", &[]),
-    ("GetObject", &[]),
-    ("PutObject", &[]),
-    ("CopyObject", &[]),
-    ("DeleteObject", &[]),
-    ("CreateMultipartUpload", &[]),
-    ("UploadPart", &[]),
-    ("CompleteMultipartUpload", &[]),
-    ("AbortMultipartUpload", &[]),
-];
-
-/// The operations that are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are S3's own")]
-pub enum Operation {
-    ListBuckets,
-    CreateBucket,
-    HeadBucket,
-    GetBucketLocation,
-    ListObjectsV2,
-    HeadObject,
-    GetObject,
-    PutObject,
-    CopyObject,
-    DeleteObject,
-    CreateMultipartUpload,
-    UploadPart,
-    CompleteMultipartUpload,
-    AbortMultipartUpload,
-}
-
-impl Operation {
-    /// S3's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ListBuckets => "ListBuckets",
-            Self::CreateBucket => "CreateBucket",
-            Self::HeadBucket => "HeadBucket",
-            Self::GetBucketLocation => "GetBucketLocation",
-            Self::ListObjectsV2 => "ListObjectsV2",
-            Self::HeadObject => "HeadObject",
-            Self::GetObject => "GetObject",
-            Self::PutObject => "PutObject",
-            Self::CopyObject => "CopyObject",
-            Self::DeleteObject => "DeleteObject",
-            Self::CreateMultipartUpload => "CreateMultipartUpload",
-            Self::UploadPart => "UploadPart",
-            Self::CompleteMultipartUpload => "CompleteMultipartUpload",
-            Self::AbortMultipartUpload => "AbortMultipartUpload",
-        }
-    }
-
-    /// Whether the request's body becomes content.
-    pub fn stores_body(self) -> bool {
-        matches!(self, Self::PutObject | Self::UploadPart)
-    }
-
-    /// The action that a role needs, and whether it is on the object rather than the bucket.
-    fn right(self) -> (&'static str, bool) {
-        match self {
-            Self::ListBuckets => ("s3:ListAllMyBuckets", false),
-            Self::CreateBucket => ("s3:CreateBucket", false),
-            Self::HeadBucket | Self::ListObjectsV2 => ("s3:ListBucket", false),
-            Self::GetBucketLocation => ("s3:GetBucketLocation", false),
-            Self::HeadObject | Self::GetObject => ("s3:GetObject", true),
-            Self::DeleteObject => ("s3:DeleteObject", true),
-            Self::AbortMultipartUpload => ("s3:AbortMultipartUpload", true),
-            Self::PutObject
-            | Self::CopyObject
-            | Self::CreateMultipartUpload
-            | Self::UploadPart
-            | Self::CompleteMultipartUpload => ("s3:PutObject", true),
-        }
-    }
-
-    /// Query parameters that it knows; any other would be dropped in silence, and is refused instead.
-    fn parameters(self) -> &'static [&'static str] {
-        match self {
-            Self::ListObjectsV2 => &[
-                "list-type",
-                "prefix",
-                "delimiter",
-                "continuation-token",
-                "start-after",
-                "max-keys",
-                "encoding-type",
-                "fetch-owner",
-            ],
-            Self::GetBucketLocation => &["location"],
-            Self::CreateMultipartUpload => &["uploads"],
-            Self::UploadPart => &["partNumber", "uploadId"],
-            Self::CompleteMultipartUpload | Self::AbortMultipartUpload => &["uploadId"],
-            _ => &[],
-        }
-    }
-}
+/// S3's largest page of any listing.
+const LARGEST_PAGE: usize = 1000;
 
 /// A request to S3.
 #[derive(Debug)]
@@ -256,6 +47,7 @@ pub struct Call {
     query: BTreeMap<String, String>,
     headers: HeaderMap,
     checksum: Option<(String, String)>,
+    reads: bool,
 }
 
 impl Call {
@@ -270,39 +62,8 @@ impl Call {
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let query: BTreeMap<String, String> =
             wire::pairs(parts.uri.query().unwrap_or_default()).into_iter().filter(|(name, _)| name != "x-id").collect();
-        let has = |name: &str| query.contains_key(name);
         let copies = parts.headers.contains_key("x-amz-copy-source");
-        let operation = match (&parts.method, bucket.is_empty(), key.is_empty()) {
-            (&Method::GET, true, true) => Operation::ListBuckets,
-            (&Method::PUT, false, true) => Operation::CreateBucket,
-            (&Method::HEAD, false, true) => Operation::HeadBucket,
-            (&Method::GET, false, true) if has("location") => Operation::GetBucketLocation,
-            (&Method::GET, false, true) if query.get("list-type").is_some_and(|kind| kind == "2") => {
-                Operation::ListObjectsV2
-            }
-            (&Method::GET, false, true) if query.keys().all(|name| name != "list-type" && known_listing(name)) => {
-                return Err(unserved("s3", "ListObjects"));
-            }
-            (&Method::PUT, false, false) if copies && has("uploadId") => return Err(unserved("s3", "UploadPartCopy")),
-            (&Method::PUT, false, false) if copies => Operation::CopyObject,
-            (&Method::PUT, false, false) if has("uploadId") => Operation::UploadPart,
-            (&Method::PUT, false, false) => Operation::PutObject,
-            (&Method::HEAD, false, false) => Operation::HeadObject,
-            (&Method::GET, false, false) => Operation::GetObject,
-            (&Method::DELETE, false, false) if has("uploadId") => Operation::AbortMultipartUpload,
-            (&Method::DELETE, false, false) => Operation::DeleteObject,
-            (&Method::DELETE, false, true) => return Err(unserved("s3", "DeleteBucket")),
-            (&Method::POST, false, false) if has("uploads") => Operation::CreateMultipartUpload,
-            (&Method::POST, false, false) if has("uploadId") => Operation::CompleteMultipartUpload,
-            (&Method::POST, false, true) if has("delete") => return Err(unserved("s3", "DeleteObjects")),
-            (method, ..) => {
-                let names: Vec<&str> = query.keys().map(String::as_str).collect();
-                return Err(unserved("s3", &format!("{method} with ?{}", names.join("&"))));
-            }
-        };
-        if let Some(unknown) = query.keys().find(|name| !operation.parameters().contains(&name.as_str())) {
-            return Err(unserved("s3", &format!("{} with ?{unknown}", operation.name())));
-        }
+        let operation = Operation::of(&parts.method, bucket, key, &query, copies)?;
         let checksum = checksum::sent(&parts.headers, trailers);
         Ok(Self {
             operation,
@@ -312,7 +73,25 @@ impl Call {
             query,
             headers: parts.headers.clone(),
             checksum,
+            reads: matches!(parts.method, Method::GET | Method::HEAD),
         })
+    }
+
+    /// A request for an object.
+    #[cfg(test)]
+    pub(super) fn example(method: &str, bucket: &str, key: &str) -> Self {
+        let request = http::Request::builder().method(method).uri(format!("/{bucket}/{key}")).body(()).unwrap();
+        Self::read(&request.into_parts().0, Bytes::new(), &Trailers::new()).unwrap()
+    }
+
+    /// Whether S3 counts it among the reads rather than the writes.
+    pub(super) fn reads(&self) -> bool {
+        self.reads
+    }
+
+    /// The bucket, and its key up to the last slash.
+    pub(super) fn prefix(&self) -> String {
+        format!("{}/{}", self.bucket, self.key.rsplit_once('/').map_or("", |(prefix, _)| prefix))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -369,8 +148,18 @@ impl Call {
     }
 }
 
-fn known_listing(name: &str) -> bool {
-    ["prefix", "delimiter", "marker", "max-keys", "encoding-type"].contains(&name)
+impl Call {
+    /// A parameter that says how much is wanted at most: S3's largest page where it does not.
+    fn at_most(&self, name: &str) -> Result<usize, ApiError> {
+        let Some(text) = self.parameter(name) else { return Ok(LARGEST_PAGE) };
+        let wanted: i32 = text.parse().map_err(|_| {
+            ApiError::new("InvalidArgument", format!("Provided {name} not an integer or within integer range"))
+        })?;
+        let wanted = usize::try_from(wanted).map_err(|_| {
+            ApiError::new("InvalidArgument", format!("Argument {name} must be an integer between 0 and 2147483647"))
+        })?;
+        Ok(wanted.min(LARGEST_PAGE))
+    }
 }
 
 /// What an answer's body is.
@@ -408,6 +197,14 @@ impl Reply {
     fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// The version that was read or written, where the bucket has versions.
+    fn version(self, id: Option<String>) -> Self {
+        match id {
+            Some(id) => self.header("x-amz-version-id", id),
+            None => self,
+        }
     }
 
     /// Reads stored content.
@@ -473,23 +270,26 @@ pub(super) fn handle(
 ) -> Result<Reply, ApiError> {
     rights::authorise(account, caller, call)?;
     match call.operation {
-        Operation::ListBuckets => Ok(listing::buckets(account)),
-        Operation::CreateBucket => listing::create_bucket(account, cx, call),
-        Operation::HeadBucket => {
-            account.s3.bucket(&call.bucket)?;
-            Ok(Reply::empty(200).header("x-amz-bucket-region", &account.region))
-        }
-        Operation::GetBucketLocation => {
-            account.s3.bucket(&call.bucket)?;
-            Ok(listing::location(account))
-        }
-        Operation::ListObjectsV2 => listing::objects(account, cx, call),
+        Operation::ListBuckets => Ok(buckets::list(account)),
+        Operation::CreateBucket => buckets::create(account, cx, call),
+        Operation::DeleteBucket => buckets::delete(account, call),
+        Operation::HeadBucket => buckets::head(account, call),
+        Operation::GetBucketLocation => buckets::location(account, call),
+        Operation::GetBucketVersioning => buckets::versioning(account, call),
+        Operation::PutBucketVersioning => buckets::set_versioning(account, call),
+        Operation::ListObjects => listing::objects(account, cx, call),
+        Operation::ListObjectsV2 => listing::objects_v2(account, cx, call),
+        Operation::ListObjectVersions => listing::versions(account, cx, call),
         Operation::HeadObject | Operation::GetObject => objects::get(account, store, call),
         Operation::PutObject => objects::put(account, cx, store, call, staged),
         Operation::CopyObject => objects::copy(account, cx, store, caller, call),
-        Operation::DeleteObject => objects::delete(account, call),
+        Operation::DeleteObject => delete::one(account, cx, call),
+        Operation::DeleteObjects => delete::many(account, cx, caller, call),
         Operation::CreateMultipartUpload => multipart::create(account, cx, call),
-        Operation::UploadPart => multipart::part(account, store, call, staged),
+        Operation::UploadPart => multipart::part(account, cx, store, call, staged),
+        Operation::UploadPartCopy => multipart::part_copy(account, cx, store, caller, call),
+        Operation::ListParts => multipart::parts(account, cx, call),
+        Operation::ListMultipartUploads => listing::uploads(account, cx, call),
         Operation::CompleteMultipartUpload => multipart::complete(account, cx, store, call),
         Operation::AbortMultipartUpload => multipart::abort(account, call),
     }

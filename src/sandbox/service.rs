@@ -28,12 +28,14 @@ pub struct ApiError {
     pub status: u16,
     /// Further members of the error's body (`resourceIds` of ECS's `ConflictException`).
     pub more: Option<Value>,
+    /// Further headers of the answer (`x-amz-delete-marker` of S3's `NoSuchKey`).
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl ApiError {
     /// An error of the caller's: HTTP 400.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: 400, more: None }
+        Self { code, message: message.into(), status: 400, more: None, headers: Vec::new() }
     }
 
     /// The same with another HTTP status (IAM answers 404 and 409).

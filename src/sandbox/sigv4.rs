@@ -27,6 +27,8 @@ pub enum Refusal {
     Missing,
     /// It is there, and not whole.
     Incomplete(String),
+    /// A header that must be signed is not.
+    Unsigned,
     /// The access key is not one of ours.
     UnknownKey,
     /// The session token is missing or another's.
@@ -121,7 +123,7 @@ impl Signed {
             (*name == "host" || name.starts_with("x-amz-")) && !self.headers.iter().any(|signed| signed == name)
         });
         if unsigned.is_some() || !self.headers.iter().any(|name| name == "host") {
-            return Err(Refusal::Incomplete("There were headers present in the request which were not signed".into()));
+            return Err(Refusal::Unsigned);
         }
         let expected = self.sign_again(parts, secret, payload, at).ok_or(Refusal::Mismatch)?;
         if same(expected.as_bytes(), self.signature.as_bytes()) { Ok(()) } else { Err(Refusal::Mismatch) }

@@ -184,7 +184,9 @@ async fn conditional_writes_are_a_lock() {
     let head = s3.head_object().bucket("b").key("none").send().await.unwrap_err();
     assert!(head.into_service_error().is_not_found());
     assert_eq!(code(s3.get_object().bucket("nobody").key("k").send().await), "NoSuchBucket");
-    assert_eq!(code(s3.delete_bucket().bucket("b").send().await), "NotImplemented");
+    assert_eq!(code(s3.get_bucket_acl().bucket("b").send().await), "NotImplemented");
+    assert_eq!(code(s3.get_object_tagging().bucket("b").key("a key/+&").send().await), "NotImplemented");
+    assert_eq!(code(s3.delete_bucket_policy().bucket("b").send().await), "NotImplemented");
     s3.delete_object().bucket("b").key("a key/+&").send().await.unwrap();
 }
 
@@ -299,6 +301,60 @@ async fn a_task_has_its_roles_rights_and_no_more() {
     assert_eq!(code(ecs.list_clusters().send().await), "AccessDeniedException");
     sandbox.with_account(|account, _| account::end_credentials(account, "t1"));
     assert_eq!(code(s3.get_object().bucket("b").key("x").send().await), "InvalidAccessKeyId");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tasks_rights_are_weighed_for_each_object_and_version() {
+    use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier, VersioningConfiguration};
+    let sandbox = Sandbox::new(setup());
+    let config = sdk_config(&sandbox, Wire::default());
+    let (iam, owner) = (aws_sdk_iam::Client::new(&config), s3_of(&config));
+    let boundary = rights(json!([
+        {"Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::b", "arn:aws:s3:::b/*"]},
+        {"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::b/shut/*"},
+    ]));
+    let boundary = iam.create_policy().policy_name("boundary").policy_document(boundary).send().await.unwrap();
+    let boundary = boundary.policy.unwrap().arn.unwrap();
+    let role = iam.create_role().role_name("task").assume_role_policy_document(TRUST);
+    role.permissions_boundary(boundary).send().await.unwrap();
+    let document = rights(json!([
+        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": "*"},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"},
+        {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "arn:aws:s3:::b/kept*"},
+    ]));
+    iam.put_role_policy().role_name("task").policy_name("p").policy_document(document).send().await.unwrap();
+    for bucket in ["b", "other"] {
+        sandbox.create_bucket(bucket);
+        for key in ["a", "kept", "shut/x"] {
+            sandbox.put_object(bucket, key, bytes::Bytes::from_static(b"1")).unwrap();
+        }
+    }
+    let status = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    owner.put_bucket_versioning().bucket("b").versioning_configuration(status).send().await.unwrap();
+    let role = "arn:aws:iam::123456789012:role/task";
+    let credentials = sandbox.with_account(|account, _| credentials_for(account, role, "t1").unwrap());
+    let key = Key { id: credentials.access_key_id, secret: credentials.secret_access_key };
+    let s3 = s3_of(&sdk_config_as(&sandbox, Wire::default(), &key, Some(&credentials.token)));
+
+    // Its policy allows all of these, its boundary only the first.
+    s3.get_object().bucket("b").key("a").send().await.unwrap();
+    assert_eq!(code(s3.get_object().bucket("other").key("a").send().await), "AccessDenied");
+    assert_eq!(code(s3.get_object().bucket("b").key("shut/x").send().await), "AccessDenied");
+    assert_eq!(code(s3.copy_object().bucket("b").key("c").copy_source("other/a").send().await), "AccessDenied");
+    // A version is another right than the object.
+    assert_eq!(code(s3.get_object().bucket("b").key("a").version_id("null").send().await), "AccessDenied");
+    assert_eq!(code(s3.delete_object().bucket("b").key("a").version_id("null").send().await), "AccessDenied");
+    assert_eq!(code(s3.list_object_versions().bucket("b").send().await), "AccessDenied");
+    assert_eq!(code(s3.delete_bucket().bucket("b").send().await), "AccessDenied");
+    // Of many in one request, those that it may are deleted.
+    let many = ["a", "kept", "shut/x"].map(|key| ObjectIdentifier::builder().key(key).build().unwrap());
+    let many = Delete::builder().set_objects(Some(many.to_vec())).build().unwrap();
+    let answer = s3.delete_objects().bucket("b").delete(many).send().await.unwrap();
+    assert_eq!(answer.deleted().iter().map(|one| one.key().unwrap()).collect::<Vec<_>>(), ["a"]);
+    let refused: Vec<_> = answer.errors().iter().map(|one| (one.key().unwrap(), one.code().unwrap())).collect();
+    assert_eq!(refused, [("kept", "AccessDenied"), ("shut/x", "AccessDenied")]);
+    let left = owner.list_objects_v2().bucket("b").send().await.unwrap();
+    assert_eq!(left.contents().iter().map(|one| one.key().unwrap()).collect::<Vec<_>>(), ["kept", "shut/x"]);
 }
 
 #[tokio::test(start_paused = true)]

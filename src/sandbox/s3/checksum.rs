@@ -28,10 +28,13 @@ pub(super) fn check(call: &Call) -> Result<(), ApiError> {
     let bad = |what: &str| {
         ApiError::new("BadDigest", format!("The {what} you specified did not match the calculated checksum."))
     };
-    if let Some(md5) = call.header("content-md5")
-        && md5 != BASE64_STANDARD.encode(Md5::digest(&call.body))
-    {
-        return Err(bad("Content-MD5"));
+    if let Some(md5) = call.header("content-md5") {
+        let given = BASE64_STANDARD.decode(md5).ok().filter(|md5| md5.len() == 16);
+        let given =
+            given.ok_or_else(|| ApiError::new("InvalidDigest", "The Content-MD5 you specified is not valid."))?;
+        if *given != *Md5::digest(&call.body) {
+            return Err(bad("Content-MD5"));
+        }
     }
     if let Some((name, value)) = &call.checksum {
         let algorithm = name.strip_prefix("x-amz-checksum-").unwrap_or_default();

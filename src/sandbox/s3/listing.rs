@@ -1,6 +1,5 @@
-//! Buckets and listings.
+//! Listings: of objects, of their versions, and of uploads in progress, in pages and by prefixes.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use serde_json::{Map, Value, json};
@@ -9,7 +8,8 @@ use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Cx};
 use super::super::wire;
 use super::objects::quoted;
-use super::{Call, NAMESPACE, Object, Reply};
+use super::state::{Object, Upload, Version};
+use super::{Call, Reply};
 
 /// S3's XML has no element around a list: its items stand side by side under the list's name.
 pub(super) fn write_flat(out: &mut String, members: &Map<String, Value>) {
@@ -25,160 +25,264 @@ pub(super) fn write_flat(out: &mut String, members: &Map<String, Value>) {
     }
 }
 
-pub(super) fn buckets(account: &Account) -> Reply {
-    let mut out = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
-    wire::element(&mut out, "ID", &account.id);
-    out.push_str("</Owner><Buckets>");
-    for (name, bucket) in &account.s3.buckets {
-        let bucket = json!({"Name": name, "CreationDate": seconds(bucket.created), "BucketRegion": account.region});
-        wire::write_xml(&mut out, "Bucket", &bucket, "member");
-    }
-    out.push_str("</Buckets></ListAllMyBucketsResult>");
-    Reply { content: super::Content::Xml(out), ..Reply::empty(200) }
-}
-
-pub(super) fn location(account: &Account) -> Reply {
-    // us-east-1 is written as nothing, for reasons of age.
-    let region = if account.region == "us-east-1" { "" } else { &account.region };
-    let out = format!("<LocationConstraint xmlns=\"{NAMESPACE}\">{region}</LocationConstraint>");
-    Reply { content: super::Content::Xml(out), ..Reply::empty(200) }
-}
-
-pub(super) fn create_bucket(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
-    let name = &call.bucket;
-    let fits = (3..=63).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
-    if !fits {
-        return Err(ApiError::new("InvalidBucketName", "The specified bucket is not valid."));
-    }
-    let text = std::str::from_utf8(&call.body).unwrap_or_default();
-    let asked = text
-        .split_once("<LocationConstraint>")
-        .and_then(|(_, rest)| rest.split_once("</LocationConstraint>"))
-        .map_or("us-east-1", |(region, _)| region.trim());
-    if asked != account.region {
-        let what = if asked == "us-east-1" { "unspecified" } else { asked };
-        let message = format!(
-            "The {what} location constraint is incompatible for the region specific endpoint this request was sent to."
-        );
-        return Err(ApiError::new("IllegalLocationConstraintException", message));
-    }
-    if account.s3.buckets.contains_key(name) {
-        let message = "Your previous request to create the named bucket succeeded and you already own it.";
-        return Err(ApiError::new("BucketAlreadyOwnedByYou", message).status(409));
-    }
-    account.s3.create_bucket(name, cx.now);
-    Ok(Reply::empty(200).header("location", format!("/{name}")))
-}
-
-/// What a listing shows: a key with its object, or what keys have in common up to the delimiter.
-enum Entry<'a> {
-    Object(&'a str, &'a Object),
-    Prefix(String),
-}
-
-/// Where a listing goes on: after a key (`k…`), or after all keys of a common prefix (`p…`).
-fn token(entry: &Entry<'_>) -> String {
-    match entry {
-        Entry::Object(key, _) => hex::encode(format!("k{key}")),
-        Entry::Prefix(prefix) => hex::encode(format!("p{prefix}")),
-    }
-}
-
-fn entries<'a>(
-    all: &'a BTreeMap<String, Object>,
+/// What all listings are asked: which keys, how grouped, how written, and how many.
+struct Asked<'a> {
     prefix: &'a str,
     delimiter: Option<&'a str>,
-    after: Option<&'a str>,
-    after_prefix: Option<&'a str>,
-) -> impl Iterator<Item = Entry<'a>> {
-    let start = match after.or(after_prefix) {
-        Some(after) if after >= prefix => Bound::Excluded(after),
-        _ => Bound::Included(prefix),
-    };
-    let mut last: Option<String> = None;
-    all.range::<str, _>((start, Bound::Unbounded))
-        .take_while(move |(key, _)| key.starts_with(prefix) || key.as_str() < prefix)
-        .filter(move |(key, _)| key.starts_with(prefix))
-        .filter(move |(key, _)| after_prefix.is_none_or(|done| !key.starts_with(done)))
-        .filter_map(move |(key, object)| {
-            let common = delimiter.and_then(|delimiter| {
-                key[prefix.len()..].find(delimiter).map(|at| &key[..prefix.len() + at + delimiter.len()])
+    encoded: bool,
+    most: usize,
+    page: usize,
+}
+
+impl<'a> Asked<'a> {
+    fn read(cx: &Cx, call: &'a Call, most: &str) -> Result<Self, ApiError> {
+        let encoded = match call.parameter("encoding-type") {
+            None => false,
+            Some("url") => true,
+            Some(_) => return Err(ApiError::new("InvalidArgument", "Invalid Encoding Method specified in Request")),
+        };
+        let most = call.at_most(most)?;
+        Ok(Self {
+            prefix: call.parameter("prefix").unwrap_or_default(),
+            delimiter: call.parameter("delimiter").filter(|delimiter| !delimiter.is_empty()),
+            encoded,
+            most,
+            page: most.min(cx.options.settings.page.max(1)),
+        })
+    }
+
+    /// A key as it is written.
+    fn written(&self, key: &str) -> String {
+        if self.encoded { wire::encode_key(key) } else { key.to_owned() }
+    }
+
+    /// One page of what comes after a key; the items are in the keys' order, and start there or at the prefix.
+    fn page<T>(&self, items: impl Iterator<Item = (&'a str, T)>, after: &str) -> Page<'a, T> {
+        let mut last: Option<&str> = None;
+        let mut entries = items.take_while(|(key, _)| key.starts_with(self.prefix)).filter_map(|(key, item)| {
+            let group = self.delimiter.and_then(|delimiter| {
+                let at = key[self.prefix.len()..].find(delimiter)?;
+                Some(&key[..self.prefix.len() + at + delimiter.len()])
             });
-            match common {
-                None => Some(Entry::Object(key, object)),
-                Some(common) if last.as_deref() == Some(common) => None,
-                Some(common) => {
-                    last = Some(common.to_owned());
-                    Some(Entry::Prefix(common.to_owned()))
+            match group {
+                None => Some(Entry::Item(key, item)),
+                // A group that is not after the marker was shown, or was not asked for.
+                Some(group) if group <= after || last == Some(group) => None,
+                Some(group) => {
+                    last = Some(group);
+                    Some(Entry::Group(group))
                 }
             }
+        });
+        let shown: Vec<Entry<'a, T>> = entries.by_ref().take(self.page).collect();
+        let more = !shown.is_empty() && entries.next().is_some();
+        Page { shown, more }
+    }
+
+    /// Where to look for what comes after a key.
+    fn start<'b>(&'b self, after: &'b str) -> (Bound<&'b str>, Bound<&'b str>) {
+        let from = if after >= self.prefix { Bound::Excluded(after) } else { Bound::Included(self.prefix) };
+        (from, Bound::Unbounded)
+    }
+
+    /// What all listings answer, and their own members.
+    fn answer<T>(&self, root: &str, call: &Call, page: &Page<'a, T>, most: &str, own: Value) -> Reply {
+        let groups: Vec<Value> = page
+            .shown
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Group(group) => Some(json!({ "Prefix": self.written(group) })),
+                Entry::Item(..) => None,
+            })
+            .collect();
+        let mut members = json!({
+            "Prefix": self.written(self.prefix),
+            "Delimiter": self.delimiter.map(|delimiter| self.written(delimiter)),
+            "EncodingType": self.encoded.then_some("url"),
+            "IsTruncated": page.more,
+            "CommonPrefixes": groups,
+        });
+        if let (Some(members), Value::Object(own)) = (members.as_object_mut(), own) {
+            let bucket = if root == "ListMultipartUploadsResult" { "Bucket" } else { "Name" };
+            members.insert(bucket.to_owned(), json!(call.bucket));
+            members.insert(most.to_owned(), json!(self.most));
+            members.extend(own);
+        }
+        Reply::xml(root, &members)
+    }
+}
+
+/// What a listing shows: an item under its key, or what keys have in common up to the delimiter.
+enum Entry<'a, T> {
+    Item(&'a str, T),
+    Group(&'a str),
+}
+
+struct Page<'a, T> {
+    shown: Vec<Entry<'a, T>>,
+    more: bool,
+}
+
+impl<'a, T> Page<'a, T> {
+    fn items(&self) -> impl Iterator<Item = (&'a str, &T)> {
+        self.shown.iter().filter_map(|entry| match entry {
+            Entry::Item(key, item) => Some((*key, item)),
+            Entry::Group(_) => None,
         })
+    }
+
+    /// Where the next page starts: after the last that is shown, if there is more.
+    fn next(&self) -> Option<(&'a str, Option<&T>)> {
+        self.shown.last().filter(|_| self.more).map(|entry| match entry {
+            Entry::Item(key, item) => (*key, Some(item)),
+            Entry::Group(group) => (*group, None),
+        })
+    }
+}
+
+fn object(asked: &Asked<'_>, key: &str, version: &Version, object: &Object) -> Value {
+    json!({
+        "Key": asked.written(key),
+        "LastModified": seconds(version.modified),
+        "ETag": quoted(&object.etag),
+        "Size": object.size,
+        "StorageClass": "STANDARD",
+    })
+}
+
+/// A current object and its version.
+type Current<'a> = (&'a Version, &'a Object);
+
+/// A page of the current objects, and its `Contents`.
+fn contents<'a>(
+    account: &'a Account,
+    call: &Call,
+    asked: &Asked<'a>,
+    after: &str,
+) -> Result<(Page<'a, Current<'a>>, Vec<Value>), ApiError> {
+    let keys = account.s3.bucket(&call.bucket)?.keys.range::<str, _>(asked.start(after));
+    let current = keys.filter_map(|(key, versions)| {
+        let newest = versions.first()?;
+        Some((key.as_str(), (newest, newest.object.as_ref()?)))
+    });
+    let page = asked.page(current, after);
+    let shown = page.items().map(|(key, (version, one))| object(asked, key, version, one)).collect();
+    Ok((page, shown))
 }
 
 pub(super) fn objects(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
-    let bucket = account.s3.bucket(&call.bucket)?;
-    let prefix = call.parameter("prefix").unwrap_or_default();
-    let delimiter = call.parameter("delimiter").filter(|delimiter| !delimiter.is_empty());
-    let encoded = match call.parameter("encoding-type") {
-        None => false,
-        Some("url") => true,
-        Some(_) => return Err(ApiError::new("InvalidArgument", "Invalid Encoding Method specified in Request")),
+    let asked = Asked::read(cx, call, "max-keys")?;
+    let marker = call.parameter("marker").unwrap_or_default();
+    let (page, contents) = contents(account, call, &asked, marker)?;
+    // Without a delimiter the last key says as much.
+    let next = page.next().filter(|_| asked.delimiter.is_some()).map(|(key, _)| asked.written(key));
+    let own = json!({"Marker": asked.written(marker), "NextMarker": next, "Contents": contents});
+    Ok(asked.answer("ListBucketResult", call, &page, "MaxKeys", own))
+}
+
+/// A continuation token is the key after which the listing goes on, out of sight.
+fn token(after: &str) -> String {
+    hex::encode(format!(">{after}"))
+}
+
+fn read_token(token: &str) -> Result<String, ApiError> {
+    let text = hex::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    text.as_deref()
+        .and_then(|text| text.strip_prefix('>'))
+        .map(str::to_owned)
+        .ok_or_else(|| ApiError::new("InvalidArgument", "The continuation token provided is incorrect"))
+}
+
+pub(super) fn objects_v2(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
+    let asked = Asked::read(cx, call, "max-keys")?;
+    let start_after = call.parameter("start-after");
+    let after = match call.parameter("continuation-token") {
+        Some(token) => read_token(token)?,
+        None => start_after.unwrap_or_default().to_owned(),
     };
-    let written = |text: &str| if encoded { wire::encode_key(text) } else { text.to_owned() };
-    let wanted: usize = match call.parameter("max-keys") {
-        None => 1000,
-        Some(text) => text.parse().map_err(|_| {
-            ApiError::new("InvalidArgument", "Provided max-keys not an integer or within integer range")
-        })?,
-    };
-    let size = wanted.min(1000).min(cx.options.settings.page.max(1));
-    let going_on = match call.parameter("continuation-token") {
-        None => None,
-        Some(token) => {
-            let text = hex::decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let text = text.filter(|text| text.starts_with(['k', 'p']));
-            Some(text.ok_or_else(|| ApiError::new("InvalidArgument", "The continuation token provided is incorrect"))?)
+    let (page, contents) = contents(account, call, &asked, &after)?;
+    let own = json!({
+        "StartAfter": start_after.map(|key| asked.written(key)),
+        "KeyCount": page.shown.len(),
+        "ContinuationToken": call.parameter("continuation-token"),
+        "NextContinuationToken": page.next().map(|(key, _)| token(key)),
+        "Contents": contents,
+    });
+    Ok(asked.answer("ListBucketResult", call, &page, "MaxKeys", own))
+}
+
+pub(super) fn versions(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
+    let asked = Asked::read(cx, call, "max-keys")?;
+    let keys = &account.s3.bucket(&call.bucket)?.keys;
+    let key_marker = call.parameter("key-marker").unwrap_or_default();
+    let id_marker = call.parameter("version-id-marker").filter(|id| !id.is_empty());
+    // The versions of the marker's own key that come after the marker's version.
+    let rest: &[Version] = match id_marker {
+        None => &[],
+        Some(id) => {
+            let all = keys.get(key_marker).map(Vec::as_slice).unwrap_or_default();
+            let at = all.iter().position(|version| version.id == id);
+            let invalid = || ApiError::new("InvalidArgument", "Invalid version id specified");
+            &all[at.ok_or_else(invalid)? + 1..]
         }
     };
-    let (after, after_prefix) = match going_on.as_deref().map(|text| text.split_at(1)) {
-        Some(("p", done)) => (None, Some(done)),
-        Some((_, key)) => (Some(key), None),
-        None => (call.parameter("start-after").filter(|key| !key.is_empty()), None),
-    };
-    let mut found = entries(&bucket.objects, prefix, delimiter, after, after_prefix);
-    let shown: Vec<Entry<'_>> = found.by_ref().take(size).collect();
-    let next = if size > 0 && found.next().is_some() { shown.last().map(token) } else { None };
-    let (mut contents, mut prefixes) = (Vec::new(), Vec::new());
-    for entry in &shown {
-        match entry {
-            Entry::Object(key, object) => contents.push(json!({
-                "Key": written(key),
-                "LastModified": seconds(object.modified),
-                "ETag": quoted(&object.etag),
-                "Size": object.size,
-                "StorageClass": "STANDARD",
-            })),
-            Entry::Prefix(prefix) => prefixes.push(json!({"Prefix": written(prefix)})),
-        }
+    let rest = rest.iter().map(|version| (key_marker, (version, false)));
+    let later = keys.range::<str, _>(asked.start(key_marker)).flat_map(|(key, versions)| {
+        versions.iter().enumerate().map(move |(n, version)| (key.as_str(), (version, n == 0)))
+    });
+    let page = asked.page(rest.chain(later), key_marker);
+    let (mut objects, mut markers) = (Vec::new(), Vec::new());
+    for (key, (version, latest)) in page.items() {
+        let (mut shown, to) = match &version.object {
+            Some(one) => (object(&asked, key, version, one), &mut objects),
+            None => (json!({"Key": asked.written(key), "LastModified": seconds(version.modified)}), &mut markers),
+        };
+        shown["VersionId"] = json!(version.id);
+        shown["IsLatest"] = json!(latest);
+        to.push(shown);
     }
-    Ok(Reply::xml(
-        "ListBucketResult",
-        &json!({
-            "Name": call.bucket,
-            "Prefix": written(prefix),
-            "Delimiter": delimiter.map(written),
-            "StartAfter": call.parameter("start-after").map(written),
-            "EncodingType": encoded.then_some("url"),
-            "MaxKeys": wanted.min(1000),
-            "KeyCount": shown.len(),
-            "IsTruncated": next.is_some(),
-            "ContinuationToken": call.parameter("continuation-token"),
-            "NextContinuationToken": next,
-            "Contents": contents,
-            "CommonPrefixes": prefixes,
-        }),
-    ))
+    let next = page.next();
+    let own = json!({
+        "KeyMarker": asked.written(key_marker),
+        "VersionIdMarker": id_marker,
+        "NextKeyMarker": next.map(|(key, _)| asked.written(key)),
+        "NextVersionIdMarker": next.and_then(|(_, last)| last).map(|(version, _)| &version.id),
+        "Version": objects,
+        "DeleteMarker": markers,
+    });
+    Ok(asked.answer("ListVersionsResult", call, &page, "MaxKeys", own))
+}
+
+pub(super) fn uploads(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
+    account.s3.bucket(&call.bucket)?;
+    let asked = Asked::read(cx, call, "max-uploads")?;
+    let key_marker = call.parameter("key-marker").unwrap_or_default();
+    let id_marker = call.parameter("upload-id-marker").unwrap_or_default();
+    let mut found: Vec<(&str, (&str, &Upload))> = account
+        .s3
+        .uploads
+        .iter()
+        .filter(|(_, upload)| upload.bucket == call.bucket && upload.key.starts_with(asked.prefix))
+        .map(|(id, upload)| (upload.key.as_str(), (id.as_str(), upload)))
+        .filter(|(key, (id, _))| *key > key_marker || (*key == key_marker && !id_marker.is_empty() && *id > id_marker))
+        .collect();
+    found.sort_by_key(|(key, (id, _))| (*key, *id));
+    let page = asked.page(found.into_iter(), key_marker);
+    let shown: Vec<Value> = page
+        .items()
+        .map(|(key, (id, upload))| {
+            json!({
+                "Key": asked.written(key), "UploadId": id, "Initiated": seconds(upload.begun), "StorageClass": "STANDARD",
+            })
+        })
+        .collect();
+    let next = page.next();
+    let own = json!({
+        "KeyMarker": asked.written(key_marker),
+        "UploadIdMarker": id_marker,
+        "NextKeyMarker": next.map(|(key, _)| asked.written(key)),
+        "NextUploadIdMarker": next.and_then(|(_, last)| last).map(|(id, _)| id),
+        "Upload": shown,
+    });
+    Ok(asked.answer("ListMultipartUploadsResult", call, &page, "MaxUploads", own))
 }

@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
-use quick_xml::Reader;
-use quick_xml::events::Event;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::super::account::Account;
-use super::super::service::{ApiError, Cx};
+use super::super::account::{Account, seconds};
+use super::super::service::{ApiError, Caller, Cx};
 use super::super::sigv4::sha256_hex;
-use super::objects::{check_write, quoted};
+use super::super::wire;
+use super::objects::{Source, quoted};
+use super::state::{Object, Part, Upload};
 use super::store::{Staged, Store};
-use super::{Call, Object, Part, Reply, Upload, checksum};
+use super::{Call, Reply, checksum, conditions, xml};
 
-/// The least size of every part but the last, bytes.
+/// The least size of every part but the last, and of an object of which a range can be copied, bytes.
 const SMALLEST_PART: u64 = 5 * 1024 * 1024;
 
 pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
     account.s3.bucket(&call.bucket)?;
+    conditions::key_length(&call.key)?;
     let upload = Upload {
         bucket: call.bucket.clone(),
         key: call.key.clone(),
@@ -50,38 +51,154 @@ fn find<'a>(account: &'a mut Account, call: &Call) -> Result<(String, &'a mut Up
         })
 }
 
+fn number(call: &Call) -> Result<u32, ApiError> {
+    let number = call.parameter("partNumber").and_then(|text| text.parse().ok()).filter(|n| (1..=10_000).contains(n));
+    number.ok_or_else(|| {
+        ApiError::new("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+    })
+}
+
+/// Keeps staged content as a part; gives its MD5.
+fn keep(
+    account: &mut Account,
+    cx: &Cx,
+    store: &Store,
+    call: &Call,
+    number: u32,
+    staged: Staged,
+) -> Result<String, ApiError> {
+    find(account, call)?;
+    let blob = account.s3.number();
+    let md5 = staged.md5();
+    let part = Part { blob, size: staged.size(), md5: md5.clone(), modified: cx.now };
+    store.commit(staged, blob)?;
+    let old = find(account, call)?.1.parts.insert(number, part);
+    account.s3.garbage.extend(old.map(|old| old.blob));
+    Ok(md5)
+}
+
 pub(super) fn part(
     account: &mut Account,
+    cx: &Cx,
     store: &Store,
     call: &Call,
     staged: Option<Staged>,
 ) -> Result<Reply, ApiError> {
     let staged = staged.ok_or_else(|| ApiError::new("InternalError", "the body was not staged").status(500))?;
-    let number = call.parameter("partNumber").and_then(|text| text.parse().ok()).filter(|n| (1..=10_000).contains(n));
-    let number: u32 = number.ok_or_else(|| {
-        ApiError::new("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
-    })?;
+    let number = number(call)?;
     checksum::check(call)?;
+    let md5 = keep(account, cx, store, call, number, staged)?;
+    let reply = Reply::empty(200).header("etag", quoted(&md5));
+    Ok(match &call.checksum {
+        Some((name, value)) => reply.header(name, value),
+        None => reply,
+    })
+}
+
+pub(super) fn part_copy(
+    account: &mut Account,
+    cx: &Cx,
+    store: &Store,
+    caller: &Caller,
+    call: &Call,
+) -> Result<Reply, ApiError> {
+    let number = number(call)?;
     find(account, call)?;
-    let blob = account.s3.number();
-    let part = Part { blob, size: staged.size(), md5: staged.md5() };
-    store.commit(staged, blob)?;
-    let mut reply = Reply::empty(200).header("etag", quoted(&part.md5));
-    if let Some((name, value)) = &call.checksum {
-        reply = reply.header(name, value);
+    let source = Source::find(account, caller, call)?;
+    let range = match call.header("x-amz-copy-source-range") {
+        Some(text) => Some(copied_range(text, source.object.size)?),
+        None => None,
+    };
+    let staged = store.stage(&store.open(source.object.blob, source.object.size)?.read(range)?)?;
+    let md5 = keep(account, cx, store, call, number, staged)?;
+    let reply = Reply::xml("CopyPartResult", &json!({"ETag": quoted(&md5), "LastModified": seconds(cx.now)}));
+    Ok(source.named(reply))
+}
+
+/// `bytes=first-last`, both there and both within the source.
+fn copied_range(text: &str, size: u64) -> Result<(u64, u64), ApiError> {
+    let invalid = |message: String| ApiError::new("InvalidArgument", message);
+    let ends = text.strip_prefix("bytes=").and_then(|text| text.split_once('-'));
+    let ends = ends.and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    let (first, last): (u64, u64) = ends.filter(|(first, last)| first <= last).ok_or_else(|| {
+        invalid("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy".to_owned())
+    })?;
+    if size <= SMALLEST_PART {
+        let message = "The specified copy source is not supported as a byte-range copy source";
+        return Err(ApiError::new("InvalidRequest", message));
     }
-    let old = find(account, call)?.1.parts.insert(number, part);
-    account.s3.garbage.extend(old.map(|old| old.blob));
-    Ok(reply)
+    if last >= size {
+        return Err(invalid(format!("Range specified is not valid for source object of size: {size}")));
+    }
+    Ok((first, last))
+}
+
+pub(super) fn parts(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
+    let most = call.at_most("max-parts")?;
+    let after = match call.parameter("part-number-marker") {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| {
+            ApiError::new("InvalidArgument", "Provided part-number-marker not an integer or within integer range")
+        })?,
+    };
+    let (id, upload) = find(account, call)?;
+    let mut found = upload.parts.iter().filter(|(number, _)| **number > after);
+    let shown: Vec<(&u32, &Part)> = found.by_ref().take(most.min(cx.options.settings.page.max(1))).collect();
+    let more = !shown.is_empty() && found.next().is_some();
+    let parts: Vec<Value> = shown
+        .iter()
+        .map(|(number, part)| {
+            json!({
+                "PartNumber": number, "ETag": quoted(&part.md5), "Size": part.size,
+                "LastModified": seconds(part.modified),
+            })
+        })
+        .collect();
+    Ok(Reply::xml(
+        "ListPartsResult",
+        &json!({
+            "Bucket": call.bucket,
+            "Key": call.key,
+            "UploadId": id,
+            "StorageClass": "STANDARD",
+            "PartNumberMarker": after,
+            "NextPartNumberMarker": shown.last().map(|(number, _)| number),
+            "MaxParts": most,
+            "IsTruncated": more,
+            "Part": parts,
+        }),
+    ))
 }
 
 pub(super) fn complete(account: &mut Account, cx: &Cx, store: &Store, call: &Call) -> Result<Reply, ApiError> {
     let wanted = wanted_parts(&call.body)?;
     let (id, upload) = find(account, call)?;
     let upload = upload.clone();
+    let chosen = chosen_parts(&upload, &wanted)?;
+    conditions::write(account, call)?;
+    let mut digests = Md5::new();
+    for part in &chosen {
+        digests.update(hex::decode(&part.md5).unwrap_or_default());
+    }
+    let etag = format!("{}-{}", hex::encode(digests.finalize()), chosen.len());
+    let staged = store.join(&chosen.iter().map(|part| (part.blob, part.size)).collect::<Vec<_>>())?;
+    let blob = account.s3.number();
+    let object =
+        Object { blob, size: staged.size(), etag: etag.clone(), headers: upload.headers.clone(), checksum: None };
+    store.commit(staged, blob)?;
+    let version = account.s3.place(&call.bucket, &call.key, object, cx.now)?;
+    account.s3.uploads.remove(&id);
+    account.s3.garbage.extend(upload.parts.values().map(|part| part.blob));
+    let location = format!("{}/{}/{}", cx.endpoint, call.bucket, wire::encode_key(&call.key));
+    let result = json!({"Location": location, "Bucket": call.bucket, "Key": call.key, "ETag": quoted(&etag)});
+    Ok(Reply::xml("CompleteMultipartUploadResult", &result).version(version))
+}
+
+/// The parts that a client names, if they were sent and can stand side by side.
+fn chosen_parts<'a>(upload: &'a Upload, wanted: &[(u32, String)]) -> Result<Vec<&'a Part>, ApiError> {
     let mut chosen: Vec<&Part> = Vec::new();
     let mut last = 0;
-    for (number, etag) in &wanted {
+    for (number, etag) in wanted {
         if *number <= last {
             return Err(ApiError::new(
                 "InvalidPartOrder",
@@ -100,29 +217,7 @@ pub(super) fn complete(account: &mut Account, cx: &Cx, store: &Store, call: &Cal
             "Your proposed upload is smaller than the minimum allowed object size",
         ));
     }
-    check_write(account, call)?;
-    let mut digests = Md5::new();
-    for part in &chosen {
-        digests.update(hex::decode(&part.md5).unwrap_or_default());
-    }
-    let etag = format!("{}-{}", hex::encode(digests.finalize()), chosen.len());
-    let staged = store.join(&chosen.iter().map(|part| (part.blob, part.size)).collect::<Vec<_>>())?;
-    let blob = account.s3.number();
-    let object = Object {
-        blob,
-        size: staged.size(),
-        etag: etag.clone(),
-        modified: cx.now,
-        headers: upload.headers.clone(),
-        checksum: None,
-    };
-    store.commit(staged, blob)?;
-    account.s3.place(&call.bucket, &call.key, object);
-    account.s3.uploads.remove(&id);
-    account.s3.garbage.extend(upload.parts.values().map(|part| part.blob));
-    let location = format!("{}/{}/{}", cx.endpoint, call.bucket, super::wire::encode_key(&call.key));
-    let result = json!({"Location": location, "Bucket": call.bucket, "Key": call.key, "ETag": quoted(&etag)});
-    Ok(Reply::xml("CompleteMultipartUploadResult", &result))
+    Ok(chosen)
 }
 
 pub(super) fn abort(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
@@ -135,42 +230,12 @@ pub(super) fn abort(account: &mut Account, call: &Call) -> Result<Reply, ApiErro
 
 /// `<CompleteMultipartUpload><Part><PartNumber>…</PartNumber><ETag>…</ETag></Part>…`
 fn wanted_parts(body: &[u8]) -> Result<Vec<(u32, String)>, ApiError> {
-    let malformed = || {
-        ApiError::new(
-            "MalformedXML",
-            "The XML you provided was not well-formed or did not validate against our published schema",
-        )
-    };
-    let text = std::str::from_utf8(body).map_err(|_| malformed())?;
-    let mut reader = Reader::from_str(text);
-    let (mut parts, mut inside) = (Vec::new(), String::new());
-    let (mut number, mut etag) = (None, String::new());
-    loop {
-        match reader.read_event().map_err(|_| malformed())? {
-            Event::Start(start) => {
-                inside = start.local_name().as_ref().to_owned();
-                if inside == "Part" {
-                    (number, etag) = (None, String::new());
-                }
-            }
-            Event::Text(text) => match inside.as_str() {
-                "PartNumber" => number = text.into_inner().trim().parse().ok().or(number),
-                "ETag" => etag.push_str(text.into_inner().trim()),
-                _ => {}
-            },
-            // `&quot;` around an ETag comes as a reference, and the quotes do not count.
-            Event::GeneralRef(_) => {}
-            Event::End(end) => {
-                if end.local_name().as_ref() == "Part" {
-                    parts.push((number.ok_or_else(malformed)?, std::mem::take(&mut etag)));
-                }
-                inside.clear();
-            }
-            Event::Eof => break,
-            _ => {}
-        }
-    }
-    if parts.is_empty() { Err(malformed()) } else { Ok(parts) }
+    let root = xml::read(body, "CompleteMultipartUpload")?;
+    let parts: Option<Vec<(u32, String)>> = root
+        .each("Part")
+        .map(|part| Some((part.child("PartNumber")?.parse().ok()?, part.child("ETag")?.to_owned())))
+        .collect();
+    parts.filter(|parts| !parts.is_empty()).ok_or_else(xml::malformed)
 }
 
 #[cfg(test)]
@@ -183,7 +248,10 @@ mod tests {
             <Part><ETag>&quot;aa&quot;</ETag><PartNumber>1</PartNumber></Part>
             <Part><PartNumber>2</PartNumber><ETag>"bb"</ETag></Part></CompleteMultipartUpload>"#;
         let parts = wanted_parts(body).unwrap();
-        assert_eq!(parts, [(1, "aa".to_owned()), (2, "\"bb\"".to_owned())]);
-        assert!(wanted_parts(b"<a/>").is_err());
+        assert_eq!(parts, [(1, "\"aa\"".to_owned()), (2, "\"bb\"".to_owned())]);
+        assert!(wanted_parts(b"<CompleteMultipartUpload/>").is_err());
+        assert!(
+            wanted_parts(b"<CompleteMultipartUpload><Part><ETag>a</ETag></Part></CompleteMultipartUpload>").is_err()
+        );
     }
 }

@@ -210,9 +210,7 @@ impl Store {
     /// Removes content that a crash has left without an object.
     pub fn sweep(&self, state: &State) {
         let Place::Folder(folder) = &self.0 else { return };
-        let objects = state.buckets.values().flat_map(|bucket| bucket.objects.values().map(|object| object.blob));
-        let parts = state.uploads.values().flat_map(|upload| upload.parts.values().map(|part| part.blob));
-        let known: BTreeSet<String> = objects.chain(parts).map(|blob| blob.to_string()).collect();
+        let known: BTreeSet<String> = state.blobs().map(|blob| blob.to_string()).collect();
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if !known.contains(entry.file_name().to_string_lossy().as_ref())
                 && let Err(error) = fs::remove_file(entry.path())

@@ -1,0 +1,104 @@
+//! Buckets: made, found, set to keep versions, deleted.
+
+use serde_json::json;
+
+use super::super::account::{Account, seconds};
+use super::super::service::{ApiError, Cx, unserved};
+use super::super::wire;
+use super::state::{State, Versioning};
+use super::{Call, Content, NAMESPACE, Reply, xml};
+
+pub(super) fn list(account: &Account) -> Reply {
+    let mut out = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
+    wire::element(&mut out, "ID", &account.id);
+    out.push_str("</Owner><Buckets>");
+    for (name, bucket) in &account.s3.buckets {
+        let bucket = json!({"Name": name, "CreationDate": seconds(bucket.created), "BucketRegion": account.region});
+        wire::write_xml(&mut out, "Bucket", &bucket, "member");
+    }
+    out.push_str("</Buckets></ListAllMyBucketsResult>");
+    Reply { content: Content::Xml(out), ..Reply::empty(200) }
+}
+
+pub(super) fn head(account: &Account, call: &Call) -> Result<Reply, ApiError> {
+    account.s3.bucket(&call.bucket)?;
+    Ok(Reply::empty(200).header("x-amz-bucket-region", &account.region))
+}
+
+pub(super) fn location(account: &Account, call: &Call) -> Result<Reply, ApiError> {
+    account.s3.bucket(&call.bucket)?;
+    // us-east-1 is written as nothing, for reasons of age.
+    let region = if account.region == "us-east-1" { "" } else { &account.region };
+    let out = format!("<LocationConstraint xmlns=\"{NAMESPACE}\">{region}</LocationConstraint>");
+    Ok(Reply { content: Content::Xml(out), ..Reply::empty(200) })
+}
+
+pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
+    let name = &call.bucket;
+    let fits = (3..=63).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if !fits {
+        return Err(ApiError::new("InvalidBucketName", "The specified bucket is not valid."));
+    }
+    let configuration =
+        if call.body.is_empty() { None } else { Some(xml::read(&call.body, "CreateBucketConfiguration")?) };
+    let asked = configuration.as_ref().and_then(|root| root.child("LocationConstraint"));
+    if asked.unwrap_or("us-east-1") != account.region {
+        let what = asked.unwrap_or("unspecified");
+        let message = format!(
+            "The {what} location constraint is incompatible for the region specific endpoint this request was sent to."
+        );
+        return Err(ApiError::new("IllegalLocationConstraintException", message));
+    }
+    // North Virginia answers as if it had made it, for reasons of age.
+    if account.s3.buckets.contains_key(name) && account.region != "us-east-1" {
+        let message = "Your previous request to create the named bucket succeeded and you already own it.";
+        return Err(ApiError::new("BucketAlreadyOwnedByYou", message).status(409));
+    }
+    account.s3.create_bucket(name, cx.now);
+    Ok(Reply::empty(200).header("location", format!("/{name}")))
+}
+
+pub(super) fn delete(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
+    if !account.s3.bucket(&call.bucket)?.keys.is_empty() {
+        let message = "The bucket you tried to delete is not empty";
+        return Err(ApiError::new("BucketNotEmpty", message).status(409));
+    }
+    account.s3.buckets.remove(&call.bucket);
+    // Uploads in progress do not keep a bucket from being deleted; they go with it.
+    let State { uploads, garbage, .. } = &mut account.s3;
+    uploads.retain(|_, upload| {
+        let kept = upload.bucket != call.bucket;
+        if !kept {
+            garbage.extend(upload.parts.values().map(|part| part.blob));
+        }
+        kept
+    });
+    Ok(Reply::empty(204))
+}
+
+pub(super) fn versioning(account: &Account, call: &Call) -> Result<Reply, ApiError> {
+    let status = account.s3.bucket(&call.bucket)?.versioning;
+    Ok(Reply::xml("VersioningConfiguration", &json!({ "Status": status })))
+}
+
+pub(super) fn set_versioning(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
+    account.s3.bucket(&call.bucket)?;
+    let configuration = xml::read(&call.body, "VersioningConfiguration")?;
+    if let Some(other) = configuration.children.iter().find(|child| child.name != "Status") {
+        return Err(unserved("s3", &format!("PutBucketVersioning with {}", other.name)));
+    }
+    let status = match configuration.child("Status") {
+        Some("Enabled") => Versioning::Enabled,
+        Some("Suspended") => Versioning::Suspended,
+        Some(_) => return Err(xml::malformed()),
+        None => {
+            let message = "The Versioning element must be specified";
+            return Err(ApiError::new("IllegalVersioningConfigurationException", message));
+        }
+    };
+    account.s3.bucket_mut(&call.bucket)?.versioning = Some(status);
+    Ok(Reply::empty(200))
+}

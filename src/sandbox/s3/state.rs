@@ -1,0 +1,281 @@
+//! What S3 keeps: buckets, the versions of each key, and uploads in progress.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::super::service::ApiError;
+use super::super::sigv4::sha256_hex;
+use super::store::{Staged, Store};
+use super::{http_date, no_such_bucket, no_such_key};
+
+/// The version of what was written while there were no versions.
+const NULL: &str = "null";
+
+/// Everything in S3 but the objects' content.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Buckets by name.
+    pub buckets: BTreeMap<String, Bucket>,
+    /// Multipart uploads in progress, by id.
+    pub uploads: BTreeMap<String, Upload>,
+    /// How many contents, uploads and versions were numbered.
+    pub serial: u64,
+    /// How many conditional writes are still to meet a race (409 `ConditionalRequestConflict`).
+    #[serde(skip)]
+    pub conflicts: usize,
+    /// Contents that no object has any more; they go once the account is kept without them.
+    #[serde(skip)]
+    pub(in super::super) garbage: Vec<u64>,
+}
+
+/// Whether each write makes a version of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Versioning {
+    /// It does.
+    Enabled,
+    /// It did, and now replaces the version `null`.
+    Suspended,
+}
+
+/// A bucket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bucket {
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its versioning state; `None` until one is set.
+    pub versioning: Option<Versioning>,
+    /// Each key's versions, newest first; a key has at least one.
+    pub keys: BTreeMap<String, Vec<Version>>,
+}
+
+/// A version of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its id, or `null`.
+    pub id: String,
+    /// When it was written.
+    pub modified: Timestamp,
+    /// What it is; `None` is a delete marker.
+    pub object: Option<Object>,
+}
+
+/// An object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// The number of its content in the store.
+    pub blob: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The ETag without its quotes.
+    pub etag: String,
+    /// What was sent with it and comes back with it: `content-type`, `x-amz-meta-…`, by lower-case name.
+    pub headers: BTreeMap<String, String>,
+    /// The checksum that was sent with it: the header's name and its value.
+    pub checksum: Option<(String, String)>,
+}
+
+/// A multipart upload in progress.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Upload {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The key that it will have.
+    pub key: String,
+    /// As an object's.
+    pub headers: BTreeMap<String, String>,
+    /// When it was begun.
+    pub begun: Timestamp,
+    /// Parts by number.
+    pub parts: BTreeMap<u32, Part>,
+}
+
+/// A part of a multipart upload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// The number of its content in the store.
+    pub blob: u64,
+    /// Bytes.
+    pub size: u64,
+    /// MD5 in hexadecimal, which is its ETag.
+    pub md5: String,
+    /// When it was sent.
+    pub modified: Timestamp,
+}
+
+/// What a deletion did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Deleted {
+    /// The version that it deleted, or the marker that it made.
+    pub(super) version: Option<String>,
+    /// Whether that is a delete marker.
+    pub(super) marker: bool,
+}
+
+impl Bucket {
+    /// The current objects by key: what a listing shows, and what a read without a version finds.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &Version, &Object)> {
+        self.keys
+            .iter()
+            .filter_map(|(key, versions)| current(versions).map(|(version, object)| (&**key, version, object)))
+    }
+
+    /// The current object of a key.
+    pub fn current(&self, key: &str) -> Option<(&Version, &Object)> {
+        current(self.keys.get(key)?)
+    }
+
+    /// What a read finds: the current object, or the one of a version.
+    ///
+    /// # Errors
+    /// `NoSuchKey`, `NoSuchVersion`; `MethodNotAllowed` for a version that is a delete marker.
+    pub fn read(&self, key: &str, version: Option<&str>) -> Result<(&Version, &Object), ApiError> {
+        let versions = self.keys.get(key).map(Vec::as_slice).unwrap_or_default();
+        let found = match version {
+            None => versions.first().ok_or_else(|| no_such_key(key))?,
+            Some(id) => versions.iter().find(|one| one.id == id).ok_or_else(|| no_such_version(id))?,
+        };
+        let Some(object) = &found.object else {
+            let mut error = no_such_key(key);
+            if version.is_some() {
+                let message = "The specified method is not allowed against this resource.";
+                error = ApiError::new("MethodNotAllowed", message).status(405);
+                error.headers.push(("last-modified", http_date(found.modified)));
+            }
+            error.headers.push(("x-amz-delete-marker", "true".to_owned()));
+            error.headers.push(("x-amz-version-id", found.id.clone()));
+            return Err(error);
+        };
+        Ok((found, object))
+    }
+}
+
+fn current(versions: &[Version]) -> Option<(&Version, &Object)> {
+    let newest = versions.first()?;
+    Some((newest, newest.object.as_ref()?))
+}
+
+impl State {
+    /// Makes a bucket, or finds that it is there.
+    pub fn create_bucket(&mut self, name: &str, now: Timestamp) {
+        self.buckets.entry(name.to_owned()).or_insert_with(|| Bucket {
+            created: now,
+            versioning: None,
+            keys: BTreeMap::new(),
+        });
+    }
+
+    /// A bucket by name.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`.
+    pub fn bucket(&self, name: &str) -> Result<&Bucket, ApiError> {
+        self.buckets.get(name).ok_or_else(|| no_such_bucket(name))
+    }
+
+    /// A bucket by name, to be changed.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`.
+    pub fn bucket_mut(&mut self, name: &str) -> Result<&mut Bucket, ApiError> {
+        self.buckets.get_mut(name).ok_or_else(|| no_such_bucket(name))
+    }
+
+    /// Puts staged content at a key; gives its ETag without quotes.
+    pub(in super::super) fn put(
+        &mut self,
+        store: &Store,
+        bucket: &str,
+        key: &str,
+        staged: Staged,
+        now: Timestamp,
+    ) -> Result<String, ApiError> {
+        self.bucket(bucket)?;
+        let blob = self.number();
+        let (size, etag) = (staged.size(), staged.md5());
+        store.commit(staged, blob)?;
+        let object = Object { blob, size, etag: etag.clone(), headers: BTreeMap::new(), checksum: None };
+        self.place(bucket, key, object, now)?;
+        Ok(etag)
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// An object at a key; gives its version where the bucket has versions.
+    pub(super) fn place(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        object: Object,
+        now: Timestamp,
+    ) -> Result<Option<String>, ApiError> {
+        self.bucket(bucket)?;
+        self.add(bucket, key, Some(object), now)
+    }
+
+    /// Deletes a version, or what is current: for good where there are no versions, else behind a marker.
+    pub(super) fn delete(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        version: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Deleted, ApiError> {
+        let versioning = self.bucket(bucket)?.versioning;
+        match (version, versioning) {
+            (Some(id), _) => {
+                let marker = self.remove(bucket, key, id)?.is_some_and(|gone| gone.object.is_none());
+                Ok(Deleted { version: Some(id.to_owned()), marker })
+            }
+            (None, None) => self.remove(bucket, key, NULL).map(|_| Deleted::default()),
+            (None, Some(_)) => Ok(Deleted { version: self.add(bucket, key, None, now)?, marker: true }),
+        }
+    }
+
+    fn add(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        object: Option<Object>,
+        now: Timestamp,
+    ) -> Result<Option<String>, ApiError> {
+        let versioning = self.bucket(bucket)?.versioning;
+        let id = match versioning {
+            Some(Versioning::Enabled) => sha256_hex(format!("version {}", self.number()).as_bytes())[..32].to_owned(),
+            Some(Versioning::Suspended) | None => {
+                self.remove(bucket, key, NULL)?;
+                NULL.to_owned()
+            }
+        };
+        let version = Version { id: id.clone(), modified: now, object };
+        self.bucket_mut(bucket)?.keys.entry(key.to_owned()).or_default().insert(0, version);
+        Ok(versioning.map(|_| id))
+    }
+
+    fn remove(&mut self, bucket: &str, key: &str, id: &str) -> Result<Option<Version>, ApiError> {
+        let keys = &mut self.bucket_mut(bucket)?.keys;
+        let Some(versions) = keys.get_mut(key) else { return Ok(None) };
+        let Some(at) = versions.iter().position(|one| one.id == id) else { return Ok(None) };
+        let gone = versions.remove(at);
+        if versions.is_empty() {
+            keys.remove(key);
+        }
+        self.garbage.extend(gone.object.as_ref().map(|object| object.blob));
+        Ok(Some(gone))
+    }
+
+    /// The numbers of all contents that something names.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = u64> {
+        let versions = self.buckets.values().flat_map(|bucket| bucket.keys.values().flatten());
+        let objects = versions.filter_map(|version| version.object.as_ref().map(|object| object.blob));
+        objects.chain(self.uploads.values().flat_map(|upload| upload.parts.values().map(|part| part.blob)))
+    }
+}
+
+fn no_such_version(id: &str) -> ApiError {
+    ApiError::new("NoSuchVersion", format!("The specified version does not exist: {id}")).status(404)
+}

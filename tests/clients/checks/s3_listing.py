@@ -1,0 +1,143 @@
+"""S3: listings, in pages and by prefixes."""
+
+from . import REFUSAL, check, equal, refused, true
+from .buckets import API, bucket, keys, put
+
+
+@check("s3", "keys are listed in order", page=API("ListObjectsV2"),
+       says="""For general purpose buckets, ListObjectsV2 returns objects in lexicographical order based on their key names.""")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "b", "a/2", "a", "é", "a/10", "B")
+    answer = aws.s3.list_objects_v2(Bucket=name)
+    equal(keys(answer), ["B", "a", "a/10", "a/2", "b", "é"])
+    equal((answer["KeyCount"], answer["IsTruncated"]), (6, False))
+
+
+@check("s3", "a listing's page has no more than was asked for", page=API("ListObjectsV2"),
+       says="The response might contain fewer keys but will never contain more.")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, *(f"k{n}" for n in range(5)))
+    found, more, pages = [], {}, 0
+    while True:
+        answer = aws.s3.list_objects_v2(Bucket=name, MaxKeys=2, **more)
+        true(len(keys(answer)) <= 2 and answer["KeyCount"] == len(keys(answer)), keys(answer))
+        found, pages = found + keys(answer), pages + 1
+        if not answer["IsTruncated"]:
+            break
+        more = {"ContinuationToken": answer["NextContinuationToken"]}
+    equal(found, [f"k{n}" for n in range(5)])
+    true(pages >= 3, f"{pages} pages")
+
+
+@check("s3", "a listing says whether there is more, and how to go on", page=API("ListObjectsV2"),
+       says="NextContinuationToken is sent when isTruncated is true, which means there are more keys in the bucket that can be listed.")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "a", "b")
+    first = aws.s3.list_objects_v2(Bucket=name, MaxKeys=1)
+    true(first["IsTruncated"] and first["NextContinuationToken"], first)
+    last = aws.s3.list_objects_v2(Bucket=name, MaxKeys=1, ContinuationToken=first["NextContinuationToken"])
+    equal((keys(last), last["IsTruncated"], last.get("NextContinuationToken")), (["b"], False, None))
+
+
+@check("s3", "a continuation token that is none is refused", REFUSAL, page=API("Error"), says="Invalid Argument")
+def _(aws):
+    refused("InvalidArgument", aws.s3.list_objects_v2, Bucket=bucket(aws), ContinuationToken="no token", status=400)
+
+
+@check("s3", "a listing can start after a key", page=API("ListObjectsV2"),
+       says="Amazon S3 starts listing after this specified key. StartAfter can be any key in the bucket.")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "a", "b", "c")
+    answer = aws.s3.list_objects_v2(Bucket=name, StartAfter="a")
+    equal((keys(answer), answer["StartAfter"]), (["b", "c"], "a"))
+
+
+@check("s3", "keys are grouped up to a delimiter", page=API("ListObjectsV2"),
+       says="""CommonPrefixes contains all (if there are any) keys between Prefix and the next occurrence of the string specified
+       by a delimiter.""")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "notes/summer/july", "notes/summer/june", "notes/winter/may", "notes/x", "other/y")
+    answer = aws.s3.list_objects_v2(Bucket=name, Prefix="notes/", Delimiter="/")
+    equal([one["Prefix"] for one in answer["CommonPrefixes"]], ["notes/summer/", "notes/winter/"])
+    equal(keys(answer), ["notes/x"])
+
+
+@check("s3", "a group of keys counts as one", page=API("ListObjectsV2"),
+       says="All of the keys that roll up into a common prefix count as a single return when calculating the number of returns.")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "a/1", "a/2", "a/3", "b")
+    answer = aws.s3.list_objects_v2(Bucket=name, Delimiter="/", MaxKeys=2)
+    equal(([one["Prefix"] for one in answer["CommonPrefixes"]], keys(answer), answer["KeyCount"]), (["a/"], ["b"], 2))
+    equal(answer["IsTruncated"], False)
+    first = aws.s3.list_objects_v2(Bucket=name, Delimiter="/", MaxKeys=1)
+    rest = aws.s3.list_objects_v2(Bucket=name, Delimiter="/", ContinuationToken=first["NextContinuationToken"])
+    equal((keys(rest), rest.get("CommonPrefixes", [])), (["b"], []), "after the group")
+
+
+@check("s3", "no groups without a delimiter", page=API("ListObjectsV2"),
+       says="A response can contain CommonPrefixes only if you specify a delimiter.")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "a/1", "a/2")
+    answer = aws.s3.list_objects_v2(Bucket=name, Prefix="a/")
+    equal((keys(answer), answer.get("CommonPrefixes")), (["a/1", "a/2"], None))
+
+
+@check("s3", "keys can be had URL-encoded", page=API("ListObjectsV2"),
+       says="For example, the object test_file(3).png will appear as test_file%283%29.png.")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "test_file(3).png", "é ü/x\ny")
+    found = keys(aws.s3.list_objects_v2(Bucket=name, EncodingType="url"))
+    equal(found[0], "test_file%283%29.png")
+    true(found[1] in ("%C3%A9+%C3%BC/x%0Ay", "%C3%A9%20%C3%BC/x%0Ay"), found[1])
+
+
+@check("s3", "the older listing starts after its marker", page=API("ListObjects"),
+       says="Amazon S3 starts listing after this specified key. Marker can be any key in the bucket.")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "a", "b", "c")
+    equal(keys(aws.s3.list_objects(Bucket=name, Marker="a")), ["b", "c"])
+
+
+@check("s3", "the older listing goes on from its last key, or from the marker it gives", page=API("ListObjects"),
+       says="""This element is returned only if you have the delimiter request parameter specified. If the response does not
+       include the NextMarker element and it is truncated, you can use the value of the last Key element in the response as
+       the marker parameter in the subsequent request to get the next set of object keys.""")
+def _(aws):
+    name = bucket(aws)
+    put(aws, name, "a/1", "a/2", "b", "c")
+    first = aws.s3.list_objects(Bucket=name, MaxKeys=3)
+    equal((first["IsTruncated"], first.get("NextMarker")), (True, None))
+    equal(keys(aws.s3.list_objects(Bucket=name, Marker=keys(first)[-1])), ["c"])
+    grouped = aws.s3.list_objects(Bucket=name, Delimiter="/", MaxKeys=1)
+    equal([one["Prefix"] for one in grouped["CommonPrefixes"]], ["a/"])
+    rest = aws.s3.list_objects(Bucket=name, Delimiter="/", Marker=grouped["NextMarker"])
+    equal((keys(rest), rest.get("CommonPrefixes", [])), (["b", "c"], []))
+
+
+@check("s3", "every page of every listing is walked", page=API("ListObjectsV2"),
+       says="The next list requests to Amazon S3 can be continued with this NextContinuationToken.")
+def _(aws):
+    name = bucket(aws, "Enabled")
+    wanted = sorted([f"a/{n}" for n in range(5)] + ["b", "c/1", "d"])
+    put(aws, name, *wanted, "c/1")
+    aws.settings(page=2)
+    for listing in ("list_objects", "list_objects_v2", "list_object_versions"):
+        for size in ({}, {"PageSize": 3}):
+            pages = list(aws.s3.get_paginator(listing).paginate(Bucket=name, PaginationConfig=size))
+            member = "Versions" if listing == "list_object_versions" else "Contents"
+            found = [one["Key"] for page in pages for one in page.get(member, [])]
+            equal(sorted(set(found)), wanted, listing)
+            equal(len(found), len(wanted) + (member == "Versions"), f"{listing}: how many")
+            true(len(pages) > 2, f"{listing}: {len(pages)} pages")
+            groups = aws.s3.get_paginator(listing).paginate(Bucket=name, Delimiter="/", PaginationConfig=size)
+            prefixes = [one["Prefix"] for page in groups for one in page.get("CommonPrefixes", [])]
+            equal(prefixes, ["a/", "c/"], f"{listing}: groups")
