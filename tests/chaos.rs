@@ -99,8 +99,7 @@ async fn live(seed: u64) -> Counts {
         life.check(&what);
     }
     life.settle(&stacks[1]).await;
-    let counts = life.counts.lock().unwrap().clone();
-    counts
+    life.counts.lock().unwrap().clone()
 }
 
 impl Lived {

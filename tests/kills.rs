@@ -295,21 +295,25 @@ async fn a_destroy_of_germline() {
 }
 
 #[tokio::test(start_paused = true)]
+#[ignore = "minutes: cargo test --test kills -- --ignored"]
 async fn pairs_in_the_demo() {
     cold("demo, cold apply", DEMO).every_pair().await;
 }
 
 #[tokio::test(start_paused = true)]
+#[ignore = "minutes: cargo test --test kills -- --ignored"]
 async fn pairs_in_germline() {
     cold("germline, cold apply", GERMLINE).every_pair().await;
 }
 
 #[tokio::test(start_paused = true)]
+#[ignore = "minutes: cargo test --test kills -- --ignored"]
 async fn pairs_in_a_changed_apply_of_the_demo() {
     change("demo, changed apply", DEMO).every_pair().await;
 }
 
 #[tokio::test(start_paused = true)]
+#[ignore = "minutes: cargo test --test kills -- --ignored"]
 async fn pairs_in_a_destroy_of_the_demo() {
     destroyed("demo, destroy", DEMO).every_pair().await;
 }

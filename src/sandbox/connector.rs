@@ -23,7 +23,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
-use super::{Clock, Key, Sandbox, front};
+use super::{Clock, Key, Sandbox, front, throttle};
 
 /// What happens to a call on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,7 @@ impl Direct {
                 self.answer(request).await;
                 return Err(broken());
             }
-            Fate::Throttled => return Ok(front::refuse(&request, front::throttled)),
+            Fate::Throttled => return Ok(front::refuse(&request, throttle::refusal)),
             Fate::Failed => return Ok(front::refuse(&request, fails)),
             Fate::FailedAfter => {
                 self.answer(request.clone()).await;

@@ -267,16 +267,6 @@ pub(super) fn refuse(request: &Request<Bytes>, error: impl FnOnce(&str) -> ApiEr
     fail(protocol, "refused-on-the-way", parts.method == Method::HEAD, &error(&service))
 }
 
-/// The refusal of a call for its rate, as its service says that.
-pub(super) fn throttled(service: &str) -> ApiError {
-    match service {
-        "ec2" => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").status(503),
-        "iam" | "sts" => ApiError::new("Throttling", "Rate exceeded"),
-        "s3" => ApiError::new("SlowDown", "Please reduce your request rate.").status(503),
-        _ => ApiError::new("ThrottlingException", "Rate exceeded"),
-    }
-}
-
 fn request_parts(request: &Request<Bytes>) -> Parts {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = request.method().clone();

@@ -124,6 +124,16 @@ impl Buckets {
     }
 }
 
+/// The refusal of a call for its rate, as its service says that.
+pub(super) fn refusal(service: &str) -> ApiError {
+    match service {
+        "ec2" => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").status(503),
+        "iam" | "sts" => ApiError::new("Throttling", "Rate exceeded"),
+        "s3" => ApiError::new("SlowDown", "Please reduce your request rate.").status(503),
+        _ => ApiError::new("ThrottlingException", "Rate exceeded"),
+    }
+}
+
 /// Counts a call of any service but S3.
 ///
 /// # Errors
@@ -148,10 +158,7 @@ pub(super) fn call(
     if account.throttle.take(cx.now, &takes) {
         return Ok(());
     }
-    Err(match service {
-        "ec2" => ApiError::new("RequestLimitExceeded", "Request limit exceeded.").status(503),
-        _ => ApiError::new("ThrottlingException", "Rate exceeded"),
-    })
+    Err(refusal(service))
 }
 
 fn ec2_takes(operation: &str, input: &Value) -> Vec<Take> {
@@ -190,7 +197,7 @@ pub(super) fn s3(account: &mut Account, cx: &Cx, call: &s3::Call) -> Result<(), 
     if account.throttle.take(cx.now, &[take]) {
         return Ok(());
     }
-    Err(ApiError::new("SlowDown", "Please reduce your request rate.").status(503))
+    Err(refusal("s3"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! A lab for tests: the real tool against the sandbox in this process, in the paused clock, with an engine whose tasks go
 //! as a script says.
 
-#![allow(dead_code, reason = "each test binary and benchmark uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary and benchmark uses a part, and cannot go on without it"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
