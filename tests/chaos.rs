@@ -3,7 +3,7 @@
 //!
 //! A seed is played again by `SEQSTACK_SEED=n cargo test --test chaos`; `SEQSTACK_SEEDS=n` plays the first n.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed; counts are shown")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
