@@ -81,18 +81,27 @@ impl Console {
         }
     }
 
-    /// Puts text on stdout.
+    /// Puts text on stdout, without its colours where nobody can see them. A closed stdout (`| head`) is nobody listening:
+    /// what is being done goes on, and ends as it would have.
     ///
     /// # Errors
-    /// When stdout is closed or full.
+    /// When stdout is full.
     pub fn print(self, text: &str) -> Result<(), Problem> {
-        use std::io::Write as _;
-        if self == Self::Silent {
-            return Ok(());
+        match self {
+            Self::Silent => Ok(()),
+            Self::Process => heard(write(&mut anstream::stdout(), text)).map(|_| ()),
         }
-        let mut out = anstream::stdout();
-        out.write_all(text.as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(|error| Problem::failed(format!("failed to write to standard output: {error}")))
+    }
+}
+
+fn write(out: &mut impl std::io::Write, text: &str) -> std::io::Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+fn heard(written: std::io::Result<()>) -> Result<bool, Problem> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Problem::failed(format!("failed to write to standard output: {error}"))),
     }
 }

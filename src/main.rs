@@ -18,8 +18,8 @@ fn main() -> ExitCode {
             // Help and version are answers, not errors.
             let code = if error.use_stderr() { Exit::Usage as u8 } else { 0 };
             return match error.print() {
-                Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::from(Exit::Failed as u8),
+                Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(Exit::Failed as u8),
+                _ => ExitCode::from(code),
             };
         }
     };
