@@ -4,12 +4,14 @@ use std::fmt;
 
 pub mod apply;
 pub mod destroy;
+pub mod logs;
 pub mod plan;
 pub mod prepare;
 pub mod proceed;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod session;
+pub mod status;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,17 @@ impl Console {
         match self {
             Self::Silent => Ok(()),
             Self::Process => heard(write(&mut anstream::stdout(), text)).map(|_| ()),
+        }
+    }
+
+    /// Puts text on stdout as it is, and says whether somebody still reads there.
+    ///
+    /// # Errors
+    /// When stdout is full.
+    pub fn pass(self, text: &str) -> Result<bool, Problem> {
+        match self {
+            Self::Silent => Ok(true),
+            Self::Process => heard(write(&mut std::io::stdout().lock(), text)),
         }
     }
 }

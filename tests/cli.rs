@@ -47,7 +47,7 @@ fn twenty_faults_are_told_at_once_each_on_its_line() {
     let planted: BTreeSet<usize> =
         source.lines().enumerate().filter(|(_, line)| line.contains("# fault ")).map(|(index, _)| index + 1).collect();
     assert_eq!(planted.len(), 20);
-    for verb in ["plan", "apply", "destroy"] {
+    for verb in ["plan", "apply", "destroy", "status"] {
         let output = seqstack(&[verb, path]);
         assert_eq!(output.status.code(), Some(64), "{verb}");
         assert!(output.stdout.is_empty(), "{verb}");
@@ -70,6 +70,8 @@ fn a_wrong_command_line_is_64_and_help_is_an_answer() {
         &["plan", "stacks/demo.toml", "--set", "x"],
         &["plan", "stacks/demo.toml", "--sample", "nobody"],
         &["plan", "no-such-file.toml"],
+        &["logs", "stacks/demo.toml"],
+        &["logs", "stacks/demo.toml", "align", "--attempt", "x"],
     ] {
         let output = seqstack(args);
         assert_eq!(output.status.code(), Some(64), "{args:?}: {}", text(&output.stderr));
@@ -126,7 +128,7 @@ async fn served() -> (Arc<Sandbox>, watch::Sender<bool>) {
 fn a_reader_that_reads_no_further_is_no_error() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (sandbox, _stop) = runtime.block_on(served());
-    for args in [&["plan", "stacks/germline.toml"][..], &["--help"]] {
+    for args in [&["plan", "stacks/germline.toml"][..], &["status", "stacks/germline.toml"], &["--help"]] {
         let with_sandbox = || {
             let mut command = command(args);
             command.env("AWS_ENDPOINT_URL", sandbox.endpoint());
@@ -150,4 +152,8 @@ fn without_credentials_nothing_is_known_and_that_is_said() {
     let told = text(&output.stderr);
     assert!(told.contains("the live state is not known") && told.contains("hint: "), "{told}");
     assert!(output.stdout.is_empty());
+    for args in [&["status", "stacks/germline.toml"][..], &["logs", "stacks/germline.toml", "align"]] {
+        let output = seqstack(args);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{args:?}: {}", text(&output.stderr));
+    }
 }
