@@ -12,6 +12,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 pub mod absence;
 pub mod clients;
+pub mod clock;
 pub mod facts;
 pub mod tags;
 pub mod trace;

@@ -24,6 +24,10 @@ pub enum Command {
     Apply(Apply),
     /// Take the stack down; buckets, their objects and the ledger stay
     Destroy(Destroy),
+    /// Show where the runs are and what is billed, from any machine; changes nothing
+    Status(Status),
+    /// Show a pipeline step's log, whole and in order, from any machine
+    Logs(Logs),
     /// Look after the sandbox that --sandbox talks to
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),
@@ -120,6 +124,47 @@ pub struct Destroy {
     /// Whether to ask.
     #[command(flatten)]
     pub consent: Consent,
+}
+
+/// `seqstack status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Which stack, where.
+    #[command(flatten)]
+    pub target: Target,
+    /// Only this sample's run [default: those of all samples]
+    #[arg(long)]
+    pub sample: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `seqstack logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Which stack, where.
+    #[command(flatten)]
+    pub target: Target,
+    /// Which log.
+    #[command(flatten)]
+    pub log: Log,
+    /// The sample, where the stack file has several
+    #[arg(long)]
+    pub sample: Option<String>,
+}
+
+/// Which log of a stack and sample.
+#[derive(Clone, Debug, Args)]
+pub struct Log {
+    /// The pipeline step
+    pub step: String,
+    /// Go on until the step's task has stopped and its last lines have come; wait for it where the run has yet to come to it
+    #[arg(short, long)]
+    pub follow: bool,
+    /// The attempt at the step [default: the last one]
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
 }
 
 /// `seqstack sandbox`

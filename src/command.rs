@@ -4,12 +4,14 @@ use std::fmt;
 
 pub mod apply;
 pub mod destroy;
+pub mod logs;
 pub mod plan;
 pub mod prepare;
 pub mod proceed;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod session;
+pub mod status;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +83,38 @@ impl Console {
         }
     }
 
-    /// Puts text on stdout.
+    /// Puts text on stdout, without its colours where nobody can see them. A closed stdout (`| head`) is nobody listening:
+    /// what is being done goes on, and ends as it would have.
     ///
     /// # Errors
-    /// When stdout is closed or full.
+    /// When stdout is full.
     pub fn print(self, text: &str) -> Result<(), Problem> {
-        use std::io::Write as _;
-        if self == Self::Silent {
-            return Ok(());
+        match self {
+            Self::Silent => Ok(()),
+            Self::Process => heard(write(&mut anstream::stdout(), text)).map(|_| ()),
         }
-        let mut out = anstream::stdout();
-        out.write_all(text.as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(|error| Problem::failed(format!("failed to write to standard output: {error}")))
+    }
+
+    /// Puts text on stdout as it is, and says whether somebody still reads there.
+    ///
+    /// # Errors
+    /// When stdout is full.
+    pub fn pass(self, text: &str) -> Result<bool, Problem> {
+        match self {
+            Self::Silent => Ok(true),
+            Self::Process => heard(write(&mut std::io::stdout().lock(), text)),
+        }
+    }
+}
+
+fn write(out: &mut impl std::io::Write, text: &str) -> std::io::Result<()> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+fn heard(written: std::io::Result<()>) -> Result<bool, Problem> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Problem::failed(format!("failed to write to standard output: {error}"))),
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use seqstack::cli::{Cli, Command};
-use seqstack::command::{Console, Exit, Problem, apply, destroy, plan};
+use seqstack::command::{Console, Exit, Problem, apply, destroy, logs, plan, status};
 
 fn main() -> ExitCode {
     // The sandbox starts this same program for what must outlive it: itself, supervisors and relays.
@@ -18,8 +18,8 @@ fn main() -> ExitCode {
             // Help and version are answers, not errors.
             let code = if error.use_stderr() { Exit::Usage as u8 } else { 0 };
             return match error.print() {
-                Ok(()) => ExitCode::from(code),
-                Err(_) => ExitCode::from(Exit::Failed as u8),
+                Err(failed) if failed.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(Exit::Failed as u8),
+                _ => ExitCode::from(code),
             };
         }
     };
@@ -48,6 +48,8 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
             Command::Plan(args) => plan::run(args).await,
             Command::Apply(args) => apply::run(args).await,
             Command::Destroy(args) => destroy::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Logs(args) => logs::run(args).await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => seqstack::command::sandbox::run(args).await,
         }

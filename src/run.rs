@@ -19,9 +19,11 @@ mod end;
 pub mod key;
 pub mod lease;
 pub mod ledger;
+pub mod logs;
 pub mod observe;
 mod place;
 pub mod spec;
+pub mod status;
 pub mod stop;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ pub use due::{Assessment, Done, Due, Earlier, Holder, StepPlan, Work, due};
 pub use ledger::{Ledger, StepRow, summary};
 pub use observe::{Observed, observe};
 pub use spec::{RunSpec, ledger_key, lower};
+pub use status::RunStatus;
 pub use stop::{in_progress, list_ledgers, read_ledger, stop_run};
 pub use verdict::Verdict;
 
@@ -54,7 +57,9 @@ pub enum RunError {
     #[error("the ledger cannot be written: {0}")]
     Unwritable(String),
     /// Somebody else is driving the run.
-    #[error("the run is held by {who} since {since}; wait for it, or stop it with `destroy --stop-run`")]
+    #[error(
+        "the run is held by {who} since {since}; wait for it (`seqstack status` shows where it is), or stop it with `destroy --stop-run`"
+    )]
     Held {
         /// Identity and host.
         who: String,

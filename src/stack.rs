@@ -60,6 +60,8 @@ pub enum ReadError {
 /// A sound stack file, for one sample where it has any.
 #[derive(Clone, Debug)]
 pub struct Stack {
+    /// The stack file.
+    pub file: PathBuf,
     /// The folder of the stack file, empty for the current one; local files are relative to it.
     pub folder: PathBuf,
     /// Name, tags, buckets, and what exists for a run only. Its region is empty until the command has settled it.

@@ -89,6 +89,9 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
         Ok(outcome) => {
             session.console.say(&report::run::outcome(outcome));
             if let Outcome::Failed(failure) = outcome {
+                if let (Some(step), Some(_)) = (&failure.step, &failure.log_group) {
+                    session.console.say(&format!("its whole log: {}", session.command("logs", &[step])));
+                }
                 session.console.say(&afterwards(session, &failure.instance).await);
             }
         }

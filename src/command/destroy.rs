@@ -33,7 +33,10 @@ pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Re
             "a run of sample {} is going on, driven by {} since {}",
             run.sample, run.holder.who, run.holder.since
         ))
-        .hint("wait until it has ended, or stop it with --stop-run; its ledger and results stay"));
+        .hint(format!(
+            "wait until it has ended (`{}` shows where it is), or stop it with --stop-run; its ledger and results stay",
+            session.command("status", &[])
+        )));
     }
     if prepared.plan.is_empty() && running.is_empty() {
         return Ok(Exit::Done);

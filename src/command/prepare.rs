@@ -256,21 +256,23 @@ pub async fn destroy(session: &Session) -> Result<Prepared, Problem> {
 }
 
 async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
-    let (facts, live) = futures_util::future::join(
-        Box::pin(branch(crate::aws::facts::read(
-            &session.aws,
-            &BTreeSet::new(),
-            &session.stack.folder,
-            &session.state_dir.join("keys"),
-        ))),
-        Box::pin(branch(live::read(&session.aws, &session.stack))),
-    )
-    .await;
-    let facts =
-        facts.map_err(|errors| Problem::failed(errors.iter().map(fact_error).collect::<Vec<_>>().join("\n")))?;
+    let (facts, live) =
+        futures_util::future::join(who_asks(session), Box::pin(branch(live::read(&session.aws, &session.stack)))).await;
     let live =
         live.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    Ok(Read { facts, live, observed: None })
+    Ok(Read { facts: facts?, live, observed: None })
+}
+
+/// The account, and who asks.
+///
+/// # Errors
+/// When AWS does not say.
+pub(super) async fn who_asks(session: &Session) -> Result<Facts, Problem> {
+    let keys = session.state_dir.join("keys");
+    let nothing_else = BTreeSet::new();
+    let asked = crate::aws::facts::read(&session.aws, &nothing_else, &session.stack.folder, &keys);
+    let facts = Box::pin(branch(asked)).await;
+    facts.map_err(|errors| Problem::failed(errors.iter().map(fact_error).collect::<Vec<_>>().join("\n")))
 }
 
 /// A fact that could not be had, with its cause and what to do about it.
@@ -279,7 +281,11 @@ fn fact_error(error: &crate::aws::facts::FactError) -> String {
     format!("{}{hint}", crate::aws::chain(error))
 }
 
-fn check_account(session: &Session, facts: &Facts) -> Result<(), Problem> {
+/// Refuses any account but the stack file's.
+///
+/// # Errors
+/// When it is another.
+pub(super) fn check_account(session: &Session, facts: &Facts) -> Result<(), Problem> {
     match &session.stack.account {
         Some(account) if *account != facts.account && session.sandbox.is_none() => Err(Problem::failed(format!(
             "the stack is for account {account}, and these credentials are of {}",
@@ -290,7 +296,7 @@ fn check_account(session: &Session, facts: &Facts) -> Result<(), Problem> {
     }
 }
 
-fn header(session: &Session, facts: &Facts, verb: &str) -> Header {
+pub(super) fn header(session: &Session, facts: &Facts, verb: &str) -> Header {
     Header {
         verb: verb.to_owned(),
         stack: session.stack.info.name.clone(),

@@ -119,7 +119,7 @@ pub async fn proceed(
 ) -> Result<(Outcome, Option<RunEnd>), Problem> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
-    heed_interrupts(interrupted.clone(), stop, session.console);
+    heed_interrupts(interrupted.clone(), stop, session.console, session.command("status", &[]));
     let journal = Journal::open(&session.state_dir, session.console)?;
     let (verbose, console) = (session.verbose, session.console);
     let tell: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event: Event| {
@@ -142,7 +142,7 @@ pub async fn proceed(
 /// How the run ended.
 pub type RunEnd = Result<run::Outcome, String>;
 
-fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, console: Console) {
+fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, console: Console, status: String) {
     tokio::spawn(async move {
         loop {
             let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
@@ -159,9 +159,9 @@ fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, cons
             if interrupted.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            console.say(
-                "interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them",
-            );
+            console.say(&format!(
+                "interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them, and `{status}` shows where they are"
+            ));
             // Nobody waits for it any more when the run is over.
             let _run_is_over = stop.send(true);
         }

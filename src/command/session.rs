@@ -25,6 +25,30 @@ pub struct Session {
     pub console: Console,
 }
 
+impl Session {
+    /// The bucket with the ledgers of the pipeline's runs.
+    pub fn ledger_bucket(&self) -> Option<&str> {
+        let first = self.stack.pipeline.as_ref()?.outputs.first()?;
+        self.stack.info.buckets.get(&first.bucket.text).map(String::as_str)
+    }
+
+    /// Another command about this stack, and its sample where there are several, for a person to type: `seqstack logs
+    /// germline.toml align --sample S1`.
+    pub fn command(&self, verb: &str, words: &[&str]) -> String {
+        let stack = &self.stack;
+        let file = stack.file.display().to_string();
+        let mut line = vec!["seqstack", verb, &file];
+        line.extend(words);
+        if let (Some(sample), [_, _, ..]) = (&stack.sample, stack.samples.as_slice()) {
+            line.extend(["--sample", sample]);
+        }
+        if self.sandbox.is_some() {
+            line.push("--sandbox");
+        }
+        shell_words::join(line)
+    }
+}
+
 /// Reads the stack file and connects.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use crate::kind::{Acting, Context, Found, Kind, Lifetime, Reading, SpecFault, Ta
 use crate::stack::reference::{Cluster, KeyPair, Ref, Role, SecurityGroup};
 use crate::stack::values::{Int, PLACEHOLDER};
 
+pub mod billed;
 mod launch;
 mod live;
 mod user_data;

@@ -64,7 +64,9 @@ pub fn outcome(outcome: &Outcome) -> String {
             if !left.is_empty() {
                 let _infallible = writeln!(out, "  not started: {}", left.join(", "));
             }
-            out.push_str("hint: apply again joins it; destroy --stop-run stops it");
+            out.push_str(
+                "hint: apply again joins it; status shows where it is and what is billed; destroy --stop-run stops it",
+            );
             out
         }
     }

@@ -30,7 +30,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// How often EC2 is asked whether the instance is there: ECS takes minutes to notice that one went away.
 pub(super) const HOST_CHECK: Duration = Duration::from_secs(30);
 /// How long a fresh task may be unknown to DescribeTasks.
-const VISIBLE: Duration = Duration::from_secs(60);
+pub(super) const VISIBLE: Duration = Duration::from_secs(60);
 
 /// How a run is driven.
 #[derive(Clone)]

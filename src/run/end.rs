@@ -101,7 +101,7 @@ impl<W: World> Driver<'_, W> {
                 (ledger.attempt_mut(&failed.step, failed.n).cloned(), summary(ledger))
             })
             .await?;
-        let place = attempt.as_ref().and_then(log_place);
+        let place = attempt.as_ref().and_then(Attempt::log_place);
         let last_lines = match &place {
             Some((group, stream)) if !matches!(judgement.verdict, Verdict::NeverStarted { .. }) => {
                 self.last_lines(group, stream).await
@@ -149,13 +149,6 @@ impl<W: World> Driver<'_, W> {
         }
         Vec::new()
     }
-}
-
-/// `prefix/container/task-id`, as the awslogs driver names streams.
-fn log_place(attempt: &Attempt) -> Option<(String, String)> {
-    let (group, prefix) = attempt.request.log.clone()?;
-    let task = attempt.task_arn.as_deref()?.rsplit('/').next()?;
-    Some((group, format!("{prefix}/{}/{task}", attempt.request.container)))
 }
 
 /// When the run began: with the first of the attempts whose results it consists of, kept ones included.

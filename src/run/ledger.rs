@@ -10,6 +10,8 @@ use super::verdict::Verdict;
 
 /// The schema that this version writes.
 pub const SCHEMA: u32 = 1;
+/// How far the clocks of two services may be apart.
+const SLACK_SECONDS: i64 = 2;
 /// How many attempts a step keeps, and how many runs the ledger.
 const HISTORY: usize = 20;
 
@@ -259,6 +261,19 @@ impl Ledger {
         })
     }
 
+    /// The last attempt at a step as far as it belongs to that run: made under the run's key of the step, on the run's
+    /// instance, with a result that counts, and no failure of before the run.
+    pub fn attempt_of(&self, run: &RunRecord, step: &str) -> Option<&Attempt> {
+        let key = &run.steps.iter().find(|note| note.name == step)?.key;
+        let attempts = &self.steps.get(step)?.attempts;
+        let last = attempts.iter().rev().find(|one| one.key == *key && one.request.instance == run.instance)?;
+        let failed = last.verdict.as_ref().is_some_and(|verdict| *verdict != Verdict::Succeeded);
+        // ECS dates one, S3 the other.
+        let before = |at: Timestamp| at.as_second() + SLACK_SECONDS < run.started_at.as_second();
+        let of_before = failed && last.ended_at.is_some_and(before);
+        if last.void || of_before { None } else { Some(last) }
+    }
+
     /// Attempts without a verdict: their tasks may be running.
     pub fn open(&self) -> impl Iterator<Item = (&str, &Attempt)> {
         self.steps.iter().flat_map(|(name, step)| {
@@ -307,6 +322,14 @@ impl Attempt {
     /// How long its container ran, seconds.
     pub fn seconds(&self) -> Option<i64> {
         Some(self.ended_at?.as_second() - self.started_at?.as_second())
+    }
+
+    /// The log group and stream that its task writes to, once the task is known: the awslogs driver names streams
+    /// `prefix/container/task-id`.
+    pub fn log_place(&self) -> Option<(String, String)> {
+        let (group, prefix) = self.request.log.clone()?;
+        let task = self.task_arn.as_deref()?.rsplit('/').next()?;
+        Some((group, format!("{prefix}/{}/{task}", self.request.container)))
     }
 }
 

@@ -101,7 +101,7 @@ pub(super) async fn in_progress_in<W: World>(world: &W, at: &str) -> Result<Opti
 }
 
 /// The task of an open attempt, if there is one, and how it stands. A cluster that is gone has no tasks.
-async fn task_of<W: World>(world: &W, attempt: &Attempt) -> Result<Option<(String, TaskNow)>, AwsError> {
+pub(super) async fn task_of<W: World>(world: &W, attempt: &Attempt) -> Result<Option<(String, TaskNow)>, AwsError> {
     let cluster = &attempt.request.cluster;
     let gone = |error: &AwsError| error.class == Class::NotFound;
     let arn = match &attempt.task_arn {

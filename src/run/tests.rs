@@ -18,7 +18,7 @@ use super::observe::{Kept, Listing, Observed};
 use super::spec::{Content, Globs, Overrides, StepSpec};
 use super::stop::{in_progress_in, stop_run_in};
 use super::verdict::TaskEnd;
-use super::world::{Agent, Only, Placed, Read, TaskNow, World};
+use super::world::{Agent, Going, Only, Placed, Read, TaskNow, World};
 use super::*;
 use crate::address::{Address, Link};
 use crate::aws::Class;
@@ -209,7 +209,7 @@ impl World for Fake {
             match task {
                 None => TaskNow::Missing,
                 Some((_, task)) if task.stopped => TaskNow::Stopped(task.end.clone()),
-                Some(_) => TaskNow::Going("RUNNING".to_owned()),
+                Some(_) => TaskNow::Going(Going { status: "RUNNING".to_owned(), since: None }),
             }
         };
         Ok(arns.iter().map(now).collect())

@@ -2,22 +2,15 @@
 //!
 //! The trait is the seam between driving a run and AWS: each method is one call, or one listing with its pages.
 
-use std::sync::{Arc, Mutex};
-
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::types as ecs;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::DateTime;
-use aws_smithy_types::config_bag::ConfigBag;
-use aws_smithy_types::date_time::Format;
 use jiff::Timestamp;
 
 use super::ledger::{Object, Request};
 use super::observe::Listing;
 use super::verdict::TaskEnd;
+use crate::aws::absence::OrAbsent;
+use crate::aws::clock::{DateHeader, timestamp};
 use crate::aws::{Aws, AwsError, Class, OrAws};
 
 /// The ledger as S3 has it.
@@ -52,10 +45,19 @@ pub(crate) enum Placed {
 pub(crate) enum TaskNow {
     /// ECS does not know it (any more).
     Missing,
-    /// Not stopped yet; its status.
-    Going(String),
+    /// Not stopped yet.
+    Going(Going),
     /// Stopped.
     Stopped(TaskEnd),
+}
+
+/// A task that has not stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Going {
+    /// `PENDING`, `RUNNING`, …
+    pub(crate) status: String,
+    /// When its container started, once it has.
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// An instance's agent as the cluster sees it.
@@ -122,44 +124,6 @@ pub(crate) struct Live<'a> {
     pub(crate) aws: &'a Aws,
     pub(crate) bucket: &'a str,
     pub(crate) key: &'a str,
-}
-
-/// Takes the `Date` header of an answer: the age of what S3 keeps is told by S3's clock, never by ours.
-#[derive(Clone, Debug, Default)]
-struct DateHeader(Arc<Mutex<Option<String>>>);
-
-#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl Intercept for DateHeader {
-    fn name(&self) -> &'static str {
-        "seqstack-date"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let (Some(date), Ok(mut kept)) = (context.response().headers().get("date"), self.0.lock()) {
-            *kept = Some(date.to_owned());
-        }
-        Ok(())
-    }
-}
-
-impl DateHeader {
-    fn read(&self, operation: &'static str) -> Result<Timestamp, AwsError> {
-        let text = self.0.lock().ok().and_then(|kept| kept.clone());
-        text.and_then(|text| DateTime::from_str(&text, Format::HttpDate).ok())
-            .and_then(|date| timestamp(Some(&date)))
-            .ok_or_else(|| AwsError::refused(operation, "the answer has no Date header to tell the ledger's age by"))
-    }
-}
-
-/// AWS's time as ours.
-pub(super) fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
-    let at = at?;
-    Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()
 }
 
 impl World for Live<'_> {
@@ -327,9 +291,12 @@ impl World for Live<'_> {
                 });
                 out.push(match task {
                     Some(task) if task.last_status() == Some("STOPPED") => TaskNow::Stopped(task_end(task)),
-                    Some(task) => TaskNow::Going(task.last_status().unwrap_or("UNKNOWN").to_owned()),
+                    Some(task) => TaskNow::Going(Going {
+                        status: task.last_status().unwrap_or("UNKNOWN").to_owned(),
+                        since: timestamp(task.started_at()),
+                    }),
                     None if missing => TaskNow::Missing,
-                    None => TaskNow::Going("UNKNOWN".to_owned()),
+                    None => TaskNow::Going(Going { status: "UNKNOWN".to_owned(), since: None }),
                 });
             }
         }
@@ -444,6 +411,47 @@ impl World for Live<'_> {
             Some((option("awslogs-group")?, option("awslogs-stream-prefix")?))
         });
         Ok((first.name().unwrap_or_default().to_owned(), log))
+    }
+}
+
+impl Live<'_> {
+    /// One page of a log stream from its beginning, or from where a token left off: its lines, and the token for what
+    /// comes after. At the end the token repeats (Logs API, GetLogEvents).
+    pub(super) async fn log_page(
+        &self,
+        group: &str,
+        stream: &str,
+        token: Option<String>,
+    ) -> Result<(Vec<String>, Option<String>), AwsError> {
+        let answer = self
+            .aws
+            .logs
+            .get_log_events()
+            .log_group_name(group)
+            .log_stream_name(stream)
+            .start_from_head(true)
+            .set_next_token(token)
+            .send()
+            .await
+            .or_aws("logs:GetLogEvents")?;
+        let token = answer.next_forward_token;
+        let events = answer.events.unwrap_or_default();
+        Ok((events.into_iter().map(|event| event.message.unwrap_or_default()).collect(), token))
+    }
+
+    /// Whether a log group has this stream; none where there is no such group.
+    pub(super) async fn has_stream(&self, group: &str, stream: &str) -> Result<Option<bool>, AwsError> {
+        let asked = self
+            .aws
+            .logs
+            .describe_log_streams()
+            .log_group_name(group)
+            .log_stream_name_prefix(stream)
+            .send()
+            .await
+            .or_aws("logs:DescribeLogStreams");
+        let found = asked.or_absent()?;
+        Ok(found.map(|found| found.log_streams().iter().any(|one| one.log_stream_name() == Some(stream))))
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn read(
     };
     let info = StackInfo { name: head.name.0, region: String::new(), tags: head.tags, buckets, per_run: found.per_run };
     Ok(Stack {
+        file: path.to_owned(),
         folder: path.parent().map_or_else(Default::default, Path::to_path_buf),
         info,
         account: head.account.map(|account| account.0),

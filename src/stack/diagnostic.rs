@@ -209,7 +209,7 @@ fn likeness(word: &str, name: &str) -> f64 {
 }
 
 /// The hint for a name that does not exist: the closest, else all of them after `known`; none where there are none.
-pub(super) fn suggest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>, known: &str) -> Option<String> {
+pub fn suggest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>, known: &str) -> Option<String> {
     let names: Vec<&str> = names.into_iter().collect();
     match closest(word, names.iter().copied()) {
         Some(name) => Some(format!("did you mean `{name}`?")),

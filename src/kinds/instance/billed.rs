@@ -1,0 +1,126 @@
+//! What of a stack is billed by the hour: its instances and the volumes that outlive theirs, by tag, whichever sample
+//! they are for and whether or not the stack file has them still. Changes nothing.
+
+use aws_sdk_ec2::types as ec2;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::TAG_DEADLINE;
+use super::live::{filter, state_of};
+use crate::aws::clock::{DateHeader, timestamp};
+use crate::aws::{Aws, AwsError, OrAws, tags};
+use crate::kind::{Owner, StackInfo, TAG_STACK};
+
+/// An instance that is not terminated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its address in the stack, with the sample; none where its tags do not say one.
+    pub address: Option<String>,
+    /// Its id.
+    pub id: String,
+    /// Its type.
+    pub r#type: String,
+    /// `pending`, `running`, `stopping`, `stopped`, `shutting-down`.
+    pub state: String,
+    /// Whether its hours are billed in that state: only those of a running one are (EC2, "Instance lifecycle"). The
+    /// volumes of a stopped one are.
+    pub billed: bool,
+    /// When it was launched, or last started.
+    pub launched_at: Option<Timestamp>,
+    /// Seconds from then until now, by EC2's clock.
+    pub seconds: Option<i64>,
+    /// When it ends itself (RFC 3339, UTC); none where it has no deadline.
+    pub ends_itself_at: Option<String>,
+}
+
+/// A volume that is there after its instance, or is attached to none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its id.
+    pub id: String,
+    /// GiB.
+    pub size_gib: i64,
+    /// EBS's name of what sort of disk it is.
+    pub r#type: String,
+    /// `available`, `in-use`, …
+    pub state: String,
+    /// The instance that it is attached to, and that it outlives.
+    pub attached_to: Option<String>,
+}
+
+/// Every instance of a stack that is not terminated.
+///
+/// # Errors
+/// When EC2 cannot be asked.
+pub async fn machines(aws: &Aws, stack: &StackInfo) -> Result<Vec<Machine>, AwsError> {
+    const OPERATION: &str = "ec2:DescribeInstances";
+    let by_tag = filter(&format!("tag:{TAG_STACK}"), &[&stack.name]);
+    let not_gone = filter("instance-state-name", &["pending", "running", "stopping", "stopped", "shutting-down"]);
+    let mut out = Vec::new();
+    let mut token = None;
+    loop {
+        let date = DateHeader::default();
+        let request = aws.ec2.describe_instances().filters(by_tag.clone()).filters(not_gone.clone());
+        let asked = request.set_next_token(token).customize().interceptor(date.clone()).send().await;
+        let page = asked.or_aws(OPERATION)?;
+        let now = date.read(OPERATION)?;
+        let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
+        out.extend(instances.filter_map(|instance| machine(instance, stack, now)));
+        token = page.next_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            out.sort_by(|one: &Machine, other| (&one.address, &one.id).cmp(&(&other.address, &other.id)));
+            return Ok(out);
+        }
+    }
+}
+
+fn machine(instance: &ec2::Instance, stack: &StackInfo, now: Timestamp) -> Option<Machine> {
+    let tags = tags::from_ec2(instance.tags());
+    let (owner, at) = stack.owner(&tags);
+    if !matches!(owner, Owner::Ours | Owner::Adopted) {
+        return None;
+    }
+    let state = state_of(instance)?;
+    let launched_at = timestamp(instance.launch_time());
+    Some(Machine {
+        address: at.map(|at| at.to_string()),
+        id: instance.instance_id()?.to_owned(),
+        r#type: instance.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        billed: state == "running",
+        state: state.to_owned(),
+        launched_at,
+        seconds: launched_at.map(|at| (now.as_second() - at.as_second()).max(0)),
+        ends_itself_at: tags.get(TAG_DEADLINE).cloned(),
+    })
+}
+
+/// Every volume of a stack that does not go with an instance.
+///
+/// # Errors
+/// When EC2 cannot be asked.
+pub async fn disks(aws: &Aws, stack: &StackInfo) -> Result<Vec<Disk>, AwsError> {
+    let by_tag = filter(&format!("tag:{TAG_STACK}"), &[&stack.name]);
+    let mut pages = aws.ec2.describe_volumes().filters(by_tag).into_paginator().send();
+    let mut out = Vec::new();
+    while let Some(page) = pages.next().await {
+        let volumes = page.or_aws("ec2:DescribeVolumes")?.volumes.unwrap_or_default();
+        out.extend(volumes.iter().filter_map(|volume| disk(volume, stack)));
+    }
+    Ok(out)
+}
+
+fn disk(volume: &ec2::Volume, stack: &StackInfo) -> Option<Disk> {
+    let (owner, _) = stack.owner(&tags::from_ec2(volume.tags()));
+    let state = volume.state().map(|state| state.as_str().to_owned())?;
+    let goes = volume.attachments().iter().any(|attached| attached.delete_on_termination() == Some(true));
+    if !matches!(owner, Owner::Ours | Owner::Adopted) || goes || matches!(state.as_str(), "deleting" | "deleted") {
+        return None;
+    }
+    Some(Disk {
+        id: volume.volume_id()?.to_owned(),
+        size_gib: volume.size()?.into(),
+        r#type: volume.volume_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+        state,
+        attached_to: volume.attachments().iter().find_map(|attached| attached.instance_id()).map(str::to_owned),
+    })
+}
