@@ -190,7 +190,7 @@ def tags_of(aws, resource):
 
 
 def put(aws, resource, **tags):
-    aws.ec2.create_tags(Resources=[resource], Tags=tagged("", **tags)[0]["Tags"])
+    return aws.ec2.create_tags(Resources=[resource], Tags=tagged("", **tags)[0]["Tags"])
 
 
 @check("ec2", "a tag's value is overwritten", page=page("CreateTags"),
@@ -308,7 +308,7 @@ def _(aws):
        says="An asterisk (*) matches zero or more characters, and a question mark (?) matches zero or one character.")
 def _(aws):
     find = named(aws, "prod", "prods", "production")
-    equal(find("prod*"), ["prod", "production", "prods"], "prod*")
+    equal(find("prod*"), ["prod", "prods", "production"], "prod*")
     equal(find("prod?"), ["prod", "prods"], "prod?")
 
 
@@ -330,3 +330,12 @@ def _(aws):
     rename = lambda params, **_: params["body"].update(Action="DescribeUnicorns")
     client.meta.events.register("before-call.ec2.DescribeVpcs", rename)
     refused("InvalidAction", client.describe_vpcs)
+
+
+# The last one: where the group can be deleted, the checks after this would miss it.
+@check("ec2", "the default group stays", REFUSAL, page=ERRORS,
+       says="You cannot delete the 'default' security group in your VPC, but you can change its rules.")
+def _(aws):
+    filters = [by("vpc-id", default_vpc(aws)), by("group-name", "default")]
+    default = aws.ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+    refused("CannotDelete", aws.ec2.delete_security_group, GroupId=default)

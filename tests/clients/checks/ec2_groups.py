@@ -1,7 +1,7 @@
 """EC2: security groups and their rules."""
 
 from . import REFUSAL, check, contains, equal, refused, true
-from .ec2_made import ERRORS, by, default_vpc, group, group_shown, page, plain, rules_of, tagged, tcp
+from .ec2_made import ERRORS, by, create_group, default_vpc, group, group_shown, page, plain, rules_of, tagged, tcp
 
 GROUP_RULES = "https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html"
 NOBODY = "sg-0123456789abcdef0"
@@ -31,7 +31,7 @@ def _(aws):
 def _(aws):
     name = aws.name("group")
     group(aws, name)
-    refused("InvalidGroup.Duplicate", group, aws, name)
+    refused("InvalidGroup.Duplicate", create_group, aws, name)
 
 
 @check("ec2", "groups' names are case-insensitive", REFUSAL, page=page("CreateSecurityGroup"),
@@ -39,18 +39,18 @@ def _(aws):
 def _(aws):
     name = aws.name("group")
     group(aws, name)
-    refused("InvalidGroup.Duplicate", group, aws, name.upper())
+    refused("InvalidGroup.Duplicate", create_group, aws, name.upper())
 
 
 @check("ec2", "a group's name is not like an id", REFUSAL, page=page("CreateSecurityGroup"), says="Can't start with sg-.")
 def _(aws):
-    refused("InvalidParameterValue", group, aws, "sg-" + aws.name())
+    refused("InvalidParameterValue", create_group, aws, "sg-" + aws.name())
 
 
 @check("ec2", "no group is called default", REFUSAL, page=ERRORS,
        says="The name 'default' is reserved, and cannot be used to create a new security group.")
 def _(aws):
-    refused(("InvalidGroup.Reserved", "InvalidParameterValue"), group, aws, "default")
+    refused(("InvalidGroup.Reserved", "InvalidParameterValue"), create_group, aws, "default")
 
 
 @check("ec2", "a group's description has certain letters", REFUSAL, page=page("CreateSecurityGroup"),
@@ -58,7 +58,7 @@ def _(aws):
 def _(aws):
     group(aws, description="a" * 210 + " AZ09._-:/()#,@[]+=&;{}!$*")
     for wrong in ["a" * 256, "hôte", "a < b"]:
-        refused("InvalidParameterValue", group, aws, description=wrong)
+        refused("InvalidParameterValue", create_group, aws, description=wrong)
 
 
 @check("ec2", "a group in an unknown VPC is refused", REFUSAL, page=ERRORS, says="The specified VPC does not exist.")
@@ -171,14 +171,6 @@ def _(aws):
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[permission])
     aws.ec2.delete_security_group(GroupId=made)
     refused("InvalidGroup.NotFound", aws.ec2.describe_security_groups, GroupIds=[made])
-
-
-@check("ec2", "the default group stays", REFUSAL, page=ERRORS,
-       says="You cannot delete the 'default' security group in your VPC, but you can change its rules.")
-def _(aws):
-    filters = [by("vpc-id", default_vpc(aws)), by("group-name", "default")]
-    default = aws.ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
-    refused("CannotDelete", aws.ec2.delete_security_group, GroupId=default)
 
 
 @check("ec2", "rules are told with their ids", page=page("AuthorizeSecurityGroupIngress"),

@@ -12,10 +12,9 @@ UNKNOWN = "i-0123456789abcdef0"
 
 def refuses(aws, codes, **more):
     """RunInstances refuses these parameters, and launches nothing."""
-    token = aws.name("token")
-    refused(codes, launch, aws, ClientToken=token, **more)
-    found = aws.ec2.describe_instances(Filters=[by("client-token", token)])
-    equal(ids_of(found), set(), "instances that were launched")
+    mark = aws.name("mark")
+    refused(codes, launch, aws, **{"TagSpecifications": tagged("instance", mark=mark), **more})
+    equal(ids_of(aws.ec2.describe_instances(Filters=[by("tag:mark", mark)])), set(), "instances that were launched")
 
 
 @check("ec2", "an unknown image is not launched", REFUSAL, page=ERRORS, says="The specified AMI doesn't exist.")
@@ -220,16 +219,17 @@ def _(aws):
 @check("ec2", "a token without a zone is of the region", page=IDEMPOTENCY,
        says="This ensures that a request with the same client token can complete only once within a Region.")
 def _(aws):
-    token = aws.name("token")
-    first = launch(aws, ClientToken=token)["Instances"][0]
+    mark = aws.name("mark")
+    wanted = {"ClientToken": aws.name("token"), "TagSpecifications": tagged("instance", mark=mark)}
+    first = launch(aws, **wanted)["Instances"][0]
     filters = [by("vpc-id", default_vpc(aws)), by("default-for-az", "true")]
     zones = {one["AvailabilityZone"] for one in aws.ec2.describe_subnets(Filters=filters)["Subnets"]}
     other = sorted(zones - {first["Placement"]["AvailabilityZone"]})[0]
     # "… either return successfully without performing any further actions or fail with an IdempotentParameterMismatch"
-    refusal = code(launch, aws, ClientToken=token, Placement={"AvailabilityZone": other})
+    refusal = code(launch, aws, **wanted, Placement={"AvailabilityZone": other})
     contains([None, "IdempotentParameterMismatch"], refusal)
     eventually(lambda: described(aws, first["InstanceId"]), "the instance can be described", 60)
-    equal(ids_of(aws.ec2.describe_instances(Filters=[by("client-token", token)])), {first["InstanceId"]})
+    equal(ids_of(aws.ec2.describe_instances(Filters=[by("tag:mark", mark)])), {first["InstanceId"]})
 
 
 @check("ec2", "a terminated instance's token", DELAY, page=ERRORS,

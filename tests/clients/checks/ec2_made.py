@@ -109,13 +109,18 @@ def default_vpc(aws):
     return aws.ec2.describe_vpcs(Filters=[by("is-default", "true")])["Vpcs"][0]["VpcId"]
 
 
-def group(aws, name=None, description="a check", **more):
-    """The id of a new group, which is deleted afterwards, once no instance has it."""
+def create_group(aws, name=None, description="a check", **more):
+    """What CreateSecurityGroup answers; the group is deleted afterwards, once no instance has it."""
     name = name or aws.name("group")
     made = aws.ec2.create_security_group(GroupName=name, Description=description, VpcId=default_vpc(aws), **more)
     delete = lambda: code(aws.ec2.delete_security_group, GroupId=made["GroupId"]) != "DependencyViolation"
     aws.after(eventually, delete, "the group is not in use", 300)
-    return made["GroupId"]
+    return made
+
+
+def group(aws, *args, **kwargs):
+    """The id of a new group."""
+    return create_group(aws, *args, **kwargs)["GroupId"]
 
 
 def group_shown(aws, group_id):
