@@ -13,7 +13,7 @@ use super::engine::Launch;
 use super::engine::fake::{Fake, Outcome};
 use super::images::IMAGES;
 use super::service::{Answer, ApiError, Cx, Options, Settings};
-use super::{ec2, ecs, iam, logs};
+use super::{ec2, ecs, iam, logs, operations};
 
 /// The bench.
 pub struct Bench {
@@ -24,6 +24,15 @@ pub struct Bench {
 
 /// The role that tasks run as.
 pub const ROLE: &str = "arn:aws:iam::123456789012:role/seqstack/eu-west-2/s/s-input";
+
+/// The answer; an error that the operation is not listed to give fails the test.
+fn listed(service: &str, operation: &str, answer: Answer) -> Answer {
+    if let (Err(error), Some((_, errors))) = (&answer, operations(service).iter().find(|(name, _)| *name == operation))
+    {
+        assert!(errors.contains(&error.code), "{service}:{operation} is not listed to give {error:?}");
+    }
+    answer
+}
 
 impl Bench {
     pub fn new(script: impl Fn(&Launch) -> Outcome + Send + Sync + 'static) -> Self {
@@ -70,7 +79,7 @@ impl Bench {
 
     pub fn try_ec2(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
-        ec2::handle(&mut self.account, &self.cx, operation, input)
+        listed("ec2", operation, ec2::handle(&mut self.account, &self.cx, operation, input))
     }
 
     pub fn ec2(&mut self, operation: &str, input: Value) -> Value {

@@ -117,6 +117,12 @@ def _(aws):
     refused("InvalidVolume.NotFound", aws.ec2.describe_volumes, VolumeIds=["vol-0123456789abcdef0"])
 
 
+@check("ec2", "a volume's id has a form", REFUSAL, page=ERRORS,
+       says="The specified volume ID is not valid. Check the letter-number combination carefully.")
+def _(aws):
+    refused(("InvalidVolumeID.Malformed", "InvalidParameterValue"), aws.ec2.describe_volumes, VolumeIds=["disk-1"])
+
+
 @check("ec2", "a group of a live instance is not deleted", DELAY, page=page("DeleteSecurityGroup"),
        says="If you attempt to delete a security group that is associated with an instance or network interface, … the "
             "operation fails with DependencyViolation.")
