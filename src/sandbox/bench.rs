@@ -80,7 +80,7 @@ impl Bench {
 
     pub fn try_ec2(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
-        ec2::handle(&mut self.account, &self.cx, operation, input)
+        listed("ec2", operation, ec2::handle(&mut self.account, &self.cx, operation, input))
     }
 
     pub fn ec2(&mut self, operation: &str, input: Value) -> Value {

@@ -11,19 +11,22 @@ use serde_json::{Value, json};
 
 use super::account::Account;
 use super::input::{digits, flag, list, matches, number, page, text, texts};
-use super::service::{Answer, ApiError, Cx, Documented};
+use super::service::{Answer, ApiError, Cx};
 
 pub mod attributes;
 pub mod groups;
 pub mod instances;
 pub mod key_pairs;
 pub mod network;
+mod operations;
 pub mod rules;
 pub mod run;
 pub mod show;
 pub mod tags;
 pub mod types;
 pub mod volumes;
+
+pub use operations::OPERATIONS;
 
 /// Tags by key.
 pub type Tags = BTreeMap<String, String>;
@@ -73,42 +76,6 @@ impl State {
         format!("{kind}-0{}", digits(kind, self.made, now, 16))
     }
 }
-
-/// The operations that are served, each with the codes of the errors that it can give.
-pub const OPERATIONS: &[Documented] = &[
-    ("DescribeVpcs", &[]),
-    ("DescribeSubnets", &[]),
-    ("DescribeAvailabilityZones", &[]),
-    ("DescribeImages", &[]),
-    ("DescribeInstanceTypes", &[]),
-    ("ImportKeyPair", &[]),
-    ("DescribeKeyPairs", &[]),
-    ("DeleteKeyPair", &[]),
-    ("CreateSecurityGroup", &[]),
-    ("DeleteSecurityGroup", &[]),
-    ("DescribeSecurityGroups", &[]),
-    ("DescribeSecurityGroupRules", &[]),
-    ("AuthorizeSecurityGroupIngress", &[]),
-    ("AuthorizeSecurityGroupEgress", &[]),
-    ("RevokeSecurityGroupIngress", &[]),
-    ("RevokeSecurityGroupEgress", &[]),
-    ("UpdateSecurityGroupRuleDescriptionsIngress", &[]),
-    ("UpdateSecurityGroupRuleDescriptionsEgress", &[]),
-    ("ModifySecurityGroupRules", &[]),
-    ("RunInstances", &[]),
-    ("DescribeInstances", &[]),
-    ("DescribeInstanceStatus", &[]),
-    ("TerminateInstances", &[]),
-    ("StopInstances", &[]),
-    ("StartInstances", &[]),
-    ("DescribeInstanceAttribute", &[]),
-    ("ModifyInstanceAttribute", &[]),
-    ("ModifyInstanceMetadataOptions", &[]),
-    ("DescribeVolumes", &[]),
-    ("CreateTags", &[]),
-    ("DeleteTags", &[]),
-    ("DescribeTags", &[]),
-];
 
 /// Answers one operation.
 ///
@@ -186,26 +153,53 @@ fn well_formed(id: &str, prefix: &str) -> bool {
     })
 }
 
-/// The request's filters hold for something with these tags, of which `values` gives what a filter is compared with.
+/// A filter's name, and what of a thing its values are compared with.
+type Filter<T> = (&'static str, fn(&T) -> Vec<String>);
+
+/// Those things for which all of the request's filters hold; everything with tags has the filters of tags too.
 ///
 /// # Errors
-/// A filter that `values` does not know.
-fn pass(input: &Value, tags: &Tags, values: impl Fn(&str) -> Option<Vec<String>>) -> Result<bool, ApiError> {
+/// A filter that is not known, even if there is nothing to filter.
+fn filtered<T>(
+    input: &Value,
+    all: impl IntoIterator<Item = T>,
+    tags: fn(&T) -> &Tags,
+    known: &[Filter<T>],
+) -> Result<Vec<T>, ApiError> {
+    let values = |name: &str| known.iter().find(|(known, _)| *known == name).map(|(_, values)| *values);
     for filter in list(input, "Filter") {
         let name = required(filter, "Name")?;
-        let wanted = texts(filter, "Value");
-        let have = if let Some(key) = name.strip_prefix("tag:") {
-            tags.get(key).cloned().into_iter().collect()
-        } else if name == "tag-key" {
-            tags.keys().cloned().collect()
-        } else {
-            values(name).ok_or_else(|| invalid(format!("The filter '{name}' is invalid")))?
-        };
-        if !have.iter().any(|have| wanted.iter().any(|wanted| matches(wanted, have))) {
-            return Ok(false);
+        if !name.starts_with("tag:") && name != "tag-key" && values(name).is_none() {
+            return Err(invalid(format!("The filter '{name}' is invalid")));
         }
     }
-    Ok(true)
+    let holds = |one: &T, filter: &Value| {
+        let name = text(filter, "Name").unwrap_or_default();
+        let have = match (name.strip_prefix("tag:"), values(name)) {
+            (Some(key), _) => tags(one).get(key).cloned().into_iter().collect(),
+            (None, Some(values)) => values(one),
+            (None, None) => tags(one).keys().cloned().collect(),
+        };
+        let wanted = texts(filter, "Value");
+        have.iter().any(|have| wanted.iter().any(|wanted| matches(wanted, have)))
+    };
+    Ok(all.into_iter().filter(|one| list(input, "Filter").iter().all(|filter| holds(one, filter))).collect())
+}
+
+/// The tags of what has none.
+fn no_tags<T>(_: &T) -> &Tags {
+    static NONE: Tags = Tags::new();
+    &NONE
+}
+
+/// Refuses pages of a size that EC2 does not give.
+fn page_size(input: &Value, most: i64) -> Result<(), ApiError> {
+    match number(input, "MaxResults") {
+        Some(size) if !(5..=most).contains(&size) => Err(invalid(format!(
+            "Value ( {size} ) for parameter maxResults is invalid. Expecting a value between 5 and {most}."
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// One page of a listing as the answer `{"<set>": […], "nextToken": …}`.

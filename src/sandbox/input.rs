@@ -86,14 +86,15 @@ pub fn fingerprint(input: &Value, but: &[&str]) -> String {
     hex::encode(Sha256::digest(input.to_string().as_bytes()))
 }
 
-/// Whether a text matches a pattern of `*` and `?`.
+/// Whether a text matches a pattern of EC2's filters: `*` stands for any letters, `?` for one or none, and `\` takes the
+/// letter after it for itself.
 pub fn matches(pattern: &str, text: &str) -> bool {
     fn go(pattern: &[char], text: &[char]) -> bool {
-        match pattern.split_first() {
-            None => text.is_empty(),
-            Some(('*', rest)) => (0..=text.len()).any(|skip| go(rest, &text[skip..])),
-            Some(('?', rest)) => !text.is_empty() && go(rest, &text[1..]),
-            Some((letter, rest)) => text.first() == Some(letter) && go(rest, &text[1..]),
+        match pattern {
+            [] => text.is_empty(),
+            ['*', rest @ ..] => (0..=text.len()).any(|skip| go(rest, &text[skip..])),
+            ['?', rest @ ..] => go(rest, text) || !text.is_empty() && go(rest, &text[1..]),
+            ['\\', letter, rest @ ..] | [letter, rest @ ..] => text.first() == Some(letter) && go(rest, &text[1..]),
         }
     }
     go(&pattern.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>())
@@ -117,7 +118,9 @@ mod tests {
     #[test]
     fn patterns() {
         assert!(matches("a*c?", "abbcd"));
-        assert!(!matches("a*c?", "abbc"));
+        assert!(matches("a*c?", "abbc"));
+        assert!(!matches("a*c?", "abbcde"));
+        assert!(matches(r"\*?", "*") && !matches(r"\*", "x"));
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub(super) fn modify(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     {
         return Err(invalid(format!("the sandbox does not serve the attribute '{other}'")));
     }
+    let plain = ["InstanceId", "Value", "DryRun"];
+    if input.as_object().is_some_and(|members| members.keys().filter(|key| !plain.contains(&key.as_str())).count() > 1)
+    {
+        return Err(ApiError::new(
+            "InvalidParameterCombination",
+            "Fields for multiple attribute types specified: only one attribute can be modified at a time",
+        ));
+    }
     let ids = texts(input, "GroupId");
     let new_groups = if ids.is_empty() { None } else { Some(groups::resolve(&account.ec2, &ids, &[])?) };
     let instance = instances::find(&mut account.ec2, cx, required(input, "InstanceId")?)?;
@@ -109,5 +117,5 @@ pub(super) fn modify_metadata(account: &mut Account, cx: &Cx, input: &Value) -> 
         tags::for_metadata(&instance.tags)?;
     }
     instance.metadata = metadata;
-    Ok(json!({"instanceId": instance.id, "instanceMetadataOptions": instance.metadata.shown()}))
+    Ok(json!({"instanceId": instance.id, "instanceMetadataOptions": instance.metadata.shown("pending")}))
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::network::VPC;
 use super::rules::{self, Rule, Target};
-use super::{Tags, invalid, paged, pass, required, tag_set, tag_types, tags_for, well_formed};
+use super::{Filter, Tags, filtered, invalid, page_size, paged, required, tag_set, tag_types, tags_for, well_formed};
 use crate::sandbox::account::Account;
 use crate::sandbox::ec2::State;
 use crate::sandbox::input::{text, texts};
@@ -111,13 +111,16 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
             "Value ({name}) for parameter GroupName is invalid, or the description is empty."
         )));
     }
+    if name.eq_ignore_ascii_case("default") {
+        return Err(ApiError::new("InvalidGroup.Reserved", format!("The security group '{name}' is reserved")));
+    }
     if let Some(vpc) = text(input, "VpcId").filter(|vpc| *vpc != VPC) {
         return Err(ApiError::new("InvalidVpcID.NotFound", format!("The vpc ID '{vpc}' does not exist")));
     }
     tag_types(input, &["security-group"])?;
     let tags = tags_for(input, "security-group")?;
     let state = &mut account.ec2;
-    if state.groups.iter().any(|group| group.name == name) {
+    if state.groups.iter().any(|group| group.name.eq_ignore_ascii_case(name)) {
         return Err(ApiError::new(
             "InvalidGroup.Duplicate",
             format!("The security group '{name}' already exists for VPC '{VPC}'"),
@@ -170,8 +173,39 @@ fn arn(region: &str, account: &str, id: &str) -> String {
     format!("arn:aws:ec2:{region}:{account}:security-group/{id}")
 }
 
+/// A group with its owner's id and its rules.
+struct Ruled<'a> {
+    owner: &'a str,
+    group: &'a Group,
+    ingress: Vec<&'a Rule>,
+    egress: Vec<&'a Rule>,
+}
+
+fn filters<'a>() -> [Filter<Ruled<'a>>; 17] {
+    [
+        ("group-id", |one| vec![one.group.id.clone()]),
+        ("group-name", |one| vec![one.group.name.clone()]),
+        ("description", |one| vec![one.group.description.clone()]),
+        ("vpc-id", |_| vec![VPC.to_owned()]),
+        ("owner-id", |one| vec![one.owner.to_owned()]),
+        ("ip-permission.protocol", |one| rules::protocols(&one.ingress)),
+        ("ip-permission.from-port", |one| rules::from_ports(&one.ingress)),
+        ("ip-permission.to-port", |one| rules::to_ports(&one.ingress)),
+        ("ip-permission.cidr", |one| rules::cidrs(&one.ingress)),
+        ("ip-permission.ipv6-cidr", |one| rules::ipv6_cidrs(&one.ingress)),
+        ("ip-permission.group-id", |one| rules::peer_groups(&one.ingress)),
+        ("egress.ip-permission.protocol", |one| rules::protocols(&one.egress)),
+        ("egress.ip-permission.from-port", |one| rules::from_ports(&one.egress)),
+        ("egress.ip-permission.to-port", |one| rules::to_ports(&one.egress)),
+        ("egress.ip-permission.cidr", |one| rules::cidrs(&one.egress)),
+        ("egress.ip-permission.ipv6-cidr", |one| rules::ipv6_cidrs(&one.egress)),
+        ("egress.ip-permission.group-id", |one| rules::peer_groups(&one.egress)),
+    ]
+}
+
 /// DescribeSecurityGroups.
 pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    page_size(input, 1000)?;
     let state = &account.ec2;
     let (ids, names) = (texts(input, "GroupId"), texts(input, "GroupName"));
     for id in &ids {
@@ -180,29 +214,28 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
     for name in &names {
         state.group_of(&json!({"GroupName": name}))?;
     }
-    let mut found = Vec::new();
-    for group in &state.groups {
-        let shown = pass(input, &group.tags, |filter| match filter {
-            "group-id" => Some(vec![group.id.clone()]),
-            "group-name" => Some(vec![group.name.clone()]),
-            "description" => Some(vec![group.description.clone()]),
-            "vpc-id" => Some(vec![VPC.to_owned()]),
-            "owner-id" => Some(vec![account.id.clone()]),
-            _ => None,
-        })?;
-        let asked = (ids.is_empty() && names.is_empty()) || ids.contains(&group.id) || names.contains(&group.name);
-        if shown && asked {
-            let of = |egress| -> Vec<&Rule> {
-                state.rules.iter().filter(|rule| rule.group == group.id && rule.egress == egress).collect()
-            };
-            found.push(json!({
-                "ownerId": account.id, "groupId": group.id, "groupName": group.name, "vpcId": VPC,
-                "groupDescription": group.description, "tagSet": tag_set(&group.tags),
-                "securityGroupArn": arn(&account.region, &account.id, &group.id),
-                "ipPermissions": rules::permissions(&account.id, &of(false)),
-                "ipPermissionsEgress": rules::permissions(&account.id, &of(true)),
-            }));
-        }
-    }
+    let of = |group: &Group, egress| -> Vec<&Rule> {
+        state.rules.iter().filter(|rule| rule.group == group.id && rule.egress == egress).collect()
+    };
+    let each = state.groups.iter().map(|group| Ruled {
+        owner: &account.id,
+        group,
+        ingress: of(group, false),
+        egress: of(group, true),
+    });
+    let mut found = filtered(input, each, |one| &one.group.tags, &filters())?;
+    found.retain(|Ruled { group, .. }| {
+        (ids.is_empty() && names.is_empty()) || ids.contains(&group.id) || names.contains(&group.name)
+    });
+    let shown = |Ruled { owner, group, ingress, egress }: Ruled<'_>| {
+        json!({
+            "ownerId": owner, "groupId": group.id, "groupName": group.name, "vpcId": VPC,
+            "groupDescription": group.description, "tagSet": tag_set(&group.tags),
+            "securityGroupArn": arn(&account.region, owner, &group.id),
+            "ipPermissions": rules::permissions(owner, &ingress),
+            "ipPermissionsEgress": rules::permissions(owner, &egress),
+        })
+    };
+    let found = found.into_iter().map(shown).collect();
     paged("securityGroupInfo", found, cx, input)
 }

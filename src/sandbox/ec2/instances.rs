@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::network::VPC;
 use super::show::shown;
-use super::{Tags, invalid, paged, pass, well_formed};
+use super::{Filter, Tags, filtered, invalid, page_size, paged, well_formed};
 use crate::sandbox::account::Account;
 use crate::sandbox::ec2::State;
 use crate::sandbox::ecs;
-use crate::sandbox::input::{flag, number, text, texts};
+use crate::sandbox::input::{flag, list, number, text, texts};
 use crate::sandbox::service::{Answer, ApiError, Cx};
 
 /// The tag that holds the time at which the instance ends itself, RFC 3339.
@@ -109,9 +109,10 @@ impl Metadata {
         Ok(self)
     }
 
-    pub(super) fn shown(&self) -> Value {
+    /// The options as they are shown, `pending` or `applied`.
+    pub(super) fn shown(&self, state: &str) -> Value {
         json!({
-            "state": "applied", "httpTokens": self.http_tokens, "httpEndpoint": self.http_endpoint,
+            "state": state, "httpTokens": self.http_tokens, "httpEndpoint": self.http_endpoint,
             "httpPutResponseHopLimit": self.http_put_response_hop_limit, "httpProtocolIpv6": self.http_protocol_ipv6,
             "instanceMetadataTags": self.instance_metadata_tags,
         })
@@ -174,6 +175,11 @@ impl Instance {
     /// Whether it can be seen yet.
     pub(super) fn visible(&self, cx: &Cx) -> bool {
         self.launched.checked_add(cx.options.settings.visibility).is_ok_and(|seen| seen <= cx.now)
+    }
+
+    /// What it has of the network: nothing, once it is terminated.
+    fn placed<S: ToString>(&self, values: impl IntoIterator<Item = S>) -> Vec<String> {
+        if self.gone() { Vec::new() } else { values.into_iter().map(|value| value.to_string()).collect() }
     }
 
     fn to(&mut self, life: Life, at: Timestamp) {
@@ -293,56 +299,56 @@ pub(super) fn check_shutdown(behaviour: &str) -> Result<(), ApiError> {
     }
 }
 
+fn filters<'a>() -> [Filter<&'a Instance>; 15] {
+    [
+        ("instance-id", |instance| vec![instance.id.clone()]),
+        ("instance-state-name", |instance| vec![instance.life.name().to_owned()]),
+        ("instance-state-code", |instance| vec![instance.life.shown()["code"].to_string()]),
+        ("client-token", |instance| vec![instance.client_token.clone()]),
+        ("reservation-id", |instance| vec![instance.reservation.clone()]),
+        ("availability-zone", |instance| vec![instance.zone.clone()]),
+        ("image-id", |instance| vec![instance.image.clone()]),
+        ("instance-type", |instance| vec![instance.instance_type.clone()]),
+        ("architecture", |instance| vec![instance.architecture.clone()]),
+        ("key-name", |instance| instance.key_name.iter().cloned().collect()),
+        ("vpc-id", |instance| instance.placed([VPC])),
+        ("subnet-id", |instance| instance.placed([&instance.subnet])),
+        ("private-ip-address", |instance| instance.placed([&instance.private_ip])),
+        ("instance.group-id", |instance| instance.placed(&instance.groups)),
+        ("iam-instance-profile.arn", |instance| instance.profile.iter().map(|(arn, _)| arn.clone()).collect()),
+    ]
+}
+
 fn chosen<'a>(account: &'a Account, cx: &Cx, input: &Value) -> Result<Vec<&'a Instance>, ApiError> {
     let ids = named(&account.ec2, cx, input)?;
-    let mut found = Vec::new();
-    for instance in account.ec2.instances.iter().filter(|instance| instance.visible(cx)) {
-        let shown = pass(input, &instance.tags, |filter| {
-            let placed = |value: &str| if instance.gone() { Vec::new() } else { vec![value.to_owned()] };
-            Some(match filter {
-                "instance-id" => vec![instance.id.clone()],
-                "instance-state-name" => vec![instance.life.name().to_owned()],
-                "instance-state-code" => vec![instance.life.shown()["code"].to_string()],
-                "client-token" => vec![instance.client_token.clone()],
-                "reservation-id" => vec![instance.reservation.clone()],
-                "availability-zone" => vec![instance.zone.clone()],
-                "image-id" => vec![instance.image.clone()],
-                "instance-type" => vec![instance.instance_type.clone()],
-                "architecture" => vec![instance.architecture.clone()],
-                "key-name" => instance.key_name.iter().cloned().collect(),
-                "vpc-id" => placed(VPC),
-                "subnet-id" => placed(&instance.subnet),
-                "private-ip-address" => placed(&instance.private_ip),
-                "instance.group-id" => {
-                    if instance.gone() {
-                        Vec::new()
-                    } else {
-                        instance.groups.clone()
-                    }
-                }
-                "iam-instance-profile.arn" => instance.profile.iter().map(|(arn, _)| arn.clone()).collect(),
-                _ => return None,
-            })
-        })?;
-        if shown && (ids.is_empty() || ids.contains(&instance.id)) {
-            found.push(instance);
-        }
+    page_size(input, 1000)?;
+    if !ids.is_empty() && number(input, "MaxResults").is_some() {
+        return Err(ApiError::new(
+            "InvalidParameterCombination",
+            "The parameter instancesSet cannot be used with the parameter maxResults",
+        ));
     }
+    let visible = account.ec2.instances.iter().filter(|instance| instance.visible(cx));
+    let mut found = filtered(input, visible, |instance| &instance.tags, &filters())?;
+    found.retain(|instance| ids.is_empty() || ids.contains(&instance.id));
     Ok(found)
 }
 
-/// DescribeInstances: one reservation for each instance.
+/// DescribeInstances: pages of instances, those of one launch in one reservation.
 pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
-    let found = chosen(account, cx, input)?
-        .into_iter()
-        .map(|instance| {
-            json!({
-                "reservationId": instance.reservation, "ownerId": account.id, "groupSet": [],
-                "instancesSet": [shown(account, instance)],
-            })
-        })
-        .collect();
-    paged("reservationSet", found, cx, input)
+    let found = chosen(account, cx, input)?.into_iter();
+    let each = found.map(|instance| json!([instance.reservation, shown(account, instance)])).collect();
+    let mut answer = paged("reservationSet", each, cx, input)?;
+    let mut reservations: Vec<(Value, Vec<Value>)> = Vec::new();
+    for one in list(&answer, "reservationSet") {
+        match reservations.last_mut().filter(|(id, _)| *id == one[0]) {
+            Some((_, instances)) => instances.push(one[1].clone()),
+            None => reservations.push((one[0].clone(), vec![one[1].clone()])),
+        }
+    }
+    let shown = |(id, instances)| json!({"reservationId": id, "ownerId": account.id, "groupSet": [], "instancesSet": instances});
+    answer["reservationSet"] = reservations.into_iter().map(shown).collect();
+    Ok(answer)
 }
 
 /// DescribeInstanceStatus: running ones, or all of them. The checks take two minutes, as they do on AWS.
@@ -366,20 +372,16 @@ pub(super) fn describe_status(account: &Account, cx: &Cx, input: &Value) -> Answ
     paged("instanceStatusSet", found, cx, input)
 }
 
-fn change(
-    account: &mut Account,
-    cx: &Cx,
-    input: &Value,
-    check: impl Fn(&Instance) -> Result<(), ApiError>,
-    next: impl Fn(Life) -> Life,
-) -> Answer {
+/// The instances that a request is to change, at least one.
+fn to_change(account: &Account, cx: &Cx, input: &Value) -> Result<Vec<String>, ApiError> {
     let ids = named(&account.ec2, cx, input)?;
     if ids.is_empty() {
         return Err(ApiError::new("MissingParameter", "The request must contain the parameter InstanceId"));
     }
-    for instance in account.ec2.instances.iter().filter(|instance| ids.contains(&instance.id)) {
-        check(instance)?;
-    }
+    Ok(ids)
+}
+
+fn change(account: &mut Account, cx: &Cx, ids: &[String], next: impl Fn(Life) -> Life) -> Answer {
     let mut changes = Vec::new();
     for instance in account.ec2.instances.iter_mut().filter(|instance| ids.contains(&instance.id)) {
         let before = instance.life;
@@ -400,41 +402,48 @@ fn change(
     Ok(json!({"instancesSet": changes}))
 }
 
-fn incorrect_state(instance: &Instance, wanted: &str) -> ApiError {
-    ApiError::new(
-        "IncorrectInstanceState",
-        format!("The instance '{}' is not in a state from which it can be {wanted}.", instance.id),
-    )
+fn check_states(account: &Account, ids: &[String], states: &[Life], wanted: &str) -> Result<(), ApiError> {
+    let wrong = |instance: &&Instance| ids.contains(&instance.id) && !states.contains(&instance.life);
+    match account.ec2.instances.iter().find(wrong) {
+        None => Ok(()),
+        Some(instance) => Err(ApiError::new(
+            "IncorrectInstanceState",
+            format!("The instance '{}' is not in a state from which it can be {wanted}.", instance.id),
+        )),
+    }
 }
 
-/// TerminateInstances.
+/// TerminateInstances: a protected instance spares all that are named of its zone, and refuses the request.
 pub(super) fn terminate(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
-    let check = |instance: &Instance| {
-        if instance.protected && !instance.gone() {
-            return Err(ApiError::new(
-                "OperationNotPermitted",
-                format!(
-                    "The instance '{}' may not be terminated. Modify its 'disableApiTermination' instance attribute \
-                     and try again.",
-                    instance.id
-                ),
-            ));
-        }
-        Ok(())
-    };
-    change(account, cx, input, check, |life| match life {
+    let ids = to_change(account, cx, input)?;
+    let named: Vec<&Instance> = account.ec2.instances.iter().filter(|instance| ids.contains(&instance.id)).collect();
+    let protected: Vec<&Instance> =
+        named.iter().copied().filter(|instance| instance.protected && !instance.gone()).collect();
+    let refusal = protected.first().map(|instance| {
+        ApiError::new(
+            "OperationNotPermitted",
+            format!(
+                "The instance '{}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try \
+                 again.",
+                instance.id
+            ),
+        )
+    });
+    let spared = |instance: &Instance| protected.iter().any(|protected| protected.zone == instance.zone);
+    let doomed: Vec<String> =
+        named.iter().filter(|instance| !spared(instance)).map(|instance| instance.id.clone()).collect();
+    let answer = change(account, cx, &doomed, |life| match life {
         Life::Terminated => Life::Terminated,
         _ => Life::ShuttingDown,
-    })
+    });
+    refusal.map_or(answer, Err)
 }
 
 /// StopInstances.
 pub(super) fn stop(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
-    let check = |instance: &Instance| match instance.life {
-        Life::Running | Life::Stopping | Life::Stopped => Ok(()),
-        _ => Err(incorrect_state(instance, "stopped")),
-    };
-    change(account, cx, input, check, |life| match life {
+    let ids = to_change(account, cx, input)?;
+    check_states(account, &ids, &[Life::Running, Life::Stopping, Life::Stopped], "stopped")?;
+    change(account, cx, &ids, |life| match life {
         Life::Running => Life::Stopping,
         other => other,
     })
@@ -442,11 +451,9 @@ pub(super) fn stop(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
 
 /// StartInstances.
 pub(super) fn start(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
-    let check = |instance: &Instance| match instance.life {
-        Life::Stopped | Life::Running | Life::Pending => Ok(()),
-        _ => Err(incorrect_state(instance, "started")),
-    };
-    change(account, cx, input, check, |life| match life {
+    let ids = to_change(account, cx, input)?;
+    check_states(account, &ids, &[Life::Stopped, Life::Running, Life::Pending], "started")?;
+    change(account, cx, &ids, |life| match life {
         Life::Stopped => Life::Pending,
         other => other,
     })

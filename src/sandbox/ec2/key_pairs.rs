@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use ssh_key::public::{KeyData, RsaPublicKey};
+use ssh_key::{HashAlg, PublicKey};
 
-use super::{Tags, pass, required, tag_set, tag_types, tags_for, time};
+use super::{Tags, filtered, required, tag_set, tag_types, tags_for, time};
 use crate::sandbox::account::Account;
 use crate::sandbox::input::{flag, text, texts};
 use crate::sandbox::service::{Answer, ApiError, Cx};
@@ -28,24 +30,44 @@ fn bad_format() -> ApiError {
     ApiError::new("InvalidKey.Format", "Key is not in valid OpenSSH public key format")
 }
 
-/// Type and fingerprint: ED25519's is OpenSSH's SHA-256; an imported RSA key's is the MD5 of its public half (of the
-/// OpenSSH blob here, of the DER form on AWS).
+/// Type and fingerprint: ED25519's is OpenSSH's SHA-256; an imported RSA key's is the MD5 of its DER form, as
+/// `openssl rsa -pubout -outform DER | openssl md5 -c` prints it.
 fn inspect(public_key: &str) -> Result<(&'static str, String), ApiError> {
-    let mut words = public_key.split_whitespace();
-    let (Some(algorithm), Some(blob)) = (words.next(), words.next()) else { return Err(bad_format()) };
-    let blob = STANDARD.decode(blob).map_err(|_| bad_format())?;
-    let length = u32::try_from(algorithm.len()).map_err(|_| bad_format())?.to_be_bytes();
-    if !blob.starts_with(&[&length, algorithm.as_bytes()].concat()) {
-        return Err(bad_format());
-    }
-    match algorithm {
-        "ssh-ed25519" if blob.len() == 51 => Ok(("ed25519", STANDARD.encode(sha2::Sha256::digest(&blob)))),
-        "ssh-rsa" => {
-            let bytes: Vec<String> = Md5::digest(&blob).iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = PublicKey::from_openssh(public_key).map_err(|_| bad_format())?;
+    match key.key_data() {
+        KeyData::Ed25519(_) => Ok(("ed25519", STANDARD.encode(key.fingerprint(HashAlg::Sha256).as_bytes()))),
+        KeyData::Rsa(rsa) => {
+            let bytes: Vec<String> =
+                Md5::digest(subject_public_key_info(rsa)).iter().map(|byte| format!("{byte:02x}")).collect();
             Ok(("rsa", bytes.join(":")))
         }
         _ => Err(bad_format()),
     }
+}
+
+/// The algorithm `rsaEncryption` (1.2.840.113549.1.1.1), whose parameters are null.
+const RSA_ENCRYPTION: &[u8] =
+    &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+
+/// An RSA key in DER: X.509's `SubjectPublicKeyInfo`. SSH's and DER's whole numbers have the same bytes.
+fn subject_public_key_info(key: &RsaPublicKey) -> Vec<u8> {
+    let numbers = [der(0x02, key.n.as_bytes()), der(0x02, key.e.as_bytes())].concat();
+    let bits = [&[0][..], &der(0x30, &numbers)].concat();
+    der(0x30, &[RSA_ENCRYPTION, &der(0x03, &bits)].concat())
+}
+
+/// An element of DER: its tag, its length, its content.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut element = vec![tag];
+    if content.len() < 0x80 {
+        element.push(content.len() as u8);
+    } else {
+        let length: Vec<u8> = content.len().to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();
+        element.push(0x80 | length.len() as u8);
+        element.extend(length);
+    }
+    element.extend(content);
+    element
 }
 
 /// ImportKeyPair.
@@ -97,27 +119,29 @@ pub(super) fn describe(account: &Account, input: &Value) -> Answer {
         return Err(not_found(id));
     }
     let with_key = flag(input, "IncludePublicKey") == Some(true);
-    let mut found = Vec::new();
-    for pair in pairs {
-        let shown = pass(input, &pair.tags, |filter| match filter {
-            "key-pair-id" => Some(vec![pair.id.clone()]),
-            "key-name" => Some(vec![pair.name.clone()]),
-            "fingerprint" => Some(vec![pair.fingerprint.clone()]),
-            _ => None,
-        })?;
-        let asked = (names.is_empty() && ids.is_empty()) || names.contains(&pair.name) || ids.contains(&pair.id);
-        if shown && asked {
-            let mut one = json!({
-                "keyPairId": pair.id, "keyName": pair.name, "keyFingerprint": pair.fingerprint,
-                "keyType": pair.key_type, "createTime": time(pair.created), "tagSet": tag_set(&pair.tags),
-            });
-            if with_key {
-                one["publicKey"] = json!(pair.public_key);
-            }
-            found.push(one);
+    let found = filtered(
+        input,
+        pairs,
+        |pair| &pair.tags,
+        &[
+            ("key-pair-id", |pair| vec![pair.id.clone()]),
+            ("key-name", |pair| vec![pair.name.clone()]),
+            ("fingerprint", |pair| vec![pair.fingerprint.clone()]),
+        ],
+    )?;
+    let asked =
+        |pair: &&KeyPair| (names.is_empty() && ids.is_empty()) || names.contains(&pair.name) || ids.contains(&pair.id);
+    let shown = |pair: &KeyPair| {
+        let mut one = json!({
+            "keyPairId": pair.id, "keyName": pair.name, "keyFingerprint": pair.fingerprint,
+            "keyType": pair.key_type, "createTime": time(pair.created), "tagSet": tag_set(&pair.tags),
+        });
+        if with_key {
+            one["publicKey"] = json!(pair.public_key);
         }
-    }
-    Ok(json!({"keySet": found}))
+        one
+    };
+    Ok(json!({"keySet": found.into_iter().filter(asked).map(shown).collect::<Vec<_>>()}))
 }
 
 /// DeleteKeyPair: an unknown name is no error, an unknown id is one.

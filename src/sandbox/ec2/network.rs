@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Tags, paged, pass, well_formed};
+use super::{filtered, no_tags, page_size, paged, well_formed};
 use crate::sandbox::account::Account;
 use crate::sandbox::input::texts;
 use crate::sandbox::service::{Answer, ApiError, Cx};
@@ -27,6 +27,11 @@ pub struct Subnet {
     pub cidr: &'static str,
     /// The third byte of its first address.
     pub third_byte: u64,
+}
+
+struct Zone {
+    name: String,
+    region: String,
 }
 
 /// The three subnets.
@@ -55,82 +60,103 @@ pub(super) fn subnet(region: &str, id: &str) -> Result<Subnet, ApiError> {
 
 /// DescribeVpcs.
 pub(super) fn vpcs(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    page_size(input, 1000)?;
     if let Some(id) = texts(input, "VpcId").iter().find(|id| *id != VPC) {
         return Err(unknown("vpc", "vpc", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed", id));
     }
-    let shown = pass(input, &Tags::new(), |filter| match filter {
-        "vpc-id" => Some(vec![VPC.to_owned()]),
-        "isDefault" | "is-default" => Some(vec!["true".to_owned()]),
-        "state" => Some(vec!["available".to_owned()]),
-        "cidr" => Some(vec!["172.31.0.0/16".to_owned()]),
-        "owner-id" => Some(vec![account.id.clone()]),
-        _ => None,
-    })?;
-    let vpc = json!({
+    let found = filtered(
+        input,
+        [account],
+        no_tags,
+        &[
+            ("vpc-id", |_| vec![VPC.to_owned()]),
+            ("is-default", |_| vec!["true".to_owned()]),
+            ("isDefault", |_| vec!["true".to_owned()]),
+            ("state", |_| vec!["available".to_owned()]),
+            ("cidr", |_| vec!["172.31.0.0/16".to_owned()]),
+            ("owner-id", |account| vec![account.id.clone()]),
+        ],
+    )?;
+    let vpc = |account: &Account| {
+        json!({
         "vpcId": VPC, "ownerId": account.id, "state": "available", "cidrBlock": "172.31.0.0/16", "isDefault": true,
         "instanceTenancy": "default", "dhcpOptionsId": "dopt-0e84fa1c605e72b93", "tagSet": [],
         "cidrBlockAssociationSet": [{
             "cidrBlock": "172.31.0.0/16", "associationId": "vpc-cidr-assoc-0f95ab2d716f83ca4",
             "cidrBlockState": {"state": "associated"},
         }],
-    });
-    paged("vpcSet", shown.then_some(vpc).into_iter().collect(), cx, input)
+        })
+    };
+    paged("vpcSet", found.into_iter().map(vpc).collect(), cx, input)
 }
 
 /// DescribeSubnets.
 pub(super) fn subnets(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    page_size(input, 1000)?;
     let ids = texts(input, "SubnetId");
     for id in &ids {
         subnet(&account.region, id)?;
     }
-    let mut found = Vec::new();
-    for one in all_subnets(&account.region) {
-        let shown = pass(input, &Tags::new(), |filter| match filter {
-            "subnet-id" => Some(vec![one.id.to_owned()]),
-            "vpc-id" => Some(vec![VPC.to_owned()]),
-            "availability-zone" | "availabilityZone" => Some(vec![one.zone.clone()]),
-            "default-for-az" | "defaultForAz" => Some(vec!["true".to_owned()]),
-            "state" => Some(vec!["available".to_owned()]),
-            "cidr-block" | "cidr" | "cidrBlock" => Some(vec![one.cidr.to_owned()]),
-            _ => None,
-        })?;
-        if shown && (ids.is_empty() || ids.iter().any(|id| id == one.id)) {
-            let used = account.ec2.instances.iter().filter(|instance| instance.subnet == one.id && !instance.gone());
-            found.push(json!({
-                "subnetId": one.id, "vpcId": VPC, "availabilityZone": one.zone, "cidrBlock": one.cidr,
-                "state": "available", "defaultForAz": true, "mapPublicIpOnLaunch": true, "ownerId": account.id,
-                "availableIpAddressCount": 4091usize.saturating_sub(used.count()), "tagSet": [],
-                "subnetArn": format!("arn:aws:ec2:{}:{}:subnet/{}", account.region, account.id, one.id),
-            }));
-        }
-    }
+    let mut found = filtered(
+        input,
+        all_subnets(&account.region),
+        no_tags,
+        &[
+            ("subnet-id", |one| vec![one.id.to_owned()]),
+            ("vpc-id", |_| vec![VPC.to_owned()]),
+            ("availability-zone", |one| vec![one.zone.clone()]),
+            ("availabilityZone", |one| vec![one.zone.clone()]),
+            ("default-for-az", |_| vec!["true".to_owned()]),
+            ("defaultForAz", |_| vec!["true".to_owned()]),
+            ("state", |_| vec!["available".to_owned()]),
+            ("cidr-block", |one| vec![one.cidr.to_owned()]),
+            ("cidr", |one| vec![one.cidr.to_owned()]),
+            ("cidrBlock", |one| vec![one.cidr.to_owned()]),
+        ],
+    )?;
+    found.retain(|one| ids.is_empty() || ids.iter().any(|id| id == one.id));
+    let shown = |one: Subnet| {
+        let used = account.ec2.instances.iter().filter(|instance| instance.subnet == one.id && !instance.gone());
+        json!({
+            "subnetId": one.id, "vpcId": VPC, "availabilityZone": one.zone, "cidrBlock": one.cidr,
+            "state": "available", "defaultForAz": true, "mapPublicIpOnLaunch": true, "ownerId": account.id,
+            "availableIpAddressCount": 4091usize.saturating_sub(used.count()), "tagSet": [],
+            "subnetArn": format!("arn:aws:ec2:{}:{}:subnet/{}", account.region, account.id, one.id),
+        })
+    };
+    let found = found.into_iter().map(shown).collect();
     paged("subnetSet", found, cx, input)
 }
 
 /// DescribeAvailabilityZones.
 pub(super) fn zones(account: &Account, _cx: &Cx, input: &Value) -> Answer {
     let names = texts(input, "ZoneName");
-    let all = all_subnets(&account.region);
-    if let Some(name) = names.iter().find(|name| !all.iter().any(|subnet| subnet.zone == **name)) {
+    let all: Vec<Zone> = all_subnets(&account.region)
+        .into_iter()
+        .map(|subnet| Zone { name: subnet.zone, region: account.region.clone() })
+        .collect();
+    if let Some(name) = names.iter().find(|name| !all.iter().any(|zone| zone.name == **name)) {
         return Err(super::invalid(format!("Invalid availability zone: [{name}]")));
     }
-    let mut found = Vec::new();
-    for zone in all.into_iter().map(|subnet| subnet.zone) {
-        let shown = pass(input, &Tags::new(), |filter| match filter {
-            "zone-name" => Some(vec![zone.clone()]),
-            "region-name" => Some(vec![account.region.clone()]),
-            "state" => Some(vec!["available".to_owned()]),
-            "zone-type" => Some(vec!["availability-zone".to_owned()]),
-            "opt-in-status" => Some(vec!["opt-in-not-required".to_owned()]),
-            _ => None,
-        })?;
-        if shown && (names.is_empty() || names.contains(&zone)) {
-            found.push(json!({
-                "zoneName": zone, "zoneState": "available", "regionName": account.region,
-                "optInStatus": "opt-in-not-required", "zoneType": "availability-zone", "groupName": account.region,
-                "networkBorderGroup": account.region, "messageSet": [],
-            }));
-        }
-    }
-    Ok(json!({"availabilityZoneInfo": found}))
+    let mut found = filtered(
+        input,
+        all,
+        no_tags,
+        &[
+            ("zone-name", |zone| vec![zone.name.clone()]),
+            ("region-name", |zone| vec![zone.region.clone()]),
+            ("state", |_| vec!["available".to_owned()]),
+            ("zone-type", |_| vec!["availability-zone".to_owned()]),
+            ("opt-in-status", |_| vec!["opt-in-not-required".to_owned()]),
+        ],
+    )?;
+    found.retain(|zone| names.is_empty() || names.contains(&zone.name));
+    let shown = |zone: Zone| {
+        json!({
+            "zoneName": zone.name, "zoneState": "available", "regionName": zone.region,
+            "optInStatus": "opt-in-not-required", "zoneType": "availability-zone", "groupName": zone.region,
+            "networkBorderGroup": zone.region, "messageSet": [],
+        })
+    };
+    Ok(json!({"availabilityZoneInfo": found.into_iter().map(shown).collect::<Vec<_>>()}))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::groups::check_letters;
 use super::network::VPC;
-use super::{Tags, invalid, paged, pass, required, tag_set, tag_types, tags_for, well_formed};
+use super::{Tags, filtered, invalid, page_size, paged, required, tag_set, tag_types, tags_for, well_formed};
 use crate::sandbox::account::Account;
 use crate::sandbox::ec2::State;
 use crate::sandbox::input::{list, number, text, texts};
@@ -53,6 +53,34 @@ impl Rule {
             Target::Cidr4(peer) | Target::Cidr6(peer) | Target::Group(peer) | Target::PrefixList(peer) => peer,
         }
     }
+}
+
+pub(super) fn protocols(rules: &[&Rule]) -> Vec<String> {
+    rules.iter().map(|rule| rule.protocol.clone()).collect()
+}
+
+pub(super) fn from_ports(rules: &[&Rule]) -> Vec<String> {
+    rules.iter().filter_map(|rule| rule.from).map(|port| port.to_string()).collect()
+}
+
+pub(super) fn to_ports(rules: &[&Rule]) -> Vec<String> {
+    rules.iter().filter_map(|rule| rule.to).map(|port| port.to_string()).collect()
+}
+
+pub(super) fn cidrs(rules: &[&Rule]) -> Vec<String> {
+    peers(rules, |target| matches!(target, Target::Cidr4(_)))
+}
+
+pub(super) fn ipv6_cidrs(rules: &[&Rule]) -> Vec<String> {
+    peers(rules, |target| matches!(target, Target::Cidr6(_)))
+}
+
+pub(super) fn peer_groups(rules: &[&Rule]) -> Vec<String> {
+    peers(rules, |target| matches!(target, Target::Group(_)))
+}
+
+fn peers(rules: &[&Rule], of: fn(&Target) -> bool) -> Vec<String> {
+    rules.iter().filter(|rule| of(&rule.target)).map(|rule| rule.peer().to_owned()).collect()
 }
 
 fn cidr4(written: &str) -> Result<Target, ApiError> {
@@ -263,7 +291,8 @@ fn no_such_rule(id: &str) -> ApiError {
     }
 }
 
-/// RevokeSecurityGroupIngress and …Egress: by rule ids or by permissions.
+/// RevokeSecurityGroupIngress and …Egress: by rule ids or by permissions. As the VPC is the default one, permissions that
+/// match no rule are told, and are no error.
 pub(super) fn revoke(account: &mut Account, input: &Value, egress: bool) -> Answer {
     let group = account.ec2.group_of(input)?.id.clone();
     let state = &account.ec2;
@@ -272,13 +301,14 @@ pub(super) fn revoke(account: &mut Account, input: &Value, egress: bool) -> Answ
         let rule = state.rules.iter().find(|rule| rule.id == id && rule.group == group && rule.egress == egress);
         doomed.push(rule.ok_or_else(|| no_such_rule(&id))?.id.clone());
     }
+    let mut unknown = Vec::new();
     for wanted in read(state, input, &group, egress)? {
-        let rule = state.rules.iter().find(|rule| rule.same(&wanted)).ok_or_else(|| {
-            ApiError::new("InvalidPermission.NotFound", "The specified rule does not exist in this security group.")
-        })?;
-        doomed.push(rule.id.clone());
+        match state.rules.iter().find(|rule| rule.same(&wanted)) {
+            Some(rule) => doomed.push(rule.id.clone()),
+            None => unknown.push(wanted),
+        }
     }
-    if doomed.is_empty() {
+    if doomed.is_empty() && unknown.is_empty() {
         return Err(ApiError::new("MissingParameter", "The request must contain the parameter ipPermissions"));
     }
     let revoked: Vec<Value> = state
@@ -297,7 +327,11 @@ pub(super) fn revoke(account: &mut Account, input: &Value, egress: bool) -> Answ
         })
         .collect();
     account.ec2.rules.retain(|rule| !doomed.contains(&rule.id));
-    Ok(json!({"return": true, "revokedSecurityGroupRuleSet": revoked}))
+    let mut answer = json!({"return": true, "revokedSecurityGroupRuleSet": revoked});
+    if !unknown.is_empty() {
+        answer["unknownIpPermissionSet"] = permissions(&account.id, &unknown.iter().collect::<Vec<_>>());
+    }
+    Ok(answer)
 }
 
 /// UpdateSecurityGroupRuleDescriptionsIngress and …Egress.
@@ -359,21 +393,19 @@ pub(super) fn modify(account: &mut Account, input: &Value) -> Answer {
 
 /// DescribeSecurityGroupRules.
 pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    page_size(input, 1000)?;
     let ids = texts(input, "SecurityGroupRuleId");
     let all = &account.ec2.rules;
     if let Some(id) = ids.iter().find(|id| !all.iter().any(|rule| rule.id == **id)) {
         return Err(no_such_rule(id));
     }
-    let mut found = Vec::new();
-    for rule in all {
-        let keep = pass(input, &rule.tags, |filter| match filter {
-            "group-id" => Some(vec![rule.group.clone()]),
-            "security-group-rule-id" => Some(vec![rule.id.clone()]),
-            _ => None,
-        })?;
-        if keep && (ids.is_empty() || ids.contains(&rule.id)) {
-            found.push(shown(account, rule));
-        }
-    }
+    let mut found = filtered(
+        input,
+        all,
+        |rule| &rule.tags,
+        &[("group-id", |rule| vec![rule.group.clone()]), ("security-group-rule-id", |rule| vec![rule.id.clone()])],
+    )?;
+    found.retain(|rule| ids.is_empty() || ids.contains(&rule.id));
+    let found = found.into_iter().map(|rule| shown(account, rule)).collect();
     paged("securityGroupRuleSet", found, cx, input)
 }

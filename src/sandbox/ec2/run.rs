@@ -1,4 +1,4 @@
-//! RunInstances: everything that EC2 checks before it launches, and its idempotency, which is per zone.
+//! RunInstances: everything that EC2 checks before it launches, and its idempotency, which is of the zone that is asked for.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +21,8 @@ use crate::sandbox::service::{Answer, ApiError, Cx};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
     token: String,
-    zone: String,
+    /// The zone that was asked for; none where the token is of the region.
+    zone: Option<String>,
     request: String,
     reservation: String,
     instances: Vec<String>,
@@ -77,6 +78,14 @@ fn chosen_subnet(account: &Account, input: &Value) -> Result<Subnet, ApiError> {
         return Err(invalid(format!("The availability zone '{zone}' does not match the subnet '{}'", subnet.id)));
     }
     Ok(subnet)
+}
+
+/// Whether the request says in which zone it launches, by its name or by a subnet: its token is of that zone then, and of
+/// the region otherwise.
+fn zone_asked(input: &Value) -> bool {
+    text(input, "SubnetId").is_some()
+        || list(input, "NetworkInterface").iter().any(|one| text(one, "SubnetId").is_some())
+        || input.get("Placement").is_some_and(|placement| text(placement, "AvailabilityZone").is_some())
 }
 
 fn chosen_profile(account: &Account, cx: &Cx, input: &Value) -> Result<Option<(String, String)>, ApiError> {
@@ -173,9 +182,12 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
     })
 }
 
-fn repeated(account: &Account, token: &str, zone: &str, request: &str) -> Option<Answer> {
+fn repeated(account: &Account, token: &str, zone: Option<&str>, request: &str) -> Option<Answer> {
     let state = &account.ec2;
-    let known = state.tokens.iter().find(|known| known.token == token && known.zone == zone)?;
+    let known = state.tokens.iter().find(|known| {
+        let apart = zone.zip(known.zone.as_deref()).is_some_and(|(zone, other)| zone != other);
+        known.token == token && !apart
+    })?;
     if known.request != request {
         return Some(Err(ApiError::new(
             "IdempotentParameterMismatch",
@@ -204,7 +216,8 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     }
     let subnet = chosen_subnet(account, input)?;
     let request = fingerprint(input, &["ClientToken", "DryRun"]);
-    if let Some(answer) = token.and_then(|token| repeated(account, token, &subnet.zone, &request)) {
+    let zone = zone_asked(input).then(|| subnet.zone.clone());
+    if let Some(answer) = token.and_then(|token| repeated(account, token, zone.as_deref(), &request)) {
         return answer;
     }
     let launch = check(account, cx, input, subnet)?;
@@ -264,7 +277,7 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     if let Some(token) = token {
         state.tokens.push(Token {
             token: token.to_owned(),
-            zone: launch.subnet.zone.clone(),
+            zone,
             request,
             reservation: reservation.clone(),
             instances: made.clone(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Tags, invalid, paged, pass, required, well_formed};
+use super::{Tags, filtered, invalid, page_size, paged, required, well_formed};
 use crate::sandbox::account::Account;
 use crate::sandbox::ec2::State;
 use crate::sandbox::input::{list, text, texts};
@@ -14,14 +14,14 @@ pub(super) fn read(input: &Value) -> Result<Tags, ApiError> {
     for tag in list(input, "Tag") {
         let key = required(tag, "Key")?;
         let value = text(tag, "Value").unwrap_or_default();
-        if key.is_empty() || key.chars().count() > 127 {
-            return Err(invalid("Tag key exceeds the maximum length of 127 characters, or is empty"));
+        if key.is_empty() || key.chars().count() > 128 {
+            return Err(invalid("Tag key exceeds the maximum length of 128 characters, or is empty"));
         }
         if key.to_ascii_lowercase().starts_with("aws:") {
             return Err(invalid("Tag keys starting with 'aws:' are reserved for internal use"));
         }
-        if value.chars().count() > 255 {
-            return Err(invalid("Tag value exceeds the maximum length of 255 characters"));
+        if value.chars().count() > 256 {
+            return Err(invalid("Tag value exceeds the maximum length of 256 characters"));
         }
         if tags.insert(key.to_owned(), value.to_owned()).is_some() {
             return Err(invalid(format!("Duplicate tag key '{key}' specified.")));
@@ -142,6 +142,7 @@ pub(super) fn delete(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
 
 /// DescribeTags.
 pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    page_size(input, 1000)?;
     let state = &account.ec2;
     let mut all: Vec<(&str, &str, &Tags)> = Vec::new();
     all.extend(
@@ -155,21 +156,22 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
     all.extend(state.groups.iter().map(|group| (group.id.as_str(), "security-group", &group.tags)));
     all.extend(state.rules.iter().map(|rule| (rule.id.as_str(), "security-group-rule", &rule.tags)));
     all.extend(state.key_pairs.iter().map(|pair| (pair.id.as_str(), "key-pair", &pair.tags)));
-    let mut found = Vec::new();
-    for (id, kind, tags) in all {
-        for (key, value) in tags {
-            let one = Tags::from([(key.clone(), value.clone())]);
-            let shown = pass(input, &one, |filter| match filter {
-                "key" => Some(vec![key.clone()]),
-                "value" => Some(vec![value.clone()]),
-                "resource-id" => Some(vec![id.to_owned()]),
-                "resource-type" => Some(vec![kind.to_owned()]),
-                _ => None,
-            })?;
-            if shown {
-                found.push(json!({"resourceId": id, "resourceType": kind, "key": key, "value": value}));
-            }
-        }
-    }
-    paged("tagSet", found, cx, input)
+    let each = all.into_iter().flat_map(|(id, kind, tags)| {
+        tags.iter().map(move |(key, value)| (id, kind, Tags::from([(key.clone(), value.clone())])))
+    });
+    let found = filtered(
+        input,
+        each,
+        |(_, _, tag)| tag,
+        &[
+            ("key", |(_, _, tag)| tag.keys().cloned().collect()),
+            ("value", |(_, _, tag)| tag.values().cloned().collect()),
+            ("resource-id", |(id, _, _)| vec![(*id).to_owned()]),
+            ("resource-type", |(_, kind, _)| vec![(*kind).to_owned()]),
+        ],
+    )?;
+    let shown = found.iter().flat_map(|(id, kind, tag)| {
+        tag.iter().map(move |(key, value)| json!({"resourceId": id, "resourceType": kind, "key": key, "value": value}))
+    });
+    paged("tagSet", shown.collect(), cx, input)
 }

@@ -51,9 +51,11 @@ fn client_tokens_are_of_a_zone_and_outlive_their_instance() {
     assert_eq!(bench.run_instance("t"), id);
     let other_type = with(Bench::launch("t"), "InstanceType", json!("r6i.xlarge"));
     assert_eq!(bench.ec2_refuses("RunInstances", other_type), "IdempotentParameterMismatch");
-    let other_zone = with(Bench::launch("t"), "Placement", json!({"AvailabilityZone": "eu-west-2b"}));
-    let other = bench.ec2("RunInstances", other_zone);
-    assert_ne!(other["instancesSet"][0]["instanceId"], json!(id));
+    let in_zone = |token: &str, zone: &str| with(Bench::launch(token), "Placement", json!({"AvailabilityZone": zone}));
+    assert_eq!(bench.ec2_refuses("RunInstances", in_zone("t", "eu-west-2b")), "IdempotentParameterMismatch");
+    let one = bench.ec2("RunInstances", in_zone("z", "eu-west-2a"));
+    let two = bench.ec2("RunInstances", in_zone("z", "eu-west-2b"));
+    assert_ne!(one["instancesSet"][0]["instanceId"], two["instancesSet"][0]["instanceId"]);
     bench.wait(10);
     bench.ec2("TerminateInstances", json!({"InstanceId": [id]}));
     let dying = bench.ec2("RunInstances", Bench::launch("t"));
@@ -167,7 +169,9 @@ fn rules_are_a_set_and_a_description_can_change_alone() {
     let egress = rules.iter().find(|rule| rule["isEgress"] == true).unwrap()["securityGroupRuleId"].clone();
     bench.ec2("RevokeSecurityGroupEgress", json!({"GroupId": id, "SecurityGroupRuleId": [egress]}));
     bench.ec2("RevokeSecurityGroupIngress", ssh(""));
-    assert_eq!(bench.ec2_refuses("RevokeSecurityGroupIngress", ssh("")), "InvalidPermission.NotFound");
+    let again = bench.ec2("RevokeSecurityGroupIngress", ssh(""));
+    assert_eq!(again["unknownIpPermissionSet"][0]["ipRanges"][0]["cidrIp"], "203.0.113.0/24");
+    assert_eq!(bench.ec2_refuses("UpdateSecurityGroupRuleDescriptionsIngress", ssh("")), "InvalidPermission.NotFound");
 }
 
 #[test]

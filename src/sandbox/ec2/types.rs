@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Tags, paged, pass, well_formed};
+use super::{filtered, no_tags, page_size, paged, well_formed};
 use crate::sandbox::images::{self, IMAGES, Image, OWNER};
 use crate::sandbox::input::texts;
 use crate::sandbox::service::{Answer, ApiError, Cx};
@@ -62,6 +62,7 @@ pub fn by_name(name: &str) -> Option<InstanceType> {
 
 /// DescribeInstanceTypes.
 pub(super) fn instance_types(cx: &Cx, input: &Value) -> Answer {
+    page_size(input, 100)?;
     let names = texts(input, "InstanceType");
     let all = all_types();
     let unknown: Vec<&str> =
@@ -72,33 +73,35 @@ pub(super) fn instance_types(cx: &Cx, input: &Value) -> Answer {
             format!("The following supplied instance types do not exist: [{}]", unknown.join(", ")),
         ));
     }
-    let mut found = Vec::new();
-    for one in all {
-        let shown = pass(input, &Tags::new(), |filter| match filter {
-            "instance-type" => Some(vec![one.name.clone()]),
-            "processor-info.supported-architecture" => Some(vec![one.architecture.to_owned()]),
-            "vcpu-info.default-vcpus" => Some(vec![one.vcpus.to_string()]),
-            "memory-info.size-in-mib" => Some(vec![one.memory_mib.to_string()]),
-            "current-generation" => Some(vec!["true".to_owned()]),
-            "bare-metal" => Some(vec!["false".to_owned()]),
-            _ => None,
-        })?;
-        if shown && (names.is_empty() || names.contains(&one.name)) {
-            let threads = if one.architecture == "arm64" { 1 } else { 2 };
-            found.push(json!({
-                "instanceType": one.name, "currentGeneration": true, "freeTierEligible": one.name == "t3.micro",
-                "supportedUsageClasses": ["on-demand", "spot"], "supportedRootDeviceTypes": ["ebs"],
-                "supportedVirtualizationTypes": ["hvm"], "bareMetal": false, "hypervisor": "nitro",
-                "processorInfo": {"supportedArchitectures": [one.architecture]},
-                "vCpuInfo": {
-                    "defaultVCpus": one.vcpus, "defaultCores": one.vcpus / threads, "defaultThreadsPerCore": threads,
-                },
-                "memoryInfo": {"sizeInMiB": one.memory_mib}, "instanceStorageSupported": false,
-                "burstablePerformanceSupported": one.name.starts_with("t3."),
-            }));
-        }
-    }
-    paged("instanceTypeSet", found, cx, input)
+    let mut found = filtered(
+        input,
+        all,
+        no_tags,
+        &[
+            ("instance-type", |one| vec![one.name.clone()]),
+            ("processor-info.supported-architecture", |one| vec![one.architecture.to_owned()]),
+            ("vcpu-info.default-vcpus", |one| vec![one.vcpus.to_string()]),
+            ("memory-info.size-in-mib", |one| vec![one.memory_mib.to_string()]),
+            ("current-generation", |_| vec!["true".to_owned()]),
+            ("bare-metal", |_| vec!["false".to_owned()]),
+        ],
+    )?;
+    found.retain(|one| names.is_empty() || names.contains(&one.name));
+    let shown = |one: InstanceType| {
+        let threads = if one.architecture == "arm64" { 1 } else { 2 };
+        json!({
+            "instanceType": one.name, "currentGeneration": true, "freeTierEligible": one.name == "t3.micro",
+            "supportedUsageClasses": ["on-demand", "spot"], "supportedRootDeviceTypes": ["ebs"],
+            "supportedVirtualizationTypes": ["hvm"], "bareMetal": false, "hypervisor": "nitro",
+            "processorInfo": {"supportedArchitectures": [one.architecture]},
+            "vCpuInfo": {
+                "defaultVCpus": one.vcpus, "defaultCores": one.vcpus / threads, "defaultThreadsPerCore": threads,
+            },
+            "memoryInfo": {"sizeInMiB": one.memory_mib}, "instanceStorageSupported": false,
+            "burstablePerformanceSupported": one.name.starts_with("t3."),
+        })
+    };
+    paged("instanceTypeSet", found.into_iter().map(shown).collect(), cx, input)
 }
 
 /// The image of this id, or the refusal that EC2 gives.
@@ -119,38 +122,40 @@ pub(super) fn images(cx: &Cx, input: &Value) -> Answer {
         image(id)?;
     }
     let owners = texts(input, "Owner");
-    let mut found = Vec::new();
-    for one in IMAGES {
-        let shown = pass(input, &Tags::new(), |filter| match filter {
-            "image-id" => Some(vec![one.id.to_owned()]),
-            "name" => Some(vec![one.name.to_owned()]),
-            "architecture" => Some(vec![one.architecture.to_owned()]),
-            "state" => Some(vec!["available".to_owned()]),
-            "owner-id" => Some(vec![OWNER.to_owned()]),
-            "owner-alias" => Some(vec!["amazon".to_owned()]),
-            "root-device-type" => Some(vec!["ebs".to_owned()]),
-            "virtualization-type" => Some(vec!["hvm".to_owned()]),
-            "is-public" => Some(vec!["true".to_owned()]),
-            _ => None,
-        })?;
-        let owned = owners.is_empty() || owners.iter().any(|owner| owner == "amazon" || owner == OWNER);
-        if shown && owned && (ids.is_empty() || ids.iter().any(|id| id == one.id)) {
-            found.push(json!({
-                "imageId": one.id, "imageLocation": format!("amazon/{}", one.name), "imageState": "available",
-                "imageOwnerId": OWNER, "imageOwnerAlias": "amazon", "name": one.name, "creationDate": one.created,
-                "isPublic": true, "architecture": one.architecture, "imageType": "machine",
-                "platformDetails": "Linux/UNIX", "usageOperation": "RunInstances", "enaSupport": true,
-                "hypervisor": "xen", "rootDeviceName": one.root_device, "rootDeviceType": "ebs",
-                "virtualizationType": "hvm", "imdsSupport": "v2.0", "tagSet": [],
-                "blockDeviceMapping": [{
-                    "deviceName": one.root_device,
-                    "ebs": {
-                        "deleteOnTermination": true, "snapshotId": one.snapshot, "volumeSize": one.size_gib,
-                        "volumeType": "gp3", "iops": 3000, "throughput": 125, "encrypted": false,
-                    },
-                }],
-            }));
-        }
-    }
-    paged("imagesSet", found, cx, input)
+    let mut found = filtered(
+        input,
+        IMAGES,
+        no_tags,
+        &[
+            ("image-id", |one| vec![one.id.to_owned()]),
+            ("name", |one| vec![one.name.to_owned()]),
+            ("architecture", |one| vec![one.architecture.to_owned()]),
+            ("state", |_| vec!["available".to_owned()]),
+            ("owner-id", |_| vec![OWNER.to_owned()]),
+            ("owner-alias", |_| vec!["amazon".to_owned()]),
+            ("root-device-type", |_| vec!["ebs".to_owned()]),
+            ("virtualization-type", |_| vec!["hvm".to_owned()]),
+            ("is-public", |_| vec!["true".to_owned()]),
+        ],
+    )?;
+    let owned = owners.is_empty() || owners.iter().any(|owner| owner == "amazon" || owner == OWNER);
+    found.retain(|one| owned && (ids.is_empty() || ids.iter().any(|id| id == one.id)));
+    let shown = |one: &Image| {
+        json!({
+            "imageId": one.id, "imageLocation": format!("amazon/{}", one.name), "imageState": "available",
+            "imageOwnerId": OWNER, "imageOwnerAlias": "amazon", "name": one.name, "creationDate": one.created,
+            "isPublic": true, "architecture": one.architecture, "imageType": "machine",
+            "platformDetails": "Linux/UNIX", "usageOperation": "RunInstances", "enaSupport": true,
+            "hypervisor": "xen", "rootDeviceName": one.root_device, "rootDeviceType": "ebs",
+            "virtualizationType": "hvm", "imdsSupport": "v2.0", "tagSet": [],
+            "blockDeviceMapping": [{
+                "deviceName": one.root_device,
+                "ebs": {
+                    "deleteOnTermination": true, "snapshotId": one.snapshot, "volumeSize": one.size_gib,
+                    "volumeType": "gp3", "iops": 3000, "throughput": 125, "encrypted": false,
+                },
+            }],
+        })
+    };
+    paged("imagesSet", found.into_iter().map(shown).collect(), cx, input)
 }

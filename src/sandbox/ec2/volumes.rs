@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Tags, invalid, paged, pass, required, tag_set, time};
+use super::{Tags, filtered, invalid, page_size, paged, required, tag_set, time, well_formed};
 use crate::sandbox::account::Account;
 use crate::sandbox::images::Image;
 use crate::sandbox::input::{flag, list, number, text, texts};
@@ -32,6 +32,12 @@ pub struct Volume {
     pub(super) created: Timestamp,
     pub(super) instance: Option<String>,
     pub(super) tags: Tags,
+}
+
+impl Volume {
+    fn status(&self) -> &'static str {
+        if self.instance.is_some() { "in-use" } else { "available" }
+    }
 }
 
 /// The disks of a launch: the image's root, as the request changes it, and further ones.
@@ -112,29 +118,35 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
 
 /// DescribeVolumes.
 pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    page_size(input, 1000)?;
     let ids = texts(input, "VolumeId");
     let all = &account.ec2.volumes;
     if let Some(id) = ids.iter().find(|id| !all.iter().any(|volume| volume.id == **id)) {
-        return Err(ApiError::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist.")));
+        return Err(if well_formed(id, "vol") {
+            ApiError::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist."))
+        } else {
+            ApiError::new("InvalidVolumeID.Malformed", format!("Invalid id: \"{id}\" (expecting \"vol-...\")"))
+        });
     }
+    let mut chosen = filtered(
+        input,
+        all,
+        |volume| &volume.tags,
+        &[
+            ("volume-id", |volume| vec![volume.id.clone()]),
+            ("status", |volume| vec![volume.status().to_owned()]),
+            ("size", |volume| vec![volume.disk.size_gib.to_string()]),
+            ("volume-type", |volume| vec![volume.disk.kind.clone()]),
+            ("encrypted", |volume| vec![volume.disk.encrypted.to_string()]),
+            ("availability-zone", |volume| vec![volume.zone.clone()]),
+            ("attachment.instance-id", |volume| volume.instance.iter().cloned().collect()),
+            ("attachment.device", |volume| vec![volume.disk.device.clone()]),
+        ],
+    )?;
+    chosen.retain(|volume| ids.is_empty() || ids.contains(&volume.id));
     let mut found = Vec::new();
-    for volume in all {
+    for volume in chosen {
         let disk = &volume.disk;
-        let state = if volume.instance.is_some() { "in-use" } else { "available" };
-        let shown = pass(input, &volume.tags, |filter| match filter {
-            "volume-id" => Some(vec![volume.id.clone()]),
-            "status" => Some(vec![state.to_owned()]),
-            "size" => Some(vec![disk.size_gib.to_string()]),
-            "volume-type" => Some(vec![disk.kind.clone()]),
-            "encrypted" => Some(vec![disk.encrypted.to_string()]),
-            "availability-zone" => Some(vec![volume.zone.clone()]),
-            "attachment.instance-id" => Some(volume.instance.iter().cloned().collect()),
-            "attachment.device" => Some(vec![disk.device.clone()]),
-            _ => None,
-        })?;
-        if !shown || !(ids.is_empty() || ids.contains(&volume.id)) {
-            continue;
-        }
         let attachments: Vec<Value> = volume
             .instance
             .iter()
@@ -146,7 +158,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
             })
             .collect();
         let mut one = json!({
-            "volumeId": volume.id, "size": disk.size_gib, "availabilityZone": volume.zone, "status": state,
+            "volumeId": volume.id, "size": disk.size_gib, "availabilityZone": volume.zone, "status": volume.status(),
             "createTime": time(volume.created), "attachmentSet": attachments, "volumeType": disk.kind,
             "encrypted": disk.encrypted, "multiAttachEnabled": false, "tagSet": tag_set(&volume.tags),
             "snapshotId": disk.snapshot.as_deref().unwrap_or_default(),
