@@ -109,6 +109,8 @@ impl<W: World> Driver<'_, W> {
         };
         let begun = self.book.ledger().await.run().map_or(now, |run| run.started_at);
         let launched = life.and_then(|life| life.launched).unwrap_or(begun);
+        // A run that goes on from an earlier instance began on this one with its launch.
+        let begun = begun.max(launched);
         let itself = format!("the instance {} ended itself at its deadline, {deadline:.0}", self.instance);
         if (begun.as_second() - launched.as_second()) * 10 > deadline.as_second() - launched.as_second() {
             let explanation = format!("{itself}, and the run had begun only at {begun:.0}");
