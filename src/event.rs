@@ -48,6 +48,17 @@ pub enum Event {
         /// For what.
         text: String,
     },
+    /// The run lost its instance, and begins again on a fresh one.
+    RunAgain {
+        /// The instance that went away.
+        instance: String,
+        /// Why, in AWS's words.
+        because: String,
+        /// Which attempt at the run follows, from 1.
+        attempt: u32,
+        /// How many there are at the most.
+        of: u32,
+    },
     /// The run went on.
     Run(RunEvent),
 }

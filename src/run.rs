@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Unsettled;
 use crate::aws::AwsError;
 
+mod attempts;
 mod begin;
 pub mod drive;
 pub mod due;
@@ -152,6 +153,19 @@ pub enum RunEvent {
         name: String,
         /// Its attempt, from 1.
         attempt: u32,
+    },
+    /// A step is tried again in this run.
+    StepAgain {
+        /// The step.
+        name: String,
+        /// Which attempt this is, from 1, among those that the same reason allows.
+        attempt: u32,
+        /// How many it allows.
+        of: u32,
+        /// MiB that its task gets, where that is known.
+        memory: Option<i64>,
+        /// What became of the last one, and why.
+        because: String,
     },
     /// ECS cannot place a task yet.
     StepWaiting {

@@ -4,6 +4,9 @@
 
 mod lab;
 
+#[path = "lives/attempts.rs"]
+mod attempts;
+
 use lab::{Lab, STACK, edited, fails, fine, wish};
 use seqstack::cli::Wish;
 use seqstack::command::Exit;
@@ -251,20 +254,14 @@ async fn an_instance_lost_in_mid_run_is_replaced_and_the_run_begins_again() {
         runs_for: std::time::Duration::from_secs(if line.starts_with("call") { 120 } else { 2 }),
         ..Outcome::default()
     });
-    let aws = lab.aws();
-    let (exit, ()) = tokio::join!(lab.apply(STACK), async {
-        while !lab.started().iter().any(|line| line == "call S1") {
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        }
-        let id = lab.sandbox.with_account(|account, _| account.ec2.instances[0].id.clone());
-        aws.ec2.terminate_instances().instance_ids(id).send().await.unwrap();
-    });
-    assert_ne!(exit, Exit::Done);
-    let prepared = lab.plan(STACK).await;
-    assert!(runs(&prepared));
-    assert!(steps(&prepared).contains(&"create instance.worker[S1]".to_owned()), "{:?}", steps(&prepared));
-    assert_eq!(lab.apply(STACK).await, Exit::Done);
+    let (exit, ()) = tokio::join!(lab.apply(STACK), attempts::lose_the_instance_under_call(&lab, 1));
+    assert_eq!(exit, Exit::Done);
     assert_eq!(lab.mutations()["ec2:RunInstances"], 2);
+    assert_eq!(lab.started(), ["pull S1", "call S1", "pull S1", "call S1", "push S1"]);
+    let told = std::fs::read_to_string(lab.state().join("lab/journal.jsonl")).unwrap();
+    for part in ["run_again", "terminated.", "\"attempt\":2,", "\"of\":3}"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
     lab.destroy(STACK).await;
     assert_eq!(lab.left(), Vec::<String>::new());
 }

@@ -1,13 +1,18 @@
 //! `seqstack apply`
 
 use crate::cli::{Apply, Consent, Wish};
+use crate::event::Event;
+use crate::plan::{Plan, Verb};
 use crate::report;
 use crate::report::span;
-use crate::run::{Due, Outcome, observe, summary};
+use crate::run::{Due, Outcome, Verdict, observe, summary};
 use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
 use super::{Exit, Problem, prepare, proceed, session};
+
+/// How many fresh instances one apply makes, beside its plan's own, for a run that loses them.
+const FRESH_INSTANCES: u32 = 2;
 
 /// Shows the plan, asks, and converges.
 ///
@@ -23,8 +28,8 @@ pub async fn run(args: &Apply) -> Result<Exit, Problem> {
 /// # Errors
 /// As [`run`].
 pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<Exit, Problem> {
-    let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
-    let prepared = Box::pin(prepare::converge(session, wish, "apply")).await?;
+    let mut lock = proceed::Lock::take(&session.state_dir, session.console).await?;
+    let mut prepared = Box::pin(prepare::converge(session, wish, "apply")).await?;
     session.console.print(&prepared.text(session.verbose))?;
     if !prepared.plan.conflicts.is_empty() {
         return Ok(Exit::Failed);
@@ -38,13 +43,39 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         return Ok(if failed_before { Exit::RunFailed } else { Exit::Done });
     }
     proceed::consent(&prepared, consent, "applied")?;
-    let (outcome, run_end) =
-        proceed::proceed(session, &prepared.plan, &prepared.header.identity, wish.retry, lock).await?;
+    let interrupts = proceed::Interrupts::heed(session);
+    let mut lost = 0;
+    let (outcome, run_end) = loop {
+        let carried_out =
+            proceed::carry_out(session, &prepared.plan, &prepared.header.identity, wish.retry, lock, &interrupts);
+        let (outcome, run_end) = Box::pin(carried_out).await?;
+        let Some(Ok(Outcome::HostLost { instance, explanation, .. })) = &run_end else { break (outcome, run_end) };
+        if lost == FRESH_INSTANCES || interrupts.raised() {
+            break (outcome, run_end);
+        }
+        lost += 1;
+        let again = Event::RunAgain {
+            instance: instance.clone(),
+            because: explanation.clone(),
+            attempt: lost + 1,
+            of: FRESH_INSTANCES + 1,
+        };
+        proceed::note(session, &again)?;
+        lock = proceed::Lock::take(&session.state_dir, session.console).await?;
+        prepared = Box::pin(again_on_a_fresh_instance(session, wish, consent, &prepared.plan)).await?;
+    };
     let exit = proceed::exit(&outcome, run_end.as_ref());
+    let once_more = matches!(&run_end, Some(Ok(Outcome::HostLost { .. }))) && lost == FRESH_INSTANCES;
     if let Some(end) = run_end
         && let Err(problem) = report(session, &prepared, end).await
     {
         session.console.say(&format!("warning: {}", problem.text));
+    }
+    if once_more {
+        session.console.say(&format!(
+            "hint: {} instances went away under this run in one apply: see in EC2 who or what ended them before the next",
+            lost + 1
+        ));
     }
     session.console.say(&match exit {
         Exit::Done if failed_before => {
@@ -62,6 +93,37 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         session.console.print(&prepare::calls(session))?;
     }
     Ok(if failed_before && exit == Exit::Done { Exit::RunFailed } else { exit })
+}
+
+/// The plan after the run's instance went away. What was agreed to covers that same instance and the run once more, and
+/// nothing else.
+async fn again_on_a_fresh_instance(
+    session: &Session,
+    wish: &Wish,
+    consent: &Consent,
+    agreed: &Plan,
+) -> Result<prepare::Prepared, Problem> {
+    let next = prepare::converge(session, wish, "apply").await.map_err(|problem| {
+        problem.hint("the run has lost its instance; apply again makes a fresh one and begins it from its start")
+    })?;
+    let instance = agreed.run.as_ref().map(|run| &run.spec.instance_at);
+    let mut others: Vec<String> = next
+        .plan
+        .steps
+        .keys()
+        .filter(|id| id.verb != Verb::Run && Some(&id.at) != instance)
+        .map(ToString::to_string)
+        .collect();
+    others.extend(next.plan.conflicts.iter().map(|conflict| format!("{}: {}", conflict.at, conflict.why)));
+    if !others.is_empty() {
+        return Err(Problem::failed(format!(
+            "the run has lost its instance, and more than that has changed since the plan: {}",
+            others.join(", ")
+        ))
+        .hint("look at the plan, and apply again: the run then begins from its start, on a fresh instance"));
+    }
+    proceed::consent(&next, &Consent { yes: true, ..consent.clone() }, "applied")?;
+    Ok(next)
 }
 
 /// What happens with the instance of a run that failed, until when, and what can be done with it.
@@ -88,7 +150,9 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
     match &end {
         Ok(outcome) => {
             session.console.say(&report::run::outcome(outcome));
-            if let Outcome::Failed(failure) = outcome {
+            if let Outcome::Failed(failure) = outcome
+                && failure.verdict != Verdict::HostLost
+            {
                 if let (Some(step), Some(_)) = (&failure.step, &failure.log_group) {
                     session.console.say(&format!("its whole log: {}", session.command("logs", &[step])));
                 }
@@ -107,8 +171,10 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
         let exit = row.exit_code.map_or("-".to_owned(), |code| code.to_string());
         let seconds = row.seconds.map_or("-".to_owned(), span);
         text.push_str(&format!(
-            "{:<width$}  {seconds:>12}  exit {exit:>3}  {}\n",
+            "{:<width$}  {seconds:>12}  exit {exit:>3}  {:>2} {:<8}  {}\n",
             row.name,
+            row.attempts,
+            if row.attempts == 1 { "attempt" } else { "attempts" },
             row.task_arn.unwrap_or_default()
         ));
     }

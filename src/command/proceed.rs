@@ -106,7 +106,7 @@ impl Lock {
     }
 }
 
-/// Carries the plan out.
+/// Carries the plan out, heeding interrupts meanwhile.
 ///
 /// # Errors
 /// When this machine does not let us begin. What fails on the way is in the outcome.
@@ -117,9 +117,22 @@ pub async fn proceed(
     retry: bool,
     lock: Lock,
 ) -> Result<(Outcome, Option<RunEnd>), Problem> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let (stop, stopped) = watch::channel(false);
-    heed_interrupts(interrupted.clone(), stop, session.console, session.command("status", &[]));
+    let interrupts = Interrupts::heed(session);
+    Box::pin(carry_out(session, plan, identity, retry, lock, &interrupts)).await
+}
+
+/// The same, as one of several plans during which the same interrupts are heeded.
+///
+/// # Errors
+/// As [`proceed`].
+pub async fn carry_out(
+    session: &Session,
+    plan: &Plan,
+    identity: &str,
+    retry: bool,
+    lock: Lock,
+    interrupts: &Interrupts,
+) -> Result<(Outcome, Option<RunEnd>), Problem> {
     let journal = Journal::open(&session.state_dir, session.console)?;
     let (verbose, console) = (session.verbose, session.console);
     let tell: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event: Event| {
@@ -132,11 +145,50 @@ pub async fn proceed(
         }
     });
     let told = tell.clone();
-    let hands =
-        Hands { session, identity: identity.to_owned(), retry, stopped, tell: tell.clone(), run_end: Mutex::new(None) };
-    let outcome = Box::pin(execute(plan, &hands, &|event| told(event), &interrupted)).await;
+    let hands = Hands {
+        session,
+        identity: identity.to_owned(),
+        retry,
+        stopped: interrupts.stopped.clone(),
+        tell: tell.clone(),
+        run_end: Mutex::new(None),
+    };
+    let outcome = Box::pin(execute(plan, &hands, &|event| told(event), &interrupts.raised)).await;
     let run_end = hands.run_end.into_inner().ok().flatten();
     Ok((outcome, run_end))
+}
+
+/// Notes an event of the command's own, between plans, and tells it.
+///
+/// # Errors
+/// When the journal cannot be opened.
+pub fn note(session: &Session, event: &Event) -> Result<(), Problem> {
+    Journal::open(&session.state_dir, session.console)?.note(event);
+    if let Some(line) = progress::line(event, session.verbose) {
+        session.console.say(&line);
+    }
+    Ok(())
+}
+
+/// Ctrl-C and SIGTERM, as they come.
+pub struct Interrupts {
+    raised: Arc<AtomicBool>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Interrupts {
+    /// Heeds them from now on.
+    pub fn heed(session: &Session) -> Self {
+        let raised = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = watch::channel(false);
+        heed_interrupts(raised.clone(), stop, session.console, session.command("status", &[]));
+        Self { raised, stopped }
+    }
+
+    /// Whether there was one.
+    pub fn raised(&self) -> bool {
+        self.raised.load(Ordering::SeqCst)
+    }
 }
 
 /// How the run ended.

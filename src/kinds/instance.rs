@@ -229,6 +229,11 @@ pub(super) fn deadline(launched: jiff::Timestamp, hours: i64) -> jiff::Timestamp
     launched.saturating_add(jiff::SignedDuration::from_hours(hours)).unwrap_or(jiff::Timestamp::MAX)
 }
 
+/// The deadline among an instance's tags.
+pub(crate) fn deadline_tag(tags: &[aws_sdk_ec2::types::Tag]) -> Option<jiff::Timestamp> {
+    tags.iter().find(|tag| tag.key() == Some(TAG_DEADLINE))?.value()?.parse().ok()
+}
+
 /// When an instance ends itself (RFC 3339, UTC), where it has a deadline.
 ///
 /// # Errors

@@ -36,6 +36,9 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
         Event::Skipped { step, .. } if step.phase == Phase::Settle => None,
         Event::Skipped { step, because } => Some(format!("skipped: {step}, because {because}")),
         Event::Waiting { at, text } => Some(format!("{at}: {text}")),
+        Event::RunAgain { instance, because, attempt, of } => Some(format!(
+            "the instance {instance} went away ({because}): a fresh one, and the run from its start; attempt {attempt} of {of}"
+        )),
         Event::Run(event) => run_line(event),
     }
 }
@@ -62,10 +65,11 @@ fn run_line(event: &RunEvent) -> Option<String> {
         RunEvent::StepFound { name, attempt } => format!("step {name}: attempt {attempt} is under way; following it"),
         RunEvent::StepStarting { .. } => return None,
         RunEvent::StepWaiting { name, reason } => format!("step {name}: waiting: {reason}"),
-        RunEvent::StepStarted { name, attempt, task_arn } => {
-            let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-            format!("step {name}: started{again}  {task_arn}")
+        RunEvent::StepAgain { name, attempt, of, memory, because } => {
+            let memory = memory.map(|mib| format!(" with {mib} MiB")).unwrap_or_default();
+            format!("step {name}: tried again, {attempt} of {of}{memory}: the last attempt {because}")
         }
+        RunEvent::StepStarted { name, task_arn, .. } => format!("step {name}: started  {task_arn}"),
         RunEvent::StepEnded { name, verdict, explanation, seconds, .. } => {
             let took = seconds.map(|seconds| format!(" after {}", span(seconds))).unwrap_or_default();
             match verdict {

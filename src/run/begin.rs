@@ -4,19 +4,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::drive::{Driver, HOST_CHECK, Stage};
+use super::drive::{Driver, HOST_CHECK, Stage, forgotten};
 use super::key::{parts, settings};
-use super::ledger::{Object, RunRecord, RunState, StepNote};
+use super::ledger::{Attempt, Object, RunRecord, RunState, StepNote};
 use super::stop::{close, put_down};
-use super::verdict::Verdict;
+use super::verdict::{TaskEnd, Verdict};
 use super::world::{Agent, World};
 use super::{RunError, RunEvent};
 use crate::aws::wait::Pace;
 
+/// For how long ECS is relied upon to list a task that has stopped: it keeps them for an hour at least (ECS API,
+/// DescribeTasks), and a token for an hour after its task (ECS developer guide, "Ensuring idempotency").
+const REMEMBERED_SECONDS: i64 = 3600;
+
 impl<W: World> Driver<'_, W> {
     /// Records that the run is on, and takes results that do not count any more out of account.
     pub(super) async fn begin(&mut self, inputs: &[Object]) -> Result<(), RunError> {
-        let steps: Vec<StepNote> = self
+        let mut steps: Vec<StepNote> = self
             .spec
             .steps
             .iter()
@@ -24,6 +28,7 @@ impl<W: World> Driver<'_, W> {
                 name: step.name.clone(),
                 key: self.keys.steps[&step.name].clone(),
                 parts: parts(&step.content),
+                first: 1,
             })
             .collect();
         let (plans, keys, instance) = (&self.plans, &self.keys, &self.instance);
@@ -44,6 +49,9 @@ impl<W: World> Driver<'_, W> {
                     run.instance.clone_from(instance);
                     run.settings = settings;
                     return;
+                }
+                for note in &mut steps {
+                    note.first = ledger.next_number(&note.name);
                 }
                 ledger.push_run(RunRecord {
                     key: keys.run.clone(),
@@ -69,7 +77,7 @@ impl<W: World> Driver<'_, W> {
             .map(|plan| (plan.name.clone(), if plan.kept { Stage::Done } else { Stage::Waiting { until: now } }))
             .collect();
         let ledger = self.book.ledger().await;
-        let mut strays = Vec::new();
+        let (mut strays, mut found, mut forgotten_ones) = (Vec::new(), Vec::new(), Vec::new());
         for (name, attempt) in ledger.open() {
             let step = self.spec.steps.iter().find(|step| step.name == name);
             let follow = step.is_some_and(|step| {
@@ -82,9 +90,17 @@ impl<W: World> Driver<'_, W> {
                 strays.push((name.to_owned(), attempt.clone()));
                 continue;
             }
-            (self.patience.events)(RunEvent::StepFound { name: name.to_owned(), attempt: attempt.n });
-            let stage = match &attempt.task_arn {
-                Some(arn) => Stage::Running { n: attempt.n, arn: arn.clone(), since: now },
+            let stage = match self.task_of(attempt).await? {
+                Some(arn) => {
+                    if attempt.task_arn.is_none() {
+                        found.push((name.to_owned(), attempt.n, arn.clone()));
+                    }
+                    Stage::Running { n: attempt.n, arn, since: now }
+                }
+                None if self.may_be_forgotten(attempt).await => {
+                    forgotten_ones.push((name.to_owned(), attempt.n));
+                    continue;
+                }
                 None => Stage::Placing {
                     n: attempt.n,
                     token: attempt.token.clone(),
@@ -94,9 +110,10 @@ impl<W: World> Driver<'_, W> {
                     told: false,
                 },
             };
+            (self.patience.events)(RunEvent::StepFound { name: name.to_owned(), attempt: attempt.n });
             self.stages.insert(name.to_owned(), stage);
         }
-        if strays.is_empty() {
+        if strays.is_empty() && found.is_empty() && forgotten_ones.is_empty() {
             return Ok(());
         }
         let reason = "seqstack: what this task was started for has changed";
@@ -110,8 +127,35 @@ impl<W: World> Driver<'_, W> {
                         close(attempt, arn, &end, &judgement);
                     }
                 }
+                for (step, n, arn) in &found {
+                    if let Some(attempt) = ledger.attempt_mut(step, *n) {
+                        attempt.task_arn = Some(arn.clone());
+                    }
+                }
+                for (step, n) in &forgotten_ones {
+                    if let Some(attempt) = ledger.attempt_mut(step, *n) {
+                        close(attempt, None, &TaskEnd::default(), &forgotten());
+                    }
+                }
             })
             .await
+    }
+
+    /// The task of an attempt that is to be followed. One whose ARN nobody wrote down is looked for by `startedBy`: its
+    /// token may have run out while it runs (after a day), and would start a second one.
+    async fn task_of(&self, attempt: &Attempt) -> Result<Option<String>, RunError> {
+        if attempt.task_arn.is_some() {
+            return Ok(attempt.task_arn.clone());
+        }
+        self.patience.ask(|| self.world.find_task(&self.cluster, &attempt.request.started_by)).await
+    }
+
+    /// Whether an attempt of which there is no task may have had one. Within the hour that ECS keeps stopped tasks it has
+    /// not, and its stored request starts it. After that nobody can tell, so it is never taken for a success, and its
+    /// request is not sent again as if it were the first: it ends, and the step is tried anew.
+    async fn may_be_forgotten(&self, attempt: &Attempt) -> bool {
+        let now = self.book.now().await;
+        attempt.made_at.is_none_or(|made| now.as_second() - made.as_second() >= REMEMBERED_SECONDS)
     }
 
     /// Container and log of each step; asked for where the task definition is not ours.
@@ -132,9 +176,9 @@ impl<W: World> Driver<'_, W> {
         Ok(())
     }
 
-    /// Waits until the instance's agent takes tasks: only that counts, EC2's checks take minutes longer. False if the
-    /// instance is gone.
-    pub(super) async fn wait_for_agent(&self) -> Result<bool, RunError> {
+    /// Waits until the instance's agent takes tasks: only that counts, EC2's checks take minutes longer. Gives the CPU units
+    /// and MiB that it registered with; none if the instance is gone.
+    pub(super) async fn wait_for_agent(&self) -> Result<Option<(i64, i64)>, RunError> {
         let pace = Pace { first: Duration::from_millis(250), ..Pace::MACHINE };
         let begun = Instant::now();
         let mut checked = begun;
@@ -142,7 +186,7 @@ impl<W: World> Driver<'_, W> {
         let mut told = false;
         loop {
             let status = match self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await? {
-                Agent::Ready { .. } => return Ok(true),
+                Agent::Ready { registered, .. } => return Ok(Some(registered)),
                 Agent::Absent => "not registered".to_owned(),
                 Agent::Away(status) => status,
             };
@@ -153,7 +197,7 @@ impl<W: World> Driver<'_, W> {
             if checked.elapsed() >= HOST_CHECK {
                 checked = Instant::now();
                 if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
             if begun.elapsed() > pace.within {

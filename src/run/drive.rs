@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::attempts::Tried;
 use super::due::{Due, StepPlan, due};
 use super::key::{Keys, keys, parts};
 use super::lease::{Book, Fresh, Patience, Wants};
@@ -23,8 +24,6 @@ use super::world::{Live, TaskNow, World};
 use super::{Outcome, RunError, RunEvent};
 use crate::aws::Aws;
 
-/// How often a step that did not start for a passing reason is tried in one drive.
-const TRIES: u32 = 3;
 /// The first and the longest pause between looks at running tasks: a step follows another in less than 2 s.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(1500));
 /// How often EC2 is asked whether the instance is there: ECS takes minutes to notice that one went away.
@@ -128,7 +127,7 @@ pub(super) async fn drive_in<W: World>(
         keys: Keys { run: String::new(), steps: BTreeMap::new() },
         plans: Vec::new(),
         stages: BTreeMap::new(),
-        tries: BTreeMap::new(),
+        registered: None,
         containers: BTreeMap::new(),
     };
     let work = async {
@@ -171,8 +170,8 @@ pub(super) struct Ended {
     pub(super) n: u32,
     pub(super) end: TaskEnd,
     pub(super) judgement: Judgement,
-    /// Whether another attempt may follow in this drive.
-    pub(super) again: bool,
+    /// How many attempts there have been, if another one may follow in this drive.
+    pub(super) again: Option<u32>,
 }
 
 /// One drive of one run.
@@ -187,7 +186,8 @@ pub(super) struct Driver<'a, W> {
     pub(super) keys: Keys,
     pub(super) plans: Vec<StepPlan>,
     pub(super) stages: BTreeMap<String, Stage>,
-    tries: BTreeMap<String, u32>,
+    /// CPU units and MiB that the instance registered with, once they are known.
+    pub(super) registered: Option<(i64, i64)>,
     /// Container, log group and stream prefix by step.
     pub(super) containers: BTreeMap<String, (String, Option<(String, String)>)>,
 }
@@ -221,9 +221,12 @@ impl<W: World> Driver<'_, W> {
             (self.patience.events)(RunEvent::StepKept { name: plan.name.clone() });
         }
         let waits = self.stages.values().any(|stage| matches!(stage, Stage::Waiting { .. } | Stage::Placing { .. }));
-        if waits && !self.wait_for_agent().await? {
-            let steps = self.open_steps();
-            return self.lost(steps, "the instance went away before its container agent registered").await;
+        if waits {
+            self.registered = self.wait_for_agent().await?;
+            if self.registered.is_none() {
+                let steps = self.open_steps();
+                return self.lost(steps, "it was gone before its container agent registered").await;
+            }
         }
         self.run_steps().await
     }
@@ -238,8 +241,9 @@ impl<W: World> Driver<'_, W> {
                 self.apply(one);
             }
             let lost = ended.iter().position(|one| one.judgement.verdict == Verdict::HostLost);
-            let first_bad =
-                lost.or_else(|| ended.iter().position(|one| !one.again && one.judgement.verdict != Verdict::Succeeded));
+            let first_bad = lost.or_else(|| {
+                ended.iter().position(|one| one.again.is_none() && one.judgement.verdict != Verdict::Succeeded)
+            });
             let stopping = self.patience.stopped();
             let ready = if bad.is_some() || first_bad.is_some() || stopping { Vec::new() } else { self.ready() };
             if !ended.is_empty() || !ready.is_empty() {
@@ -272,10 +276,7 @@ impl<W: World> Driver<'_, W> {
         }
         let Some(bad) = bad else { return self.finish().await };
         match &bad.judgement.verdict {
-            Verdict::HostLost => {
-                let steps = vec![bad.step.clone()];
-                self.lost(steps, &bad.judgement.explanation.clone()).await
-            }
+            Verdict::HostLost => self.host_lost(bad).await,
             Verdict::Cancelled => {
                 let explanation = bad.judgement.explanation.clone();
                 let state = RunState::Cancelled { by: explanation.clone() };
@@ -298,7 +299,7 @@ impl<W: World> Driver<'_, W> {
             .collect()
     }
 
-    fn open_steps(&self) -> Vec<String> {
+    pub(super) fn open_steps(&self) -> Vec<String> {
         let open = |name: &String| !matches!(self.stages.get(name), Some(Stage::Done | Stage::Over));
         self.spec.steps.iter().map(|step| step.name.clone()).filter(open).collect()
     }
@@ -306,9 +307,8 @@ impl<W: World> Driver<'_, W> {
     fn apply(&mut self, ended: &Ended) {
         let stage = match (&ended.judgement.verdict, ended.again) {
             (Verdict::Succeeded, _) => Stage::Done,
-            (_, true) => {
-                let tries = self.tries.get(&ended.step).copied().unwrap_or_default();
-                Stage::Waiting { until: Instant::now() + Duration::from_secs(2) * 2u32.pow(tries.min(5)) }
+            (_, Some(so_far)) => {
+                Stage::Waiting { until: Instant::now() + Duration::from_secs(2) * 2u32.pow(so_far.min(5)) }
             }
             _ => Stage::Over,
         };
@@ -318,16 +318,22 @@ impl<W: World> Driver<'_, W> {
     /// Writes what ended, and the attempts that are about to be made, at once.
     async fn record(&mut self, ended: &[Ended], ready: &[String]) -> Result<(), RunError> {
         let mut fresh: Vec<(&StepSpec, String, Request)> = Vec::new();
+        let mut again = Vec::new();
+        let before = self.book.ledger().await;
         for step in self.spec.steps.iter().filter(|step| ready.contains(&step.name)) {
             let token = (self.options.fresh)();
             let (container, log) = self.containers.get(&step.name).cloned().unwrap_or_default();
-            let request = request(self.spec, step, &container, log, &token)?;
+            let mut request = request(self.spec, step, &container, log, &token)?;
+            let tried = Tried::of(&before, step, &self.keys.steps[&step.name], &self.instance);
+            let memory = tried.memory(step, self.registered.map(|(_, memory)| memory));
+            request.memory = memory.or(request.memory);
+            again.extend(tried.again(step, memory));
             fresh.push((step, token, request));
         }
         let keys = &self.keys;
         let numbers = self
             .book
-            .update(|ledger, _| {
+            .update(|ledger, now| {
                 for one in ended {
                     if let Some(attempt) = ledger.attempt_mut(&one.step, one.n) {
                         close(attempt, None, &one.end, &one.judgement);
@@ -350,6 +356,7 @@ impl<W: World> Driver<'_, W> {
                             parts: parts(&step.content),
                             after,
                             token: token.clone(),
+                            made_at: Some(now),
                             request: request.clone(),
                             task_arn: None,
                             started_at: None,
@@ -376,10 +383,10 @@ impl<W: World> Driver<'_, W> {
                 seconds,
             });
         }
+        again.into_iter().for_each(self.patience.events);
         let now = Instant::now();
         for ((step, token, request), n) in fresh.into_iter().zip(numbers) {
             (self.patience.events)(RunEvent::StepStarting { name: step.name.clone(), attempt: n });
-            *self.tries.entry(step.name.clone()).or_default() += 1;
             let request = Box::new(request);
             let stage = Stage::Placing { n, token, request, since: now, until: now, told: false };
             self.stages.insert(step.name.clone(), stage);
@@ -414,34 +421,12 @@ impl<W: World> Driver<'_, W> {
                     (end, judgement)
                 }
                 TaskNow::Going(_) | TaskNow::Missing if host_gone => (TaskEnd::default(), host_lost(&self.instance)),
-                TaskNow::Missing if since.elapsed() >= VISIBLE => (
-                    TaskEnd::default(),
-                    Judgement {
-                        verdict: Verdict::Unknown,
-                        explanation: "ECS does not know its task any more (it keeps them for about an hour after they \
-                                      stop), so how it ended cannot be told"
-                            .to_owned(),
-                        next: "apply again: it runs again".to_owned(),
-                    },
-                ),
+                TaskNow::Missing if since.elapsed() >= VISIBLE => (TaskEnd::default(), forgotten()),
                 TaskNow::Going(_) | TaskNow::Missing => continue,
             };
-            let passing = match &judgement.verdict {
-                Verdict::NeverStarted { retryable, .. } => *retryable,
-                // Of a task that ECS has forgotten; one that stopped without an exit code has failed.
-                Verdict::Unknown => end == TaskEnd::default(),
-                _ => false,
-            };
-            let again = passing && self.tries.get(&step).copied().unwrap_or_default() < TRIES;
-            ended.push(Ended { step, n, end, judgement, again });
+            ended.push(self.ended(&step, n, end, judgement).await?);
         }
         Ok(ended)
-    }
-
-    /// The instance is gone: the run is due still, on another one.
-    pub(super) async fn lost(&self, steps: Vec<String>, explanation: &str) -> Result<Outcome, RunError> {
-        self.book.release(|ledger, now| ledger.end_run(RunState::HostLost, now)).await?;
-        Ok(Outcome::HostLost { instance: self.instance.clone(), steps, explanation: explanation.to_owned() })
     }
 
     /// We were asked to stop: what runs on, and what was not started.
@@ -455,6 +440,18 @@ impl<W: World> Driver<'_, W> {
         };
         let left = self.spec.steps.iter().map(|step| step.name.clone()).filter(|name| !done(name)).collect();
         Outcome::Stopped { running, left }
+    }
+}
+
+/// What is said of a task that ECS does not know any more.
+pub(super) fn forgotten() -> Judgement {
+    Judgement {
+        verdict: Verdict::Unknown,
+        explanation:
+            "ECS does not know its task any more (it keeps them for about an hour after they stop), so how it \
+                      ended cannot be told"
+                .to_owned(),
+        next: "apply again: it runs again".to_owned(),
     }
 }
 

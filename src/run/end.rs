@@ -14,11 +14,14 @@ use super::observe::{matches, objects, unmatched};
 use super::verdict::{Verdict, log_hint};
 use super::world::World;
 use super::{Failure, Outcome, RunError, RunEvent, Success};
+use crate::report::span;
 
 /// How many log lines a failure carries.
 const LINES: i32 = 20;
 /// S3 dates objects by the second, when their upload began or ended, and ECS dates by its own clock.
 const SLACK_SECONDS: i64 = 2;
+/// How far behind S3's clock, as last seen, may be.
+const STALE_SECONDS: i64 = 120;
 
 impl<W: World> Driver<'_, W> {
     /// Every step has succeeded: checks inputs and outputs, and records the success.
@@ -84,6 +87,41 @@ impl<W: World> Driver<'_, W> {
             instance: self.instance.clone(),
             steps,
         })))
+    }
+
+    /// The instance is gone: the run is due still, on another one.
+    pub(super) async fn lost(&self, steps: Vec<String>, explanation: &str) -> Result<Outcome, RunError> {
+        self.book.release(|ledger, now| ledger.end_run(RunState::HostLost, now)).await?;
+        Ok(Outcome::HostLost { instance: self.instance.clone(), steps, explanation: explanation.to_owned() })
+    }
+
+    /// A step has lost its instance. A run that had the whole life of an instance, and needs more, would never end: that is
+    /// a failure, and not begun again as it is.
+    pub(super) async fn host_lost(&self, mut bad: Ended) -> Result<Outcome, RunError> {
+        let steps = vec![bad.step.clone()];
+        let life = self.patience.ask(|| self.world.life(&self.instance)).await?;
+        let now = self.book.now().await;
+        let Some(deadline) = life.as_ref().and_then(|life| life.deadline).filter(|at| {
+            // Our view of S3's clock may be a minute old. Who was ended by somebody else did not end itself.
+            life.as_ref().is_some_and(|life| !life.ended_by_others) && at.as_second() <= now.as_second() + STALE_SECONDS
+        }) else {
+            return self.lost(steps, &bad.judgement.explanation).await;
+        };
+        let begun = self.book.ledger().await.run().map_or(now, |run| run.started_at);
+        let launched = life.and_then(|life| life.launched).unwrap_or(begun);
+        // A run that goes on from an earlier instance began on this one with its launch.
+        let begun = begun.max(launched);
+        let itself = format!("the instance {} ended itself at its deadline, {deadline:.0}", self.instance);
+        if (begun.as_second() - launched.as_second()) * 10 > deadline.as_second() - launched.as_second() {
+            let explanation = format!("{itself}, and the run had begun only at {begun:.0}");
+            return self.lost(steps, &explanation).await;
+        }
+        let had = span(deadline.as_second() - begun.as_second());
+        bad.judgement.explanation =
+            format!("{itself}: the run had {had} of it, so `max_hours` is too short for this run");
+        "raise `max_hours` of the instance and apply again: the run begins from its start, on a fresh one"
+            .clone_into(&mut bad.judgement.next);
+        self.fail(&bad, self.open_steps()).await
     }
 
     /// A step has failed: records that, and fetches the end of its log.

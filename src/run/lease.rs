@@ -206,6 +206,11 @@ impl<'a, W: World> Book<'a, W> {
         self.inner.lock().await.ledger.clone()
     }
 
+    /// S3's clock at its last answer.
+    pub(super) async fn now(&self) -> Timestamp {
+        self.inner.lock().await.now
+    }
+
     /// Changes the ledger by one conditional write.
     ///
     /// # Errors

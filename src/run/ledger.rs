@@ -77,6 +77,9 @@ pub struct StepNote {
     pub key: String,
     /// A digest of each part of its content.
     pub parts: BTreeMap<String, String>,
+    /// The number that its first attempt in this run has: what was tried before does not count against it.
+    #[serde(default)]
+    pub first: u32,
 }
 
 /// How a run stands.
@@ -156,6 +159,9 @@ pub struct Attempt {
     pub after: BTreeMap<String, u32>,
     /// RunTask's client token.
     pub token: String,
+    /// When it was written down, by S3's clock.
+    #[serde(default)]
+    pub made_at: Option<Timestamp>,
     /// The whole request: whoever comes after sends the same again, and gets the same task.
     pub request: Request,
     /// The task, once it is known.

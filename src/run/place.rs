@@ -33,6 +33,8 @@ pub(super) enum Answer {
     Wait(String, Duration),
     /// The instance may have gone.
     Nowhere(String),
+    /// Its task definition's revision was deregistered.
+    Stale(String),
     /// The same request will never start anything.
     Never(String),
 }
@@ -66,6 +68,10 @@ fn of_error(error: AwsError) -> Result<Answer, RunError> {
     // A role that IAM made seconds ago is not known everywhere yet.
     if error.message.to_lowercase().contains("unable to assume") {
         return Ok(Answer::Wait(error.message, Duration::from_secs(180)));
+    }
+    // ECS's `ClientException`: "TaskDefinition is inactive".
+    if error.message.to_lowercase().replace(' ', "").contains("taskdefinitionisinactive") {
+        return Ok(Answer::Stale(error.message));
     }
     match error.class {
         Class::Refused | Class::NotFound => Ok(Answer::Never(error.to_string())),
@@ -112,9 +118,8 @@ fn started_by(token: &str) -> String {
     format!("seqstack/{}", &digest("started by", &token)[..40])
 }
 
-/// Why a step can never be placed on a machine of that size, where it cannot; amounts in CPU units and MiB.
-pub(super) fn too_large(step: &StepSpec, registered: (i64, i64)) -> Option<String> {
-    let (cpu, memory) = (step.cpu.unwrap_or_default(), step.memory.unwrap_or_default());
+/// Why a task can never be placed on a machine of that size, where it cannot; amounts in CPU units and MiB.
+fn too_large((cpu, memory): (i64, i64), registered: (i64, i64)) -> Option<String> {
     (cpu > registered.0 || memory > registered.1).then(|| {
         format!(
             "it needs {cpu} CPU units and {memory} MiB, and the whole instance has {} CPU units and {} MiB for tasks",
@@ -186,26 +191,45 @@ impl<W: World> Driver<'_, W> {
     /// What follows from a task that was not placed: patience, or an end.
     async fn refused(&mut self, name: &str, n: u32, answer: Answer) -> Result<Option<Ended>, RunError> {
         let others = self.stages.values().any(|stage| matches!(stage, Stage::Running { .. }));
+        let spec = self.spec;
+        let step = spec.steps.iter().find(|step| step.name == name);
+        let request = match self.stages.get(name) {
+            Some(Stage::Placing { request, .. }) => request.clone(),
+            _ => return Ok(None),
+        };
         let (reason, within, next) = match answer {
             Answer::Started(_) => return Ok(None),
             Answer::Never(reason) => return Ok(Some(never(name, n, reason, false, "mend what the message names"))),
+            Answer::Stale(reason) => {
+                let ended = never(name, n, reason, true, "apply again: the task definition is registered anew");
+                // What an earlier apply wrote down may name a revision that is gone; the present one is then asked for.
+                let present = step.map(|step| step.task.id()).transpose()?;
+                if present == Some(request.task_definition.as_str()) {
+                    return Ok(Some(ended));
+                }
+                return self.ended(name, n, ended.end, ended.judgement).await.map(Some);
+            }
             Answer::Wait(reason, within) => (reason, within, "apply again: this passes"),
-            Answer::NoRoom(reason) if others => (reason, Duration::MAX, ""),
+            Answer::NoRoom(reason) if others => {
+                // Its patience begins when nothing of this run is in its way any more.
+                if let Some(Stage::Placing { since, .. }) = self.stages.get_mut(name) {
+                    *since = Instant::now();
+                }
+                (reason, ROOM, "")
+            }
             Answer::NoRoom(reason) => {
                 let agent = self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await?;
-                let step = self.spec.steps.iter().find(|step| step.name == name);
                 let mut reason = format!("ECS cannot place it on {}: {reason}", self.instance);
                 if let (Agent::Ready { registered, remaining }, Some(step)) = (agent, step) {
-                    if let Some(why) = too_large(step, registered) {
+                    let cpu = request.cpu.or(step.cpu).unwrap_or_default();
+                    let memory = request.memory.or(step.memory).unwrap_or_default();
+                    if let Some(why) = too_large((cpu, memory), registered) {
                         let next = "lower the step's `cpu` or `memory`, or take a larger instance `type`";
                         return Ok(Some(never(name, n, format!("{reason}: {why}"), false, next)));
                     }
                     reason = format!(
-                        "{reason}: {} CPU units and {} MiB are free, and it needs {} and {}",
-                        remaining.0,
-                        remaining.1,
-                        step.cpu.unwrap_or_default(),
-                        step.memory.unwrap_or_default()
+                        "{reason}: {} CPU units and {} MiB are free, and it needs {cpu} and {memory}",
+                        remaining.0, remaining.1
                     );
                 }
                 (reason, ROOM, "something else runs on the instance; apply again once it has room")
@@ -214,7 +238,7 @@ impl<W: World> Driver<'_, W> {
                 if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
                     let judgement = host_lost(&self.instance);
                     let step = name.to_owned();
-                    return Ok(Some(Ended { step, n, end: TaskEnd::default(), judgement, again: false }));
+                    return Ok(Some(Ended { step, n, end: TaskEnd::default(), judgement, again: None }));
                 }
                 (reason, NOWHERE, "see whether the instance is registered with the cluster, and apply again")
             }
@@ -237,7 +261,7 @@ impl<W: World> Driver<'_, W> {
             .iter()
             .filter_map(|(name, stage)| match stage {
                 Stage::Placing { n, .. } => {
-                    Some(Ended { again: true, ..never(name, *n, "another step failed first".to_owned(), true, "") })
+                    Some(Ended { again: Some(0), ..never(name, *n, "another step failed first".to_owned(), true, "") })
                 }
                 _ => None,
             })
@@ -255,7 +279,7 @@ fn never(step: &str, n: u32, reason: String, retryable: bool, next: &str) -> End
             verdict: Verdict::NeverStarted { reason, retryable },
             next: next.to_owned(),
         },
-        again: false,
+        again: None,
     }
 }
 
@@ -289,7 +313,7 @@ mod tests {
         let role = error("ClientException", "ECS was unable to assume the role 'r'", Class::Refused);
         assert!(matches!(answer(Err(role)), Ok(Answer::Wait(..))));
         let gone = error("ClientException", "TaskDefinition is inactive", Class::Refused);
-        assert!(matches!(answer(Err(gone)), Ok(Answer::Never(_))));
+        assert!(matches!(answer(Err(gone)), Ok(Answer::Stale(_))));
         assert!(answer(Err(error("AccessDeniedException", "no", Class::Denied))).is_err());
     }
 

@@ -10,6 +10,7 @@ use crate::address::{Address, Link, links};
 use crate::kind::{Context, Tags};
 use crate::stack::pipeline::{Objects, OnFailure, Pipeline, Step};
 use crate::stack::reference::{Ref, Target};
+use crate::stack::values::Factor;
 
 /// The sample of a stack that names none.
 pub const DEFAULT_SAMPLE: &str = "default";
@@ -33,7 +34,7 @@ pub struct RunSpec {
     pub instance: Link,
     /// The address of that instance.
     pub instance_at: Address,
-    /// A digest of the machine's type and disk: a failed run is worth another try on another machine.
+    /// A digest of the machine's type, disk and longest life: a failed run is worth another try on another machine.
     pub machine: String,
     /// The bucket of the ledger: that of the first output.
     pub ledger_bucket: String,
@@ -79,6 +80,10 @@ pub struct StepSpec {
     pub memory: Option<i64>,
     /// Where its log goes.
     pub log: Option<Log>,
+    /// How often it is tried in one run if it ran and failed.
+    pub attempts: u32,
+    /// What its memory is multiplied with after it ran out of it.
+    pub memory_factor: Option<Factor>,
     /// A digest of everything that is set for it, keyed or not (tags aside): a failure with other settings is history.
     pub settings: String,
 }
@@ -198,7 +203,7 @@ pub fn lower(pipeline: &Pipeline, cx: &Context<'_>, desired: &BTreeMap<Address, 
         .enumerate()
         .map(|(index, step)| {
             let follows = pipeline.follows(index).into_iter().map(str::to_owned).collect();
-            lower_step(step, follows, cx, desired)
+            lower_step(pipeline, step, follows, cx, desired)
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(RunSpec {
@@ -250,12 +255,13 @@ fn instance_of(pipeline: &Pipeline, cx: &Context<'_>, desired: &BTreeMap<Address
 }
 
 fn machine(state: Option<&Value>) -> String {
-    const MATTERS: &[&str] = &["type", "types", "instance_type", "volume"];
+    const MATTERS: &[&str] = &["type", "types", "instance_type", "volume", "max_hours"];
     let parts: BTreeMap<&str, &Value> = MATTERS.iter().filter_map(|name| Some((*name, state?.get(*name)?))).collect();
     digest("machine", &parts)
 }
 
 fn lower_step(
+    pipeline: &Pipeline,
     step: &Step,
     follows: Vec<String>,
     cx: &Context<'_>,
@@ -297,7 +303,9 @@ fn lower_step(
     if let Value::Object(fields) = &mut state {
         fields.remove("tags");
     }
-    let settings = digest("settings", &(state, &overrides, &content.definition));
+    let attempts = step.attempts.or(pipeline.attempts).map_or(1, |attempts| attempts.0);
+    let memory_factor = step.memory_factor.or(pipeline.memory_factor);
+    let settings = digest("settings", &(state, &overrides, &content.definition, attempts, memory_factor));
     Ok(StepSpec {
         name: step.name.clone(),
         follows,
@@ -308,6 +316,8 @@ fn lower_step(
         log,
         content,
         overrides,
+        attempts: u32::try_from(attempts).unwrap_or(1),
+        memory_factor,
         settings,
     })
 }
@@ -417,6 +427,24 @@ mod tests {
         let after = lowered(step, &more).unwrap();
         assert_eq!(before.steps[0].content, after.steps[0].content);
         assert_ne!(before.steps[0].settings, after.steps[0].settings);
+    }
+
+    #[test]
+    fn attempts_are_the_steps_own_or_the_pipelines_and_no_part_of_any_key() {
+        let with = |attempts: Value| {
+            let mut step = json!([{ "name": "a", "task": "bwa" }, { "name": "b", "task": "bwa" }]);
+            step[1].as_object_mut().unwrap().extend(attempts.as_object().unwrap().clone());
+            lowered(step, &desired()).unwrap()
+        };
+        let (plain, more) = (with(json!({})), with(json!({ "attempts": 3, "memory_factor": 1.5 })));
+        assert_eq!(plain.steps.iter().map(|step| step.attempts).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(more.steps.iter().map(|step| step.attempts).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(more.steps[1].memory_factor.unwrap().times(1001), 1502);
+        assert_eq!(super::super::key::keys(&plain, &[]), super::super::key::keys(&more, &[]));
+        // A step that failed is worth another run once it may be tried more often.
+        assert_ne!(plain.steps[1].settings, more.steps[1].settings);
+        let text = serde_json::to_string(&more).unwrap();
+        assert_eq!(serde_json::from_str::<RunSpec>(&text).unwrap(), more);
     }
 
     #[test]

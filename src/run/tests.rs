@@ -18,17 +18,22 @@ use super::observe::{Kept, Listing, Observed};
 use super::spec::{Content, Globs, Overrides, StepSpec};
 use super::stop::{in_progress_in, stop_run_in};
 use super::verdict::TaskEnd;
-use super::world::{Agent, Going, Only, Placed, Read, TaskNow, World};
+use super::world::{Agent, Going, Life, Only, Placed, Read, TaskNow, World};
 use super::*;
 use crate::address::{Address, Link};
 use crate::aws::Class;
 use crate::stack::pipeline::OnFailure;
 
+mod attempts;
+
 type Ends = Vec<(u64, TaskEnd)>;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 struct FakeTask {
     token: String,
     request: Request,
+    made: Instant,
     ends_at: Instant,
     end: TaskEnd,
     stopped: bool,
@@ -46,9 +51,28 @@ struct Inner {
     lose_answer_of: Option<usize>,
     /// RunTask takes effect, and nothing is heard of it, ever: the process is as good as killed there.
     lose_run_task_of: Option<String>,
+    /// RunTask of it is never sent: the process is killed there.
+    never_ask_for: Option<String>,
     refuse: Vec<&'static str>,
+    /// The step for which there is no room until then.
+    crowded: Option<(String, Instant)>,
+    /// Task definitions that were deregistered.
+    inactive: Vec<String>,
+    life: Option<Life>,
     gone: bool,
     calls: Vec<String>,
+}
+
+impl FakeTask {
+    /// ECS keeps a stopped task for an hour.
+    fn is_forgotten(&self) -> bool {
+        self.stopped && self.ends_at + HOUR <= Instant::now()
+    }
+
+    /// A token is good for a day, or until an hour after its task.
+    fn token_is_good(&self) -> bool {
+        self.made + 24 * HOUR > Instant::now() && self.ends_at + HOUR > Instant::now()
+    }
 }
 
 struct Fake {
@@ -172,13 +196,26 @@ impl World for Fake {
 
     async fn run_task(&self, request: &Request, token: &str) -> Result<Placed, AwsError> {
         let now = self.now();
+        if self.inner.lock().unwrap().never_ask_for.as_deref() == Some(&request.tags["seqstack:step"]) {
+            return std::future::pending().await;
+        }
         let lost = {
             let mut inner = self.inner.lock().unwrap();
             let step = request.tags["seqstack:step"].clone();
             inner.calls.push(format!("RunTask {step}"));
-            if let Some(index) = inner.tasks.iter().position(|task| task.token == token) {
+            let known = |task: &FakeTask| task.token == token && task.token_is_good();
+            if let Some(index) = inner.tasks.iter().position(known) {
                 assert_eq!(inner.tasks[index].request, *request, "a token is only ever sent with its own request");
                 return Ok(Placed::Task(Self::arn(index)));
+            }
+            if inner.inactive.contains(&request.task_definition) {
+                return Err(AwsError {
+                    message: "TaskDefinition is inactive".to_owned(),
+                    ..failure(Some(400), "ClientException", Class::Refused)
+                });
+            }
+            if inner.crowded.as_ref().is_some_and(|(crowded, until)| *crowded == step && Instant::now() < *until) {
+                return Ok(Placed::Refused("RESOURCE:MEMORY".to_owned(), String::new()));
             }
             if !inner.refuse.is_empty() {
                 return Ok(Placed::Refused(inner.refuse.remove(0).to_owned(), String::new()));
@@ -192,7 +229,7 @@ impl World for Fake {
             }
             let (token, request) = (token.to_owned(), request.clone());
             let ends_at = Instant::now() + Duration::from_secs(seconds);
-            inner.tasks.push(FakeTask { token, request, ends_at, end, stopped: false });
+            inner.tasks.push(FakeTask { token, request, made: Instant::now(), ends_at, end, stopped: false });
             inner.lose_run_task_of.as_deref() == Some(step.as_str())
         };
         if lost {
@@ -208,6 +245,7 @@ impl World for Fake {
             let task = inner.tasks.iter().enumerate().find(|(index, _)| Self::arn(*index) == *arn);
             match task {
                 None => TaskNow::Missing,
+                Some((_, task)) if task.is_forgotten() => TaskNow::Missing,
                 Some((_, task)) if task.stopped => TaskNow::Stopped(task.end.clone()),
                 Some(_) => TaskNow::Going(Going { status: "RUNNING".to_owned(), since: None }),
             }
@@ -216,8 +254,10 @@ impl World for Fake {
     }
 
     async fn find_task(&self, _cluster: &str, started_by: &str) -> Result<Option<String>, AwsError> {
+        self.settle();
         let inner = self.inner.lock().unwrap();
-        Ok(inner.tasks.iter().position(|task| task.request.started_by == started_by).map(Self::arn))
+        let known = |task: &FakeTask| task.request.started_by == started_by && !task.is_forgotten();
+        Ok(inner.tasks.iter().position(known).map(Self::arn))
     }
 
     async fn stop_task(&self, _cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {
@@ -247,6 +287,10 @@ impl World for Fake {
         Ok(self.inner.lock().unwrap().gone)
     }
 
+    async fn life(&self, _instance: &str) -> Result<Option<Life>, AwsError> {
+        Ok(self.inner.lock().unwrap().life.clone())
+    }
+
     async fn log_tail(&self, group: &str, stream: &str, lines: i32) -> Result<Vec<String>, AwsError> {
         assert_eq!(lines, 20);
         Ok(vec![format!("{group} {stream}")])
@@ -268,6 +312,8 @@ fn step(name: &str, follows: &[&str]) -> StepSpec {
         cpu: Some(1024),
         memory: Some(1024),
         log: Some(super::spec::Log { group: Link::theirs("log_group", "/seqstack/g"), prefix: name.to_owned() }),
+        attempts: 1,
+        memory_factor: None,
         settings: name.to_owned(),
     }
 }

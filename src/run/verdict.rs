@@ -101,7 +101,7 @@ pub fn verdict(end: &TaskEnd) -> Judgement {
                     "a process in the container was killed for using more memory than it has (the exit code, {exit}, hides it)"
                 ),
             },
-            "raise the step's `memory`; the steps before it are kept while the instance is there",
+            "raise the step's `memory`, or have seqstack do it with `attempts` and `memory_factor`; the steps before it are kept while the instance is there",
         );
     }
     if host_lost(code, task) {
@@ -118,6 +118,10 @@ pub fn verdict(end: &TaskEnd) -> Judgement {
             if task.is_empty() { "the task was stopped on request".to_owned() } else { task.to_owned() },
             "apply again to go on with the run",
         );
+    }
+    // Docker gives a container that it could not start an exit code of its own, 127 or 128.
+    if before_the_start(said) && end.started_at.is_none() {
+        return never_started(said);
     }
     match end.exit_code {
         Some(0) => judged(Verdict::Succeeded, "exit code 0", ""),
@@ -138,20 +142,8 @@ fn host_lost(code: &str, task_reason: &str) -> bool {
 }
 
 fn without_exit_code(end: &TaskEnd, code: &str, said: &str) -> Judgement {
-    let before_the_start =
-        ["CannotPull", "CannotCreate", "CannotStart", "ResourceInitialization", "Docker", "ContainerRuntime"]
-            .iter()
-            .any(|prefix| said.starts_with(prefix))
-            && end.started_at.is_none();
-    if code == "TaskFailedToStart" || before_the_start || (code.is_empty() && end.started_at.is_none()) {
-        let retryable = may_start_next_time(said);
-        let reason = if said.is_empty() { "ECS gave no reason".to_owned() } else { said.to_owned() };
-        let next = start_advice(said, retryable);
-        return Judgement {
-            verdict: Verdict::NeverStarted { reason: reason.clone(), retryable },
-            explanation: reason,
-            next: next.to_owned(),
-        };
+    if end.started_at.is_none() && matches!(code, "TaskFailedToStart" | "") {
+        return never_started(said);
     }
     let why = if said.is_empty() { String::new() } else { format!(": {said}") };
     judged(
@@ -159,6 +151,33 @@ fn without_exit_code(end: &TaskEnd, code: &str, said: &str) -> Judgement {
         format!("the task stopped without an exit code{why}"),
         "apply again with `--retry`: what it did cannot be relied on, so it runs again",
     )
+}
+
+/// Whether a reason is one of the container agent's errors from before anything ran (amazon-ecs-agent, `dockerapi` and
+/// `taskresource`).
+fn before_the_start(said: &str) -> bool {
+    const ERRORS: &[&str] = &[
+        "CannotPull",
+        "CannotCreate",
+        "CannotStart",
+        "CannotGetDocker",
+        "ResourceInitialization",
+        "Docker",
+        "ContainerRuntime",
+        "HostConfigError",
+        "TaskStoppedBeforePullBegin",
+    ];
+    ERRORS.iter().any(|error| said.starts_with(error))
+}
+
+fn never_started(said: &str) -> Judgement {
+    let retryable = may_start_next_time(said);
+    let reason = if said.is_empty() { "ECS gave no reason".to_owned() } else { said.to_owned() };
+    Judgement {
+        verdict: Verdict::NeverStarted { reason: reason.clone(), retryable },
+        explanation: reason,
+        next: start_advice(said, retryable).to_owned(),
+    }
 }
 
 /// Whether a task that failed to start may well start the next time. About one task in a hundred fails to start for a
@@ -183,6 +202,15 @@ fn may_start_next_time(reason: &str) -> bool {
         "no such file or directory",
         "permission denied",
         "is a directory",
+        "not a directory",
+        "read-only file system",
+        "no matching entries in",
+        "can't find the specified",
+        "pull the image. check that the role",
+        "the task can't find the image",
+        "must be an absolute path",
+        "minimum memory limit",
+        "invalid mode",
         "no space left on device",
         "invalid parameter",
         "invalidparameters",
@@ -190,8 +218,8 @@ fn may_start_next_time(reason: &str) -> bool {
         "conflicting options",
     ];
     let reason = reason.to_lowercase();
-    // Written while IAM has not told everybody of a new role yet: it passes.
-    if reason.contains("unable to assume the role") {
+    // Written while IAM has not told everybody of a new role yet, or while Docker itself is starting: it passes.
+    if reason.contains("unable to assume the role") || reason.contains("docker.sock") {
         return true;
     }
     !DEFINITIVE.iter().any(|definitive| reason.contains(definitive))
@@ -199,25 +227,39 @@ fn may_start_next_time(reason: &str) -> bool {
 
 fn start_advice(reason: &str, retryable: bool) -> &'static str {
     let lower = reason.to_lowercase();
-    if retryable {
+    let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if any(&["toomanyrequests", "pull rate limit"]) {
+        "the registry limits how often it is asked: apply again later, or pull the image from your own ECR"
+    } else if retryable {
         "apply again: this passes"
-    } else if lower.contains("no space left") {
+    } else if any(&["no space left"]) {
         "give the instance a larger `volume`, and apply again"
-    } else if lower.contains("platform") || lower.contains("exec format") || lower.contains("no matching manifest") {
+    } else if any(&["matching platform", "exec format", "no matching manifest"]) {
         "the image is made for another architecture than the instance's: change the image or the instance `type`"
+    } else if any(&["logging driver", "logger args", "log stream", "log group"]) {
+        "see that the log group is there and that the execution role may write to it, then apply again with `--retry`"
+    } else if any(&["secret", "ssm", "invalid parameters"]) {
+        "check the `secret`, and whether the execution role may read it"
+    } else if any(&["no matching entries in"]) {
+        "check the task definition's `user`: the image does not have it; a number needs no entry"
+    } else if any(&["chdir to cwd", "working directory", "must be an absolute path"]) {
+        "check the task definition's `working_dir`, and whether its `user` may enter it"
     } else if reason.starts_with("CannotPull") {
         "check the task definition's `image`: its name and tag, and whether the execution role may pull it"
-    } else if lower.contains("executable file not found") || lower.contains("no such file") {
+    } else if any(&["mount", "volume", "read-only file system"]) {
+        "check the task definition's `mounts`"
+    } else if any(&["exec:", "exec ", "executable file not found", "no such file"]) {
         "check the step's `command` and the image's entry point"
-    } else if lower.contains("secret") || lower.contains("parameter") {
-        "check the `secret` and whether the execution role may read it"
+    } else if any(&["minimum memory limit"]) {
+        "raise the step's `memory`"
     } else {
-        "mend the task definition and apply again"
+        "mend the task definition and apply again with `--retry`"
     }
 }
 
 fn exit_meaning(exit: i32) -> String {
     match exit {
+        125 => "exit code 125: by custom, that the container could not be run".to_owned(),
         126 => "exit code 126: the command cannot be executed".to_owned(),
         127 => "exit code 127: the command was not found in the image".to_owned(),
         137 => "exit code 137: killed by SIGKILL, often for want of memory on the instance".to_owned(),
@@ -243,154 +285,4 @@ pub fn log_hint(lines: &[String]) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn end(code: &str, task: &str, container: &str, exit: Option<i32>, started: bool) -> TaskEnd {
-        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        TaskEnd {
-            stop_code: text(code),
-            stopped_reason: text(task),
-            container_reason: text(container),
-            exit_code: exit,
-            started_at: started.then_some(Timestamp::UNIX_EPOCH),
-            ..TaskEnd::default()
-        }
-    }
-
-    fn short(end: &TaskEnd) -> String {
-        match verdict(end).verdict {
-            Verdict::NeverStarted { retryable, .. } => {
-                format!("never started, {}", if retryable { "again" } else { "definitive" })
-            }
-            other => other.to_string(),
-        }
-    }
-
-    #[test]
-    fn every_known_stop_has_its_verdict() {
-        let exited = "Essential container in task exited";
-        let table: &[(TaskEnd, &str)] = &[
-            (end("EssentialContainerExited", exited, "", Some(0), true), "succeeded"),
-            (end("EssentialContainerExited", exited, "", Some(1), true), "failed with exit code 1"),
-            (end("EssentialContainerExited", exited, "", Some(137), true), "failed with exit code 137"),
-            (end("EssentialContainerExited", exited, "", None, true), "ended in a way that cannot be told"),
-            (
-                end(
-                    "EssentialContainerExited",
-                    exited,
-                    "OutOfMemoryError: Container killed due to memory usage",
-                    Some(137),
-                    true,
-                ),
-                "ran out of memory",
-            ),
-            (
-                end(
-                    "EssentialContainerExited",
-                    exited,
-                    "OutOfMemoryError: Container killed due to memory usage",
-                    Some(0),
-                    true,
-                ),
-                "ran out of memory",
-            ),
-            (end("TerminationNotice", "Host EC2 (instance i-0abc) terminated.", "", None, true), "lost its instance"),
-            (end("", "Host EC2 (instance i-0abc) terminated.", "", None, true), "lost its instance"),
-            (end("SpotInterruption", "", "", Some(0), true), "lost its instance"),
-            (end("InfrastructureHealth", "", "", None, false), "lost its instance"),
-            (end("UserInitiated", "Task stopped by user", "", Some(143), true), "was cancelled"),
-            (end("UserInitiated", "Task stopped by user", "", Some(0), true), "was cancelled"),
-            (
-                end(
-                    "TaskFailedToStart",
-                    "Task failed to start",
-                    "CannotPullContainerError: Error response from daemon: manifest for bwa:v9 not found: manifest unknown",
-                    None,
-                    false,
-                ),
-                "never started, definitive",
-            ),
-            (
-                end(
-                    "TaskFailedToStart",
-                    "Task failed to start",
-                    "CannotPullContainerError: image Manifest does not contain descriptor matching platform 'linux/arm64'",
-                    None,
-                    false,
-                ),
-                "never started, definitive",
-            ),
-            (
-                end(
-                    "TaskFailedToStart",
-                    "",
-                    "CannotPullContainerError: toomanyrequests: You have reached your pull rate limit",
-                    None,
-                    false,
-                ),
-                "never started, again",
-            ),
-            (
-                end(
-                    "TaskFailedToStart",
-                    "",
-                    "CannotStartContainerError: exec: \"bwaa\": executable file not found in $PATH",
-                    None,
-                    false,
-                ),
-                "never started, definitive",
-            ),
-            (
-                end(
-                    "TaskFailedToStart",
-                    "",
-                    "DockerTimeoutError: Could not transition to created; timed out after waiting 4m0s",
-                    None,
-                    false,
-                ),
-                "never started, again",
-            ),
-            (
-                end(
-                    "TaskFailedToStart",
-                    "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task.",
-                    "",
-                    None,
-                    false,
-                ),
-                "never started, again",
-            ),
-            (
-                end(
-                    "TaskFailedToStart",
-                    "",
-                    "CannotCreateContainerError: write /x: no space left on device",
-                    None,
-                    false,
-                ),
-                "never started, definitive",
-            ),
-            (end("TaskFailedToStart", "Task failed to start", "", None, false), "never started, again"),
-        ];
-        for (end, expected) in table {
-            assert_eq!(short(end), *expected, "{end:?}");
-        }
-    }
-
-    #[test]
-    fn no_exit_code_is_never_success() {
-        for code in ["", "EssentialContainerExited", "TaskFailedToStart", "SomethingNew", "UserInitiated"] {
-            for started in [false, true] {
-                assert_ne!(verdict(&end(code, "", "", None, started)).verdict, Verdict::Succeeded);
-            }
-        }
-    }
-
-    #[test]
-    fn a_failure_says_what_to_do_next() {
-        let oom = verdict(&end("EssentialContainerExited", "", "OutOfMemoryError: Container killed", Some(1), true));
-        assert!(oom.next.contains("`memory`"));
-        assert!(log_hint(&["standard_init_linux.go: exec format error".to_owned()]).is_some());
-    }
-}
+mod tests;

@@ -76,6 +76,17 @@ pub(crate) enum Agent {
     },
 }
 
+/// An instance's life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// When it was launched.
+    pub(crate) launched: Option<Timestamp>,
+    /// When it ends itself.
+    pub(crate) deadline: Option<Timestamp>,
+    /// EC2 says that something other than its own shutdown ended it.
+    pub(crate) ended_by_others: bool,
+}
+
 /// What a run asks of AWS.
 pub(crate) trait World: Send + Sync {
     /// Reads the ledger.
@@ -104,6 +115,8 @@ pub(crate) trait World: Send + Sync {
     fn agent(&self, cluster: &str, instance: &str) -> impl Future<Output = Result<Agent, AwsError>> + Send;
     /// Whether EC2 says that the instance is gone, or going.
     fn instance_gone(&self, instance: &str) -> impl Future<Output = Result<bool, AwsError>> + Send;
+    /// An instance's life, as long as EC2 remembers it.
+    fn life(&self, instance: &str) -> impl Future<Output = Result<Option<Life>, AwsError>> + Send;
     /// The last lines of a log stream.
     fn log_tail(
         &self,
@@ -381,6 +394,26 @@ impl World for Live<'_> {
             .filter_map(|instance| instance.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned()))
             .collect();
         Ok(states.iter().all(|state| matches!(state.as_str(), "shutting-down" | "terminated" | "stopping" | "stopped")))
+    }
+
+    async fn life(&self, instance: &str) -> Result<Option<Life>, AwsError> {
+        /// EC2's code for an instance whose own operating system was shut down (EC2 API, `StateReason`).
+        const ITSELF: &str = "Client.InstanceInitiatedShutdown";
+        let answer =
+            self.aws.ec2.describe_instances().instance_ids(instance).send().await.or_aws("ec2:DescribeInstances");
+        let answer = match answer {
+            Err(error) if error.is(&["InvalidInstanceID.NotFound"]) => return Ok(None),
+            other => other?,
+        };
+        let found = answer.reservations().iter().flat_map(|reservation| reservation.instances()).next();
+        Ok(found.map(|instance| Life {
+            launched: timestamp(instance.launch_time()),
+            deadline: crate::kinds::instance::deadline_tag(instance.tags()),
+            ended_by_others: instance
+                .state_reason()
+                .and_then(|reason| reason.code())
+                .is_some_and(|code| code != ITSELF),
+        }))
     }
 
     async fn log_tail(&self, group: &str, stream: &str, lines: i32) -> Result<Vec<String>, AwsError> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::reference::{Bucket, Cluster, Instance, Ref, Role, TaskDefinition};
-use super::values::Int;
+use super::values::{Factor, Int};
 
 /// The pipeline of a stack, for one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,12 @@ pub struct Pipeline {
     /// What happens to the run's compute when a pipeline step fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// How often a step that ran and failed is tried in one run; a step may say otherwise. Left out, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Int<1, 10>>,
+    /// What a step's memory is multiplied with after it ran out of it; a step may say otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_factor: Option<Factor>,
     /// `[[pipeline.step]]`, in file order.
     pub step: Vec<Step>,
 }
@@ -72,6 +78,12 @@ pub struct Step {
     /// Overrides the task's and the container's memory, MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Int<6, 1_000_000>>,
+    /// How often it is tried in one run if it ran and failed, instead of the pipeline's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Int<1, 10>>,
+    /// What its memory is multiplied with after it ran out of it, instead of the pipeline's factor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_factor: Option<Factor>,
     /// Steps that it follows; left out, the one before it in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needs: Option<Vec<String>>,

@@ -1,4 +1,4 @@
-//! What types cannot see in `[pipeline]`: the graph of its steps, its key globs, its instance.
+//! What types cannot see in `[pipeline]`: the graph of its steps, its attempts, its key globs, its instance.
 //!
 //! Reads the tree, not the typed pipeline, so that a fault in one step hides nothing of another.
 
@@ -21,6 +21,7 @@ pub(super) fn check(root: &Node, sink: &Sink) {
             sink.tell(&steps.span, "a pipeline has at least one step", Some("add a [[pipeline.step]]".to_owned()));
         }
         let steps: Vec<Step<'_>> = steps.items().iter().map(Step::of).collect();
+        check_attempts(pipeline, sink);
         check_names(&steps, sink);
         check_needs(&steps, sink);
     }
@@ -78,6 +79,21 @@ fn check_names(steps: &[Step<'_>], sink: &Sink) {
         if !seen.insert(name) {
             sink.tell(&node.span, format!("a second step named `{name}`"), Some("give each its own name".to_owned()));
         }
+    }
+}
+
+/// A factor for memory counts from the second attempt on: where there is none, it was not meant so.
+fn check_attempts(pipeline: &Node, sink: &Sink) {
+    let once = |step: &Node| match step.get("attempts").or_else(|| pipeline.get("attempts")) {
+        None => true,
+        Some(node) => node.value.scalar_text().is_some_and(|text| text == "1"),
+    };
+    let steps = pipeline.get("step").map(Node::items).unwrap_or_default();
+    let useless = pipeline.get("memory_factor").filter(|_| steps.iter().all(once));
+    let own = steps.iter().filter(|step| once(step)).filter_map(|step| step.get("memory_factor"));
+    for node in useless.into_iter().chain(own) {
+        let hint = "add attempts = 2 or more beside it, or leave it out".to_owned();
+        sink.tell(&node.span, "`memory_factor` is for further attempts, and there is one only", Some(hint));
     }
 }
 

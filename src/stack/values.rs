@@ -1,9 +1,9 @@
 //! Values that check themselves as they are read.
 //!
 //! A value under a fault that has been told already reads as a placeholder: [`PLACEHOLDER`] for a string, `i64::MIN`
-//! for a number; every type here answers those with any valid value.
+//! for a whole number, `f64::MIN` for any other; every type here answers those with any valid value.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a string reads as when its fault has been told already.
 pub const PLACEHOLDER: &str = "\0";
@@ -20,6 +20,42 @@ impl<'de, const LO: i64, const HI: i64> Deserialize<'de> for Int<LO, HI> {
             n if (LO..=HI).contains(&n) => Ok(Self(n)),
             n => Err(serde::de::Error::custom(format!("{n} is out of range: {LO} to {HI}"))),
         }
+    }
+}
+
+/// A factor of more than 1 and at most 4, to the thousandth: so it multiplies whole numbers exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factor {
+    thousandths: i64,
+}
+
+impl Factor {
+    /// The product, rounded up.
+    pub fn times(self, number: i64) -> i64 {
+        number.saturating_mul(self.thousandths).saturating_add(999) / 1000
+    }
+}
+
+impl<'de> Deserialize<'de> for Factor {
+    #[expect(clippy::cast_possible_truncation, reason = "it is known to be between 1 and 4")]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = f64::deserialize(deserializer)?;
+        if given.to_bits() == f64::MIN.to_bits() {
+            return Ok(Self { thousandths: 2000 });
+        }
+        let thousandths = (given * 1000.0).round();
+        if thousandths > 1000.0 && thousandths <= 4000.0 {
+            Ok(Self { thousandths: thousandths as i64 })
+        } else {
+            Err(serde::de::Error::custom(format!("{given} is out of range: more than 1, and at most 4")))
+        }
+    }
+}
+
+impl Serialize for Factor {
+    #[expect(clippy::cast_precision_loss, reason = "at most 4000")]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.thousandths as f64 / 1000.0)
     }
 }
 

@@ -108,12 +108,16 @@ command = "bwa 'mem"                                    # not closed
 environment = { A = { sekret = "ssm:/x" }, B = {}, C = 1 }  # unknown key `sekret`; `secret` is missing; expected text
 [pipeline]
 cluster = "run"
+attempts = 11                                          # out of range
+memory_factor = 1                                       # out of range
 inputs  = [{ bucket = "in", keys = ["${sample.r2}", "${sample.r1"] }] # not defined; without
 outputs = [{ bucket = "out", keys = ["[", "/x"] }]      # no glob; does not begin
 [[pipeline.step]]
 name  = "one"
 task  = "bwwa"                                          # there is no task definition
 needs = ["two"]                                         # itself comes after `one`
+attempts      = 1
+memory_factor = 1.5                                     # one only
 [[pipeline.step]]
 name        = "two"
 task        = "bwa"
@@ -160,25 +164,25 @@ fn a_fault_is_shown_with_its_place_and_a_hint() {
        = help: did you mean `size_gib`?
 
     error: `vars.reigons` is not defined
-       --> lab/stack.toml:145:89
+       --> lab/stack.toml:149:89
         |
-    145 |   --include ${sample.r1} --include ${sample.r2} --include ${vars.reference}.* --include ${vars.reigons}'''
+    149 |   --include ${sample.r1} --include ${sample.r2} --include ${vars.reference}.* --include ${vars.reigons}'''
         |                                                                                         ^^^^^^^^^^^^^^^
         |
         = help: did you mean `vars.regions`?
 
     error: `threads` is not defined
-       --> lab/stack.toml:153:17
+       --> lab/stack.toml:157:17
         |
-    153 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
+    157 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
         |                 ^^^^^^^^^^
         |
         = help: did you mean `vars.threads`?
 
     error: `sample.r3` is not defined
-       --> lab/stack.toml:153:72
+       --> lab/stack.toml:157:72
         |
-    153 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
+    157 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
         |                                                                        ^^^^^^^^^^^^
         |
         = help: did you mean `sample.r2`?

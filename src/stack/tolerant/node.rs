@@ -83,7 +83,7 @@ impl<'a> At<'a> {
     fn float<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
         #[expect(clippy::cast_precision_loss, reason = "a person's whole number in the place of a fraction")]
         let n = match self.value() {
-            None => 0.0,
+            None => f64::MIN,
             Some(Value::Float(n)) => *n,
             Some(Value::Integer(n)) => *n as f64,
             Some(Value::Typed { value, .. }) => match **value {
