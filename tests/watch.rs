@@ -17,6 +17,7 @@ use seqstack::report::status::{Status, text};
 use seqstack::run::status::{State, StepState};
 use seqstack::sandbox::connector::mutates;
 use seqstack::sandbox::engine::fake::Outcome;
+use seqstack::sandbox::service::Settings;
 use seqstack::sandbox::{Fate, Passing};
 
 /// Another machine: nothing under `state/`.
@@ -202,6 +203,9 @@ async fn an_instance_lost_under_its_driver_is_in_the_ledger_and_in_the_status() 
     let lab = slow(300, 0);
     let (exit, ()) = tokio::join!(lab.apply(STACK), async {
         until_started(&lab, "call S1").await;
+        // No fresh one is to be had.
+        let settings = Settings { no_capacity: vec!["t3.large".into()], ..lab.sandbox.options().settings.clone() };
+        lab.sandbox.set(settings);
         let id = lab.sandbox.with_account(|account, _| account.ec2.instances[0].id.clone());
         lab.aws().ec2.terminate_instances().instance_ids(id).send().await.unwrap();
     });
