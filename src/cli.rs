@@ -180,21 +180,43 @@ pub struct Sandbox {
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Subcommand)]
 pub enum SandboxVerb {
-    /// List what exists in it, and how often each operation was called
+    /// Serve it here, in the foreground, for any AWS client: until Ctrl-C
+    Serve(SandboxServe),
+    /// List what exists in it, and how often each operation was called and refused (of its process, which this starts where
+    /// there is an account and none runs)
     Status(SandboxStatus),
-    /// Print the variables that point other AWS clients at it
+    /// Print the variables that point other AWS clients at it, for a shell to evaluate
     Env(SandboxFolder),
+    /// Show how it is set, or set it otherwise until its process ends: no capacity, throttling, small pages, slow starts
+    Set(SandboxSet),
     /// Stop its process; what is in it stays
-    Stop(SandboxFolder),
+    Stop(SandboxStop),
+    /// Empty it: end what runs, delete everything in its account, buckets too
+    Reset(SandboxReset),
 }
 
 /// Which sandbox.
 #[cfg(feature = "sandbox")]
 #[derive(Debug, Args)]
 pub struct SandboxFolder {
-    /// A folder beside .sandbox (the project's)
+    /// The project, by a folder of it: the sandbox is in .sandbox beside its .git
     #[arg(long, default_value = ".")]
     pub project: PathBuf,
+}
+
+/// `seqstack sandbox serve`
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxServe {
+    /// Which sandbox.
+    #[command(flatten)]
+    pub folder: SandboxFolder,
+    /// The port on loopback [default: the last one, or any free one]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// docker, podman or bubblewrap [default: the first that works]
+    #[arg(long)]
+    pub engine: Option<String>,
 }
 
 /// `seqstack sandbox status`
@@ -207,6 +229,42 @@ pub struct SandboxStatus {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `seqstack sandbox set`
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxSet {
+    /// What to change, e.g. no_capacity=t3.large,m5.large or throttle=true
+    #[arg(value_name = "KEY=VALUE", value_parser = key_value)]
+    pub settings: Vec<(String, String)>,
+    /// Which sandbox.
+    #[command(flatten)]
+    pub folder: SandboxFolder,
+}
+
+/// `seqstack sandbox stop`
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxStop {
+    /// Which sandbox.
+    #[command(flatten)]
+    pub folder: SandboxFolder,
+    /// Although something runs in it, or it does not answer; tasks go on, and the next process finds them
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `seqstack sandbox reset`
+#[cfg(feature = "sandbox")]
+#[derive(Debug, Args)]
+pub struct SandboxReset {
+    /// Which sandbox.
+    #[command(flatten)]
+    pub folder: SandboxFolder,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -1,6 +1,6 @@
 #![doc = include_str!("sandbox/README.md")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,6 +120,8 @@ struct Kept {
     fault: Option<String>,
     /// The fault is that it could not be loaded: nothing may be written over it.
     closed: bool,
+    /// The tasks that the engine keeps something of.
+    tasks: BTreeSet<String>,
 }
 
 impl Kept {
@@ -138,16 +140,26 @@ impl Sandbox {
     /// request is answered `ServiceUnavailable`.
     pub fn new(setup: Setup) -> Arc<Self> {
         let mut set_aside = None;
-        let mut kept = Kept { account: Account::new(&setup.options), keeper: None, fault: None, closed: false };
+        let mut kept = Kept {
+            account: Account::new(&setup.options),
+            keeper: None,
+            fault: None,
+            closed: false,
+            tasks: BTreeSet::new(),
+        };
         let mut store = Store::memory();
         if let Some(folder) = &setup.folder {
             let opened = Keeper::open(folder, &setup.options)
-                .and_then(|opened| Ok((opened, Store::folder(folder.join("objects"))?)));
+                .and_then(|opened| Ok((Store::folder(opened.0.content())?, opened)));
             match opened {
-                Ok(((keeper, account, aside), objects)) => {
-                    // After a crash there may be content that no object names.
-                    if aside.is_none() {
-                        objects.sweep(&account.s3);
+                Ok((objects, (keeper, account, aside))) => {
+                    // After a crash there may be content that no object names, and tasks that no call was told of.
+                    objects.sweep(&account.s3);
+                    kept.tasks = account.ecs.task_ids().cloned().collect();
+                    if !keeper.has_aside() {
+                        let there = account.ec2.instances.iter().filter(|instance| !instance.gone());
+                        let instances = there.map(|instance| instance.id.clone()).collect();
+                        setup.engine.keep_only(&kept.tasks, &instances, setup.clock_start);
                     }
                     set_aside = aside;
                     store = objects;
@@ -244,6 +256,24 @@ impl Sandbox {
         Arc::make_mut(&mut options).settings = settings;
     }
 
+    /// Ends what runs, and empties the account: its buckets, and what was set aside, too. How it is set stays.
+    ///
+    /// # Errors
+    /// Where that cannot be kept on disk.
+    pub fn reset(&self) -> Result<(), ApiError> {
+        let cx = self.cx();
+        let mut kept = self.lock();
+        for instance in kept.account.ec2.instances.iter().filter(|instance| !instance.gone()) {
+            self.engine.end_instance(&instance.id, cx.now);
+        }
+        kept.account = Account::new(&cx.options);
+        kept.account.s3.conflicts = cx.options.settings.conflicts;
+        self.keep(&mut kept)?;
+        self.store.sweep(&kept.account.s3);
+        let removed = kept.keeper.as_ref().map_or(Ok(()), Keeper::remove_aside);
+        removed.map_err(|error| front::unavailable(&format!("what was set aside cannot be removed: {error}")))
+    }
+
     /// What exists in the account, by service and kind.
     pub fn status(&self) -> Value {
         self.with_account(|account, _| account.status())
@@ -294,6 +324,10 @@ impl Sandbox {
         for blob in std::mem::take(&mut kept.account.s3.garbage) {
             self.store.remove(blob);
         }
+        let Kept { account, tasks, .. } = kept;
+        let there = account.ecs.task_ids().cloned().collect();
+        tasks.difference(&there).for_each(|task| self.engine.forget(task));
+        *tasks = there;
         Ok(())
     }
 

@@ -10,6 +10,8 @@
 )]
 #![cfg(feature = "sandbox")]
 
+mod here;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -25,7 +27,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, Response};
 use jiff::Timestamp;
-use seqstack::sandbox::engine::detect::{Relay, detect, usable};
+use seqstack::sandbox::engine::detect::{Relay, detect};
 use seqstack::sandbox::engine::{Engine, Launch, Process};
 use seqstack::sandbox::listen::Service;
 use seqstack::sandbox::process::serve::{ServeArgs, ServeError, serve};
@@ -47,17 +49,7 @@ fn exe() -> &'static Path {
 }
 
 fn ready(name: &str) -> bool {
-    let runs = || {
-        let trial = ["run", "--rm", "--pull", "never", "--network", "none", IMAGE, "true"];
-        Command::new(name).args(trial).output().is_ok_and(|done| done.status.success())
-    };
-    let why = match usable(name) {
-        Err(why) => why,
-        Ok(()) if name != "bubblewrap" && !runs() => format!("it does not run {IMAGE}"),
-        Ok(()) => return true,
-    };
-    println!("skipped: {name}: {why}");
-    false
+    here::ready(name, IMAGE)
 }
 
 impl Bench {
@@ -369,7 +361,13 @@ async fn engine_process_is_found_and_ends() {
     }
     let top = tempfile::tempdir().unwrap();
     let folder = top.path().join(".sandbox");
-    let args = ServeArgs { folder: folder.clone(), id: None, port: None, engine: Some("bubblewrap".into()) };
+    let args = ServeArgs {
+        folder: folder.clone(),
+        id: None,
+        port: None,
+        engine: Some("bubblewrap".into()),
+        foreground: false,
+    };
     let serving = tokio::spawn(serve(args.clone(), exe(), Options::default(), |parts| {
         assert!(parts.endpoint.starts_with("http://127.0.0.1:"));
         Ok(Arc::new(Account))

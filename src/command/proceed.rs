@@ -45,16 +45,21 @@ pub fn consent(prepared: &Prepared, consent: &Consent, what: &str) -> Result<(),
             return Err(Problem::failed("not agreed: nothing was changed"));
         }
     }
-    if consent.yes {
+    agree(consent.yes, &format!("Shall this be {what}? [y/N] "), "look at the plan above, then add --yes")
+}
+
+/// Asks a question, unless the answer is known to be yes.
+///
+/// # Errors
+/// When there is nobody to ask (then with this hint), or when the answer is no.
+pub fn agree(yes: bool, question: &str, hint: &str) -> Result<(), Problem> {
+    if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Problem::failed(format!(
-            "there is no terminal to ask on whether this shall be {what}: nothing was changed"
-        ))
-        .hint("look at the plan above, then add --yes"));
+        return Err(Problem::failed("there is no terminal to ask on: nothing was changed").hint(hint));
     }
-    let answer = ask(&format!("Shall this be {what}? [y/N] "))?;
+    let answer = ask(question)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         Ok(())
     } else {

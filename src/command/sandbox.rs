@@ -1,21 +1,21 @@
 //! `seqstack sandbox`
 
-use std::fmt::Write as _;
-use std::path::Path;
-use std::time::SystemTime;
+mod ask;
+mod show;
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use std::path::{Path, PathBuf};
 
-use crate::cli::{Sandbox, SandboxVerb};
-use crate::sandbox::process::{self, Endpoint};
-use crate::sandbox::serving::STATUS;
+use http::Method;
+use serde_json::{Map, Value, json};
 
+use crate::cli::{Sandbox, SandboxFolder, SandboxServe, SandboxSet, SandboxVerb};
+use crate::sandbox::process::serve::{ServeArgs, ServeError, serve};
+use crate::sandbox::process::{self, Endpoint, StartError};
+use crate::sandbox::service::Options;
+use crate::sandbox::serving::{RESET, SETTINGS, STATUS, Served};
+use ask::ask;
+
+use super::proceed::agree;
 use super::{Console, Exit, Problem};
 
 /// Looks after the sandbox of a project.
@@ -23,95 +23,163 @@ use super::{Console, Exit, Problem};
 /// # Errors
 /// When there is none, or it does not answer.
 pub async fn run(args: &Sandbox) -> Result<Exit, Problem> {
-    // The same project as a stack file in that folder would have.
-    let folder = |project: &Path| super::session::project(&project.join("stack.toml")).join(".sandbox");
-    let failed = |error: process::StartError| Problem::failed(crate::aws::chain(&error));
-    let exe = std::env::current_exe()
-        .map_err(|error| Problem::failed(format!("failed to find this program's own file: {error}")))?;
     match &args.verb {
-        SandboxVerb::Env(at) => {
-            let endpoint = process::connect_or_start(&folder(&at.project), &exe, None).await.map_err(failed)?;
-            Console::Process.print(&endpoint.shell_lines())?;
-        }
-        SandboxVerb::Status(args) => {
-            let endpoint =
-                process::connect_or_start(&folder(&args.folder.project), &exe, None).await.map_err(failed)?;
-            let status = ask(&endpoint).await?;
-            Console::Process.print(&if args.json { format!("{status:#}\n") } else { text(&status) })?;
-        }
-        SandboxVerb::Stop(at) => {
-            if !process::stop(&folder(&at.project)).await.map_err(failed)? {
-                return Err(Problem::failed("something runs in the sandbox, so it was not stopped")
-                    .hint("destroy the stacks in it first; `seqstack sandbox status` lists what there is"));
-            }
-            Console::Process.say("no sandbox runs here; what is in its account stays");
-        }
+        SandboxVerb::Serve(args) => serve_here(args).await?,
+        SandboxVerb::Status(args) => status(&folder(&args.folder)?, args.json).await?,
+        SandboxVerb::Env(at) => Console::Process.print(&started(&folder(at)?).await?.shell_lines())?,
+        SandboxVerb::Set(args) => set(args).await?,
+        SandboxVerb::Stop(args) => stop(&folder(&args.folder)?, args.force).await?,
+        SandboxVerb::Reset(args) => reset(&folder(&args.folder)?, args.yes).await?,
     }
     Ok(Exit::Done)
 }
 
-/// What exists in the sandbox and what was called, as its owner.
-async fn ask(endpoint: &Endpoint) -> Result<Value, Problem> {
-    let failed = |error: &dyn std::fmt::Display| Problem::failed(format!("the sandbox did not answer: {error}"));
-    let authority = endpoint.url.trim_start_matches("http://").to_owned();
-    let url = format!("{}{STATUS}", endpoint.url);
-    let identity = Credentials::new(&endpoint.key_id, &endpoint.secret, None, None, "sandbox").into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(&endpoint.region)
-        .name("sts")
-        .time(SystemTime::now())
-        .settings(SigningSettings::default())
-        .build()
-        .map_err(|error| failed(&error))?;
-    let headers = [("host", authority.as_str())];
-    let signable = SignableRequest::new("GET", &url, headers.into_iter(), SignableBody::Bytes(&[]))
-        .map_err(|error| failed(&error))?;
-    let (instructions, _) = sign(signable, &params.into()).map_err(|error| failed(&error))?.into_parts();
-    let mut request = http::Request::get(STATUS)
-        .header("host", &authority)
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| failed(&error))?;
-    instructions.apply_to_request_http1x(&mut request);
-
-    let stream = tokio::net::TcpStream::connect(&authority).await.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let carried = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-    carried.abort();
-    if !status.is_success() {
-        return Err(failed(&status));
+/// The sandbox's folder of the project that a stack file in that folder would have.
+fn folder(at: &SandboxFolder) -> Result<PathBuf, Problem> {
+    if !at.project.is_dir() {
+        let text = format!("error: there is no folder {}", at.project.display());
+        return Err(Problem { text, hint: None, exit: Exit::Usage });
     }
-    serde_json::from_slice(&body).map_err(|error| failed(&error))
+    Ok(super::session::project(&at.project.join("stack.toml")).join(".sandbox"))
 }
 
-/// The same for people: a line a thing.
-fn text(status: &Value) -> String {
-    let mut out = String::new();
-    walk(&mut out, "", &status["exists"]);
-    out.push_str("calls\n");
-    for (name, times) in status["calls"].as_object().into_iter().flatten() {
-        let _infallible = writeln!(out, "  {times:>6} {name}");
-    }
-    out
+fn own_file() -> Result<PathBuf, Problem> {
+    std::env::current_exe().map_err(|error| Problem::failed(format!("failed to find this program's own file: {error}")))
 }
 
-fn walk(out: &mut String, path: &str, value: &Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, inner) in fields {
-                walk(out, &if path.is_empty() { key.clone() } else { format!("{path} {key}") }, inner);
-            }
+fn failed(error: StartError) -> Problem {
+    Problem::failed(crate::aws::chain(&error))
+}
+
+async fn started(folder: &Path) -> Result<Endpoint, Problem> {
+    let endpoint = process::connect_or_start(folder, &own_file()?, None).await.map_err(failed)?;
+    endpoint.note.iter().for_each(|note| Console::Process.say(&format!("the sandbox: {note}")));
+    Ok(endpoint)
+}
+
+/// In this process, until it is told to end.
+async fn serve_here(args: &SandboxServe) -> Result<(), Problem> {
+    let folder = folder(&args.folder)?;
+    ask::log_to_stderr();
+    let serving =
+        ServeArgs { folder: folder.clone(), id: None, port: args.port, engine: args.engine.clone(), foreground: true };
+    let exe = own_file()?;
+    let served = serve(serving, &exe, Options::default(), |parts| {
+        let told = format!("{}\n", parts.endpoint);
+        let more = format!(
+            "the sandbox of {} runs tasks with {}\nfor the AWS clients of a shell:  eval \"$(seqstack sandbox env --project {})\"\n\
+             Ctrl-C ends it; what is in it stays",
+            folder.display(),
+            parts.engine.name(),
+            shell_words::quote(&args.folder.project.to_string_lossy()),
+        );
+        let served = Served::open(parts)?;
+        Console::Process.print(&told).map_err(|problem| problem.text)?;
+        Console::Process.say(&more);
+        Ok(served)
+    });
+    served.await.map_err(|error| {
+        let problem = Problem::failed(crate::aws::chain(&error));
+        match error {
+            ServeError::Running(_) => problem.hint(
+                "`seqstack sandbox env` points AWS clients at it, `seqstack sandbox stop` ends it (the same account can then be \
+                 served here)",
+            ),
+            _ => problem,
         }
-        Value::Array(items) => items.iter().for_each(|item| walk(out, path, item)),
-        Value::String(text) => {
-            let _infallible = writeln!(out, "{path:<24} {text}");
+    })
+}
+
+async fn status(folder: &Path, json: bool) -> Result<(), Problem> {
+    let status = if process::known(folder) {
+        ask(&started(folder).await?, Method::GET, STATUS, None).await?
+    } else {
+        json!({ "exists": null, "calls": {}, "refusals": {}, "set_aside": null })
+    };
+    Console::Process.print(&if json { format!("{status:#}\n") } else { show::status(&status) })
+}
+
+async fn set(args: &SandboxSet) -> Result<(), Problem> {
+    let endpoint = started(&folder(&args.folder)?).await?;
+    let mut settings = ask(&endpoint, Method::GET, SETTINGS, None).await?;
+    if !args.settings.is_empty() {
+        let known = settings.as_object().cloned().unwrap_or_default();
+        let changes = args.settings.iter().map(|(key, value)| Ok((key.clone(), setting(&known, key, value)?)));
+        let changes = changes.collect::<Result<Map<_, _>, Problem>>()?;
+        settings = ask(&endpoint, Method::PUT, SETTINGS, Some(&changes.into())).await?;
+    }
+    Console::Process.print(&show::settings(&settings))
+}
+
+/// A setting's new value, in the form of what it is now.
+fn setting(known: &Map<String, Value>, key: &str, text: &str) -> Result<Value, Problem> {
+    let wrong = |text: String| Problem { text: format!("error: {text}"), hint: None, exit: Exit::Usage };
+    match known.get(key) {
+        Some(Value::Number(_)) => {
+            text.parse::<u32>().map(Value::from).map_err(|_| wrong(format!("{key} takes a whole number, not `{text}`")))
         }
-        other => {
-            let _infallible = writeln!(out, "{path:<24} {other}");
+        Some(Value::Bool(_)) => {
+            text.parse().map(Value::Bool).map_err(|_| wrong(format!("{key} takes true or false, not `{text}`")))
         }
+        Some(_) => Ok(text.split(',').map(str::trim).filter(|one| !one.is_empty()).collect()),
+        None => {
+            let all: Vec<&str> = known.keys().map(String::as_str).collect();
+            Err(wrong(format!("the sandbox has no setting `{key}`: it has {}", all.join(", "))))
+        }
+    }
+}
+
+async fn stop(folder: &Path, force: bool) -> Result<(), Problem> {
+    let ended = if force { process::force(folder).await } else { process::stop(folder).await };
+    if !ended.map_err(failed)? {
+        let text = match process::connect(folder).await.map_err(failed)? {
+            Some(endpoint) => show::running(&ask(&endpoint, Method::GET, STATUS, None).await?),
+            None => "the sandbox is being asked by somebody".to_owned(),
+        };
+        return Err(Problem::failed(format!("{text}, so it was not stopped")).hint(
+            "destroy the stacks in it first, or empty it with `seqstack sandbox reset`; `stop --force` ends the process all the \
+             same, and its tasks go on",
+        ));
+    }
+    Console::Process.say("no sandbox runs here; what is in its account stays");
+    Ok(())
+}
+
+async fn reset(folder: &Path, yes: bool) -> Result<(), Problem> {
+    if !process::known(folder) {
+        Console::Process.say("there was never a sandbox here");
+        return Ok(());
+    }
+    let endpoint = started(folder).await?;
+    if !yes {
+        Console::Process.say(&show::status(&ask(&endpoint, Method::GET, STATUS, None).await?));
+    }
+    agree(
+        yes,
+        "Shall all of this be deleted, and what runs be ended? [y/N] ",
+        "look at `seqstack sandbox status`, then add --yes",
+    )?;
+    ask(&endpoint, Method::POST, RESET, None).await?;
+    Console::Process.say("the sandbox is empty");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_has_the_form_of_what_it_is() {
+        let known = json!(Options::default().settings).as_object().cloned().unwrap();
+        let read = |key: &str, text: &str| setting(&known, key, text).map_err(|problem| problem.text);
+        assert_eq!(read("page", "2"), Ok(json!(2)));
+        assert_eq!(read("throttle", "true"), Ok(json!(true)));
+        assert_eq!(read("no_capacity", "t3.large, m5.large"), Ok(json!(["t3.large", "m5.large"])));
+        assert_eq!(read("no_capacity", ""), Ok(json!([])));
+        for (key, text) in [("page", "x"), ("throttle", "1"), ("boot_ms", "-1")] {
+            assert!(read(key, text).unwrap_err().contains("takes"), "{key}={text}");
+        }
+        let unknown = read("pages", "2").unwrap_err();
+        assert!(unknown.contains("no setting `pages`") && unknown.contains("no_capacity"), "{unknown}");
     }
 }

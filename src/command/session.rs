@@ -116,7 +116,14 @@ async fn sandboxed(target: &Target, stack: &Stack, project: &Path) -> Result<(Aw
     let endpoint = process::connect_or_start(&project.join(".sandbox"), &exe, None)
         .await
         .map_err(|error| Problem::failed(format!("failed to start the sandbox: {}", crate::aws::chain(&error))))?;
-    let region = region.unwrap_or_else(|| endpoint.region.clone());
+    endpoint.note.iter().for_each(|note| Console::Process.say(&format!("the sandbox: {note}")));
+    let region = match region {
+        Some(asked) if asked != endpoint.region => {
+            return Err(Problem::failed(format!("the sandbox plays {}, not {asked}", endpoint.region))
+                .hint(format!("add --region {}, or leave the stack's region out", endpoint.region)));
+        }
+        _ => endpoint.region.clone(),
+    };
     let aws = clients::connect_to_sandbox(&endpoint.url, &region, &endpoint.key_id, &endpoint.secret);
     for name in stack.info.buckets.values() {
         make_bucket(&aws, name, &region).await?;

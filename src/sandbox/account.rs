@@ -112,20 +112,24 @@ impl Account {
         ecs::busy(self) || self.ec2.instances.iter().any(|instance| !instance.gone())
     }
 
-    /// What exists, by service and kind.
+    /// What exists, by service and kind: a list of each kind, of objects with `id` or `name` and what else tells.
     pub fn status(&self) -> Value {
         json!({
             "account": self.id,
             "region": self.region,
             "iam": {
-                "roles": self.iam.roles.keys().collect::<Vec<_>>(),
-                "policies": self.iam.policies.keys().collect::<Vec<_>>(),
-                "instance_profiles": self.iam.profiles.keys().collect::<Vec<_>>(),
+                "roles": self.iam.roles.values().map(|one| json!({ "name": one.name })).collect::<Vec<_>>(),
+                "policies": self.iam.policies.values().map(|one| json!({ "name": one.name })).collect::<Vec<_>>(),
+                "instance_profiles": self.iam.profiles.values().map(|one| json!({ "name": one.name })).collect::<Vec<_>>(),
             },
             "s3": {
                 "buckets": self.s3.buckets.iter()
-                    .map(|(name, bucket)| (name.clone(), json!(format!("{} objects", bucket.objects().count()))))
-                    .collect::<serde_json::Map<_, _>>(),
+                    .map(|(name, bucket)| json!({
+                        "name": name,
+                        "objects": bucket.objects().count(),
+                        "bytes": bucket.objects().map(|(_, _, object)| object.size).sum::<u64>(),
+                    }))
+                    .collect::<Vec<_>>(),
             },
             "ec2": self.ec2.status(),
             "ecs": self.ecs.status(),

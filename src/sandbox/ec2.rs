@@ -64,9 +64,13 @@ impl State {
     pub fn status(&self) -> Value {
         let there = self.instances.iter().filter(|one| !one.gone());
         json!({
-            "key_pairs": self.key_pairs.iter().map(|one| &one.name).collect::<Vec<_>>(),
-            "security_groups": self.groups.iter().filter(|one| one.name != "default").map(|one| format!("{} {}", one.id, one.name)).collect::<Vec<_>>(),
-            "instances": there.map(|one| format!("{} {}", one.id, one.life.name())).collect::<Vec<_>>(),
+            "key_pairs": self.key_pairs.iter().map(|one| json!({ "id": one.id, "name": one.name })).collect::<Vec<_>>(),
+            "security_groups": self.groups.iter().filter(|one| one.name != "default")
+                .map(|one| json!({ "id": one.id, "name": one.name })).collect::<Vec<_>>(),
+            "instances": there
+                .map(|one| json!({ "id": one.id, "state": one.life.name(), "type": one.instance_type })).collect::<Vec<_>>(),
+            "volumes": self.volumes.iter()
+                .map(|one| json!({ "id": one.id, "instance": one.instance })).collect::<Vec<_>>(),
         })
     }
 

@@ -44,10 +44,24 @@ impl State {
     pub fn status(&self) -> Value {
         let active = self.definitions.iter().filter(|one| one.life == definitions::Life::Active);
         json!({
-            "clusters": self.clusters.iter().filter(|one| one.active).map(|one| &one.name).collect::<Vec<_>>(),
-            "task_definitions": active.map(definitions::Definition::full_name).collect::<Vec<_>>(),
-            "tasks": self.tasks.iter().filter(|one| one.holds()).map(|one| &one.id).collect::<Vec<_>>(),
+            "clusters": self.clusters.iter().filter(|one| one.active)
+                .map(|one| json!({ "name": one.name })).collect::<Vec<_>>(),
+            "container_instances": self.container_instances.iter().filter(|one| one.registered())
+                .map(|one| json!({ "id": one.id, "cluster": one.cluster, "instance": one.instance, "status": one.status.name() }))
+                .collect::<Vec<_>>(),
+            "task_definitions": active.map(|one| json!({ "name": one.full_name() })).collect::<Vec<_>>(),
+            "tasks": self.tasks.iter().filter(|one| one.holds())
+                .map(|one| json!({
+                    "id": one.id, "cluster": one.cluster, "definition": one.definition, "group": one.group,
+                    "status": one.status.name(),
+                }))
+                .collect::<Vec<_>>(),
         })
+    }
+
+    /// The ids of the tasks that are there, the stopped ones of the last hour among them.
+    pub fn task_ids(&self) -> impl Iterator<Item = &String> {
+        self.tasks.iter().map(|one| &one.id)
     }
 
     /// A new id of 32 hexadecimal digits.

@@ -11,7 +11,7 @@ pub mod programs;
 pub mod relay;
 pub mod supervisor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -88,4 +88,9 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn stop(&self, task: &str, now: Timestamp);
     /// The instance was terminated: its processes and its folder go at once.
     fn end_instance(&self, instance: &str, now: Timestamp);
+    /// The account does not know this task any more: what is kept of it goes, once it has ended.
+    fn forget(&self, _task: &str) {}
+    /// The account knows these tasks and instances and no others: what else an earlier process left is ended, or goes
+    /// where it has ended.
+    fn keep_only(&self, _tasks: &BTreeSet<String>, _instances: &BTreeSet<String>, _now: Timestamp) {}
 }

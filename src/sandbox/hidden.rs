@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
 
 use super::engine::relay::{RelayArgs, relay_main, remove_main};
 use super::engine::supervisor::supervise_main;
 use super::process::serve::{ServeArgs, ServeError, serve};
 use super::service::Options;
-use super::serving::Served;
+use super::serving::{REQUESTS, Served};
 
 /// Runs a hidden command, if the arguments (the program's name first) name one. To be called before anything else, as
 /// most of these start no runtime and none reads settings.
@@ -38,7 +39,9 @@ fn serve_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(args) => args,
         Err(fault) => return complain(&fault.to_string()),
     };
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
+    // Nobody reads along: no line a request.
+    let filter = EnvFilter::new(format!("info,{REQUESTS}=off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
     let served = std::env::current_exe().map_err(ServeError::Process).and_then(|exe| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Process)?;
         runtime.block_on(serve(args, &exe, Options::default(), Served::open))

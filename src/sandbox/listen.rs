@@ -32,8 +32,10 @@ pub trait Service: Send + Sync + 'static {
     /// Whether something runs in it (a task, an instance), so that it must not end by itself.
     fn busy(&self) -> bool;
 
-    /// The last thing that happens to it when it ends in order.
-    fn close(&self) {}
+    /// What whoever starts it should be told.
+    fn note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where requests come in.

@@ -22,7 +22,7 @@ pub struct State {
 impl State {
     /// What exists of it.
     pub fn status(&self) -> Value {
-        json!({ "log_groups": self.groups.iter().map(|one| &one.name).collect::<Vec<_>>() })
+        json!({ "log_groups": self.groups.iter().map(|one| json!({ "name": one.name })).collect::<Vec<_>>() })
     }
 }
 

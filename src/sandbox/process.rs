@@ -2,7 +2,8 @@
 //!
 //! All is in one folder (`.sandbox/`, 0700): `lock` is held while the process lives, and nothing else says that it does;
 //! `sandbox.json` is its handshake, `keys.json` (0600) the only key pair it accepts, `sandbox.log` what it says. A command
-//! never reads the account's own files: it talks to the process or not at all.
+//! never reads the account's own files: it talks to the process or not at all. The lock's file also names its holder's
+//! pid, for `stop --force` alone, which ends a process that does not answer any more.
 
 pub mod serve;
 
@@ -27,8 +28,10 @@ pub const SCHEMA: u32 = 1;
 /// How long a process may take to answer after its start. Looking for an engine can take most of it.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long an idle process may take to end after it was asked to.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(7);
 const GLANCE: Duration = Duration::from_millis(25);
+/// In a request to end: although something runs.
+const NOW: &str = "now";
 
 /// What a command needs to talk to a sandbox.
 #[derive(Clone, PartialEq)]
@@ -45,12 +48,14 @@ pub struct Endpoint {
     pub key_id: String,
     /// The secret access key.
     pub secret: String,
+    /// What whoever started it should be told; nothing for whoever found it running.
+    pub note: Option<String>,
 }
 
 // The secret stays out of whatever prints an endpoint.
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { url, region, account, engine, key_id, secret: _ } = self;
+        let Self { url, region, account, engine, key_id, secret: _, note: _ } = self;
         let mut shown = f.debug_struct("Endpoint");
         shown.field("url", url).field("region", region).field("account", account);
         shown.field("engine", engine).field("key_id", key_id).finish_non_exhaustive()
@@ -112,6 +117,12 @@ pub struct Handshake {
     pub region: String,
     /// The account it plays.
     pub account: String,
+    /// Somebody runs it in a terminal: it ends when they say so.
+    #[serde(default)]
+    pub foreground: bool,
+    /// What whoever starts it should be told.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// No sandbox.
@@ -189,8 +200,9 @@ pub async fn connect_or_start(folder: &Path, exe: &Path, engine: Option<&str>) -
     let ours = version(exe);
     let wanted =
         engine.map(str::to_owned).or_else(|| std::env::var(ENGINE_VARIABLE).ok()).filter(|name| !name.is_empty());
-    let fits =
-        |shake: &Handshake| shake.version == ours && shake.schema == SCHEMA && has_engine(shake, wanted.as_deref());
+    let fits = |shake: &Handshake| {
+        (shake.version == ours || shake.foreground) && shake.schema == SCHEMA && has_engine(shake, wanted.as_deref())
+    };
     if let Some(shake) = answering(folder).await?
         && fits(&shake)
     {
@@ -202,8 +214,9 @@ pub async fn connect_or_start(folder: &Path, exe: &Path, engine: Option<&str>) -
         if fits(&shake) {
             return endpoint(folder, shake);
         }
-        // Of another build or engine: an idle one gives way, one at work is used as long as we understand each other.
-        if !ask_to_end(folder, &shake).await? {
+        // Of another build or engine: an idle one gives way, one at work, or in somebody's terminal, is used as long as we
+        // understand each other.
+        if shake.foreground || !ask_to_end(folder, &shake.id).await? {
             if shake.schema != SCHEMA {
                 return Err(StartError::Version { running: shake.version, schema: shake.schema, ours });
             }
@@ -220,7 +233,8 @@ pub async fn connect_or_start(folder: &Path, exe: &Path, engine: Option<&str>) -
         if let Some(shake) = running(folder)?.filter(|shake| shake.id == id)
             && TcpStream::connect(("127.0.0.1", shake.port)).await.is_ok()
         {
-            return endpoint(folder, shake);
+            let note = shake.note.clone();
+            return Ok(Endpoint { note, ..endpoint(folder, shake)? });
         }
         if let Some(status) = child.try_wait().map_err(StartError::Spawn)? {
             return Err(StartError::Ended { status, said: last_words(folder) });
@@ -238,10 +252,47 @@ pub async fn connect_or_start(folder: &Path, exe: &Path, engine: Option<&str>) -
 ///
 /// When the folder cannot be used.
 pub async fn stop(folder: &Path) -> Result<bool, StartError> {
-    match running(folder)? {
-        Some(shake) => ask_to_end(folder, &shake).await,
+    match answering(folder).await? {
+        Some(shake) => ask_to_end(folder, &shake.id).await,
         None => Ok(true),
     }
+}
+
+/// Ends the sandbox in `folder` whatever runs in it, and whether it answers or not: it is asked, then killed. Its tasks go
+/// on, and the next one finds them. True if none runs any more.
+///
+/// # Errors
+///
+/// When the folder cannot be used, or the process is not ours to kill.
+pub async fn force(folder: &Path) -> Result<bool, StartError> {
+    let in_folder = in_folder(folder);
+    if let Some(shake) = running(folder)?
+        && ask_to_end(folder, &format!("{} {NOW}", shake.id)).await?
+    {
+        return Ok(true);
+    }
+    if !lives(folder).map_err(&in_folder)? {
+        return Ok(true);
+    }
+    let pid = fs::read_to_string(folder.join("lock")).map_err(&in_folder)?;
+    let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| in_folder(io::Error::new(io::ErrorKind::InvalidData, "its lock names no process")))?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).map_err(|error| in_folder(error.into()))?;
+    ended(folder).await
+}
+
+/// The sandbox that answers in `folder`, if one does.
+///
+/// # Errors
+///
+/// When the folder cannot be read, or one lives there and does not answer.
+pub async fn connect(folder: &Path) -> Result<Option<Endpoint>, StartError> {
+    answering(folder).await?.map(|shake| endpoint(folder, shake)).transpose()
+}
+
+/// Whether there was ever a sandbox in `folder`.
+pub fn known(folder: &Path) -> bool {
+    folder.join("keys.json").exists()
 }
 
 /// The version and the build of a binary, so that a rebuilt one does not talk to its own past by accident.
@@ -316,19 +367,26 @@ async fn lock_to_start(folder: &Path) -> Result<File, StartError> {
 }
 
 // By a file that names the process it is meant for: no pid, and no request that an older one might not know.
-async fn ask_to_end(folder: &Path, shake: &Handshake) -> Result<bool, StartError> {
+async fn ask_to_end(folder: &Path, words: &str) -> Result<bool, StartError> {
     let request = folder.join("stop");
-    fs::write(&request, &shake.id).map_err(in_folder(folder))?;
-    let asked = Instant::now();
-    let mut ended = false;
-    while !ended && asked.elapsed() < STOP_TIMEOUT {
-        sleep(GLANCE).await;
-        ended = !lives(folder).map_err(in_folder(folder))?;
-    }
+    fs::write(&request, words).map_err(in_folder(folder))?;
+    let ended = ended(folder).await?;
     match fs::remove_file(&request) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_folder(folder)(error)),
         _ => Ok(ended),
     }
+}
+
+// Whether none lives any more, or soon.
+async fn ended(folder: &Path) -> Result<bool, StartError> {
+    let asked = Instant::now();
+    while lives(folder).map_err(in_folder(folder))? {
+        if asked.elapsed() > STOP_TIMEOUT {
+            return Ok(false);
+        }
+        sleep(GLANCE).await;
+    }
+    Ok(true)
 }
 
 fn spawn(folder: &Path, exe: &Path, engine: Option<&str>, id: &str) -> Result<Child, StartError> {
@@ -357,7 +415,7 @@ fn endpoint(folder: &Path, shake: Handshake) -> Result<Endpoint, StartError> {
         keys.ok_or_else(|| in_folder(folder)(io::Error::new(io::ErrorKind::InvalidData, "keys.json is not whole")))?;
     let Handshake { port, engine, region, account, .. } = shake;
     let url = format!("http://127.0.0.1:{port}");
-    Ok(Endpoint { url, region, account, engine, key_id: keys.key_id, secret: keys.secret })
+    Ok(Endpoint { url, region, account, engine, key_id: keys.key_id, secret: keys.secret, note: None })
 }
 
 fn silent(folder: &Path, time: Duration) -> StartError {
@@ -400,6 +458,7 @@ mod tests {
             engine: text("docker"),
             key_id: text("AKIAEXAMPLE"),
             secret: text("a secret'"),
+            note: None,
         };
         assert!(!format!("{endpoint:?}").contains("secret'"));
         let lines = endpoint.shell_lines();

@@ -10,17 +10,23 @@ use serde_json::{Map, Value, json};
 use super::listen::Service;
 use super::process::serve::Parts as Given;
 use super::service::{Caller, Settings};
-use super::{Key, Sandbox, Setup};
+use super::{Key, Sandbox, Setup, front};
 
 /// Where its owner asks what exists in it, with a signed GET.
 pub const STATUS: &str = "/_seqstack/status";
 /// Where its owner reads (GET) and changes (PUT, a JSON object with some of them) its settings.
 pub const SETTINGS: &str = "/_seqstack/settings";
 
+/// Where its owner empties it, with a signed POST.
+pub const RESET: &str = "/_seqstack/reset";
+
 /// S3's largest single upload, bytes.
 const LARGEST_BODY: usize = 5 * 1024 * 1024 * 1024;
 /// The largest body of somebody who has no key here, bytes.
 const STRANGERS_BODY: usize = 64 * 1024;
+
+/// The log's target for requests, a line each.
+pub const REQUESTS: &str = "requests";
 
 /// A sandbox that is served.
 #[derive(Debug)]
@@ -50,8 +56,8 @@ impl Served {
 impl Service for Served {
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         match request.uri().path() {
-            STATUS | SETTINGS => self.own(request),
-            _ => self.0.handle(request).await,
+            STATUS | SETTINGS | RESET => self.own(request),
+            _ => self.told(request).await,
         }
     }
 
@@ -62,9 +68,30 @@ impl Service for Served {
     fn busy(&self) -> bool {
         self.0.with_account(|account, _| account.busy())
     }
+
+    fn note(&self) -> Option<String> {
+        self.0.set_aside().map(str::to_owned)
+    }
 }
 
 impl Served {
+    /// Answers, and tells a log of it, if somebody reads one.
+    async fn told(&self, request: Request<Bytes>) -> Response<Bytes> {
+        if !tracing::enabled!(target: REQUESTS, tracing::Level::INFO) {
+            return self.0.handle(request).await;
+        }
+        let asked =
+            front::name_of(&request).unwrap_or_else(|| format!("{} {}", request.method(), request.uri().path()));
+        let response = self.0.handle(request).await;
+        let refusal = if response.status().is_client_error() || response.status().is_server_error() {
+            code(response.body()).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        tracing::info!(target: REQUESTS, "{asked} {} {refusal}", response.status().as_u16());
+        response
+    }
+
     /// What only its owner may ask.
     fn own(&self, request: Request<Bytes>) -> Response<Bytes> {
         let (parts, admitted) = match self.0.admit(request) {
@@ -75,12 +102,21 @@ impl Served {
             _ if admitted.caller != Caller::Root => (StatusCode::FORBIDDEN, json!({ "error": "not yours" })),
             (&Method::GET, STATUS) => (
                 StatusCode::OK,
-                json!({ "exists": self.0.status(), "calls": self.0.counts(), "refusals": self.0.refusals() }),
+                json!({
+                    "exists": self.0.status(),
+                    "calls": self.0.counts(),
+                    "refusals": self.0.refusals(),
+                    "set_aside": self.0.set_aside(),
+                }),
             ),
             (&Method::GET, SETTINGS) => (StatusCode::OK, json!(self.0.options().settings)),
             (&Method::PUT, SETTINGS) => match self.set(&admitted.body) {
                 Ok(settings) => (StatusCode::OK, json!(settings)),
                 Err(error) => (StatusCode::BAD_REQUEST, json!({ "error": error.to_string() })),
+            },
+            (&Method::POST, RESET) => match self.0.reset() {
+                Ok(()) => (StatusCode::OK, json!({})),
+                Err(error) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "error": error.message })),
             },
             _ => (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "not this way" })),
         };
@@ -98,4 +134,13 @@ impl Served {
         self.0.set(settings.clone());
         Ok(settings)
     }
+}
+
+/// The code of the error in a body, of whichever protocol.
+fn code(body: &[u8]) -> Option<String> {
+    if let Ok(Value::Object(error)) = serde_json::from_slice(body) {
+        return error.get("__type")?.as_str().map(str::to_owned);
+    }
+    let text = std::str::from_utf8(body).ok()?;
+    Some(text.split_once("<Code>")?.1.split_once("</Code>")?.0.to_owned())
 }

@@ -234,9 +234,10 @@ impl Lab {
         let mut left = Vec::new();
         for service in ["iam", "ec2", "ecs", "logs"] {
             for (kind, things) in status[service].as_object().unwrap() {
-                left.extend(
-                    things.as_array().unwrap().iter().map(|thing| format!("{kind} {}", thing.as_str().unwrap())),
-                );
+                left.extend(things.as_array().unwrap().iter().map(|thing| {
+                    let name = thing.get("name").unwrap_or(&thing["id"]).as_str().unwrap();
+                    format!("{kind} {name}")
+                }));
             }
         }
         left

@@ -261,11 +261,44 @@ impl Book {
         }
     }
 
+    /// Lets go of a task that has ended, in memory and on disk; of one that has not it keeps all.
+    pub fn forget(&self, task: &str) {
+        let folder = self.task_folder(task);
+        if !folder.join("exit.json").exists() {
+            return;
+        }
+        self.pages().tasks.remove(task);
+        if let Err(error) = fs::remove_dir_all(&folder) {
+            tracing::warn!(%error, task, "what is kept of a task could not be removed");
+        }
+    }
+
+    /// What is here and is none of these. Of a task that has ended nothing is kept; one that has not is told, as is an
+    /// instance.
+    pub fn strangers(&self, tasks: &BTreeSet<String>, instances: &BTreeSet<String>) -> Strangers {
+        let mut strangers = Strangers::default();
+        for task in names(&self.folder.join("tasks")).filter(|task| !tasks.contains(task)) {
+            let folder = self.task_folder(&task);
+            match read_json::<Launch>(&folder.join("launch.json")) {
+                Some(launch) if !folder.join("exit.json").exists() => {
+                    if !instances.contains(&launch.instance) {
+                        strangers.instances.insert(launch.instance);
+                    }
+                    strangers.tasks.push(task);
+                }
+                Some(_) => self.forget(&task),
+                // It was never entered whole, so nothing of it was started.
+                None => drop(fs::remove_dir_all(folder)),
+            }
+        }
+        let folders = names(&self.folder.join("instances")).filter(|name| !name.starts_with(GONE));
+        strangers.instances.extend(folders.filter(|instance| !instances.contains(instance)));
+        strangers
+    }
+
     /// Instances whose deletion an earlier process did not finish.
     pub fn half_deleted(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.folder.join("instances")) else { return Vec::new() };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter_map(|name| name.strip_prefix(GONE).map(str::to_owned)).collect()
+        names(&self.folder.join("instances")).filter_map(|name| name.strip_prefix(GONE).map(str::to_owned)).collect()
     }
 
     fn load(&self, task: &str) -> Option<()> {
@@ -292,6 +325,20 @@ impl Entry {
 }
 
 const GONE: &str = ".gone-";
+
+/// What runs here, or is here, without an account that knows it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Strangers {
+    /// Tasks that have not ended.
+    pub tasks: Vec<String>,
+    /// Instances with a folder or with such tasks.
+    pub instances: BTreeSet<String>,
+}
+
+fn names(folder: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
+}
 
 // Ids are ours, but they come over the wire once more: no part of one may lead out of its folder.
 fn plain(id: &str) -> String {
@@ -375,6 +422,30 @@ mod tests {
         assert_eq!(again.process("0a"), Some(ended));
         assert_eq!(again.log("0a"), [(at, "a line  with spaces".to_owned())]);
         assert_eq!(again.process("0b"), None);
+    }
+
+    #[test]
+    fn what_no_account_knows_is_told_or_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let book = Book::open(folder.path()).unwrap();
+        for (task, instance) in [("known", "i-1"), ("ended", "i-1"), ("lost", "i-1"), ("alone", "i-2")] {
+            let launch = Launch { task: task.into(), instance: instance.into(), ..launch() };
+            assert!(book.enter(&launch, at).unwrap());
+        }
+        book.end("ended", Process::Failed { at, reason: "x".into() }).unwrap();
+        book.mount_source("i-1", "/data").unwrap();
+        book.mount_source("i-3", "/data").unwrap();
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let mut strangers = book.strangers(&set(&["known"]), &set(&["i-1"]));
+        strangers.tasks.sort();
+        assert_eq!(
+            strangers,
+            Strangers { tasks: vec!["alone".into(), "lost".into()], instances: set(&["i-2", "i-3"]) }
+        );
+        assert!(!book.task_folder("ended").exists() && book.process("ended").is_none());
+        book.forget("known");
+        assert!(book.task_folder("known").exists(), "it has not ended");
     }
 
     #[test]

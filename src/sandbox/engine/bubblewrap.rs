@@ -3,7 +3,7 @@
 //! Each task's supervisor (a process of its own) runs it; here a thread a task only reads what that one writes. `/usr` and
 //! `/etc` are the host's, read-only; the network has loopback alone, where our own binary carries to the sandbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,16 @@ impl Engine for Bubblewrap {
         if let Err(error) = thread::Builder::new().spawn(move || inner.delete(&instance, &tasks)) {
             tracing::error!(%error, "an instance's folder could not be deleted");
         }
+    }
+
+    fn forget(&self, task: &str) {
+        self.inner.book.forget(task);
+    }
+
+    fn keep_only(&self, tasks: &BTreeSet<String>, instances: &BTreeSet<String>, now: Timestamp) {
+        let strangers = self.inner.book.strangers(tasks, instances);
+        strangers.tasks.iter().for_each(|task| self.stop(task, now));
+        strangers.instances.iter().for_each(|instance| self.end_instance(instance, now));
     }
 }
 

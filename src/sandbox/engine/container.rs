@@ -8,7 +8,7 @@
 
 mod pause;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -165,6 +165,16 @@ impl Engine for Containers {
     fn end_instance(&self, instance: &str, now: Timestamp) {
         self.inner.book.end_instance(instance, now);
         self.inner.delete_behind(instance.to_owned());
+    }
+
+    fn forget(&self, task: &str) {
+        self.inner.book.forget(task);
+    }
+
+    fn keep_only(&self, tasks: &BTreeSet<String>, instances: &BTreeSet<String>, now: Timestamp) {
+        let strangers = self.inner.book.strangers(tasks, instances);
+        strangers.tasks.iter().for_each(|task| self.stop(task, now));
+        strangers.instances.iter().for_each(|instance| self.end_instance(instance, now));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The sandbox's own process: takes the folder's lock, listens, and ends when nobody needs it.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::{Handshake, Keys, SCHEMA, make_folder, open_lock, random_hex, version};
+use super::{Handshake, Keys, NOW, SCHEMA, make_folder, open_lock, random_hex, version};
 use crate::sandbox::engine::Engine;
 use crate::sandbox::engine::book::{read_json, write_json};
 use crate::sandbox::engine::detect::{EngineError, Relay, detect};
@@ -41,6 +41,9 @@ pub struct ServeArgs {
     /// docker, podman or bubblewrap; the first that works if left out
     #[arg(long)]
     pub engine: Option<String>,
+    /// Somebody runs it in a terminal: it does not end by itself
+    #[arg(skip)]
+    pub foreground: bool,
 }
 
 /// What the account is built from.
@@ -114,7 +117,7 @@ where
     let engine = tokio::task::spawn_blocking(move || detect(&of, &with, prefer.as_deref(), &relay)).await;
     let engine = engine.map_err(|error| ServeError::Process(io::Error::other(error)))??;
     let id = args.id.clone().map_or_else(|| random_hex(8), Ok).map_err(ServeError::Process)?;
-    let shake = Handshake {
+    let mut shake = Handshake {
         id: id.clone(),
         version: version(exe),
         schema: SCHEMA,
@@ -123,11 +126,14 @@ where
         engine: engine.name().to_owned(),
         region: options.region.clone(),
         account: options.account.clone(),
+        foreground: args.foreground,
+        note: None,
     };
     let endpoint = format!("http://127.0.0.1:{port}");
     let service =
         build(Parts { folder: folder.clone(), keys, endpoint, engine, options }).map_err(ServeError::Build)?;
 
+    shake.note = service.note();
     let traffic = Arc::new(Traffic::default());
     let (stop, stopped) = watch::channel(false);
     let mut listening = tokio::task::JoinSet::new();
@@ -138,11 +144,11 @@ where
     // From here on it is found.
     write_json(&folder.join("sandbox.json"), &shake).map_err(in_folder)?;
     tracing::info!(port, engine = shake.engine, "the sandbox serves");
-    let why = ends.wait(&folder, &id, &*service, &traffic).await;
+    let idle = if args.foreground { Duration::MAX } else { IDLE_TIMEOUT };
+    let why = ends.wait(&folder, &id, &*service, &traffic, idle).await;
     tracing::info!(why, "the sandbox ends");
     stop.send_replace(true);
     while listening.join_next().await.is_some() {}
-    service.close();
     if !service.busy() {
         // Tasks that go on need the folder of the socket again, by its very inode.
         fs::remove_dir_all(&place).map_err(ServeError::Process)?;
@@ -157,7 +163,12 @@ async fn take_lock(folder: &Path) -> Result<File, ServeError> {
     let asked = Instant::now();
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => {
+                // Nothing goes by it but a kill that a person asked for.
+                let named = file.set_len(0).and_then(|()| (&file).write_all(std::process::id().to_string().as_bytes()));
+                named.map_err(|error| ServeError::Folder(folder.to_owned(), error))?;
+                return Ok(file);
+            }
             Err(TryLockError::WouldBlock) if asked.elapsed() < PATIENCE => sleep(Duration::from_millis(20)).await,
             Err(TryLockError::WouldBlock) => return Err(ServeError::Running(folder.to_owned())),
             Err(TryLockError::Error(error)) => return Err(ServeError::Folder(folder.to_owned(), error)),
@@ -254,7 +265,14 @@ impl Ends {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait<S: Service>(&mut self, folder: &Path, id: &str, service: &S, traffic: &Traffic) -> &'static str {
+    async fn wait<S: Service>(
+        &mut self,
+        folder: &Path,
+        id: &str,
+        service: &S,
+        traffic: &Traffic,
+        idle: Duration,
+    ) -> &'static str {
         let mut ticks = interval(Duration::from_millis(250));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -263,11 +281,15 @@ impl Ends {
                 _ = self.interrupt.recv() => return "it was told to (SIGINT)",
                 _ = ticks.tick() => {
                     let quiet = traffic.quiet_for();
-                    let asked = fs::read_to_string(folder.join("stop")).is_ok_and(|of| of.trim() == id);
-                    if asked && !quiet.is_zero() && !service.busy() {
+                    let request = fs::read_to_string(folder.join("stop")).unwrap_or_default();
+                    let (of, how) = request.trim().split_once(' ').unwrap_or((request.trim(), ""));
+                    if of == id && how == NOW {
+                        return "it was told to (stop --force)";
+                    }
+                    if of == id && !quiet.is_zero() && !service.busy() {
                         return "it was asked to, and nothing runs in it";
                     }
-                    if quiet >= IDLE_TIMEOUT && !service.busy() {
+                    if quiet >= idle && !service.busy() {
                         return "nothing runs in it, and nobody asked for a while";
                     }
                 }
@@ -302,23 +324,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_ends_when_nobody_needs_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (account, traffic) = (Account(AtomicBool::new(true)), Traffic::default());
+        let (account, mut traffic) = (Account(AtomicBool::new(true)), Traffic::default());
         let mut ends = Ends::new().unwrap();
+        let mut why = async |account: &Account, traffic: &Traffic, idle: Duration, within: Duration| {
+            tokio::time::timeout(within, ends.wait(folder.path(), "a", account, traffic, idle)).await.unwrap_or("")
+        };
         let begun = Instant::now();
-        let waited = tokio::time::timeout(IDLE_TIMEOUT * 3, ends.wait(folder.path(), "a", &account, &traffic)).await;
-        assert!(waited.is_err(), "something runs in it");
+        assert_eq!(why(&account, &traffic, IDLE_TIMEOUT, IDLE_TIMEOUT * 3).await, "", "something runs in it");
         account.0.store(false, Ordering::SeqCst);
-        assert!(ends.wait(folder.path(), "a", &account, &traffic).await.contains("nobody asked"));
+        assert_eq!(why(&account, &traffic, Duration::MAX, IDLE_TIMEOUT).await, "", "it is in somebody's terminal");
+        assert!(why(&account, &traffic, IDLE_TIMEOUT, IDLE_TIMEOUT * 3).await.contains("nobody asked"));
         assert!(begun.elapsed() >= IDLE_TIMEOUT * 3);
 
-        let traffic = Traffic::default();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        fs::write(folder.path().join("stop"), "b").unwrap();
-        let waited =
-            tokio::time::timeout(Duration::from_secs(9), ends.wait(folder.path(), "a", &account, &traffic)).await;
-        assert!(waited.is_err(), "the request was for another one");
-        fs::write(folder.path().join("stop"), "a").unwrap();
-        assert!(ends.wait(folder.path(), "a", &account, &traffic).await.contains("asked to"));
+        let second = Duration::from_secs(1);
+        let ask = |words: &str| fs::write(folder.path().join("stop"), words).unwrap();
+        traffic = Traffic::default();
+        tokio::time::advance(second).await;
+        ask("b");
+        assert_eq!(why(&account, &traffic, IDLE_TIMEOUT, second).await, "", "the request was for another one");
+        ask("a");
+        assert!(why(&account, &traffic, IDLE_TIMEOUT, second).await.contains("asked to"));
+        account.0.store(true, Ordering::SeqCst);
+        assert_eq!(why(&account, &traffic, IDLE_TIMEOUT, second).await, "", "something runs in it");
+        ask("a now");
+        assert!(why(&account, &traffic, IDLE_TIMEOUT, second).await.contains("--force"));
     }
 
     #[test]
@@ -345,6 +374,8 @@ mod tests {
             engine: String::new(),
             region: String::new(),
             account: String::new(),
+            foreground: false,
+            note: None,
         };
         assert_eq!(socket_folder(Some(&before)).unwrap(), place);
         let (_second, again) = bind_socket(&place).unwrap();
