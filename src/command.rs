@@ -4,6 +4,8 @@ use std::fmt;
 
 pub mod apply;
 pub mod destroy;
+pub mod journal;
+pub mod outlook;
 pub mod plan;
 pub mod prepare;
 pub mod proceed;

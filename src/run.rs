@@ -23,6 +23,7 @@ pub mod observe;
 mod place;
 pub mod spec;
 pub mod stop;
+pub mod strays;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
@@ -43,7 +44,7 @@ pub enum RunError {
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// The ledger cannot be read.
-    #[error("the ledger {at} cannot be read")]
+    #[error("the ledger {at} cannot be used")]
     Ledger {
         /// Where it is.
         at: String,
@@ -104,6 +105,13 @@ pub enum RunEvent {
     LeaseTaken {
         /// Who held it before and was not heard of for long enough.
         from: Option<String>,
+    },
+    /// What was at the ledger's place is none that can be used; it is kept elsewhere, and a new ledger begun.
+    LedgerSetAside {
+        /// Why it cannot be used.
+        why: String,
+        /// Where it is kept.
+        kept_as: String,
     },
     /// Somebody else may be driving the run.
     WaitingForLease {

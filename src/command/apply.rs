@@ -7,7 +7,7 @@ use crate::run::{Due, Outcome, observe, summary};
 use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
-use super::{Exit, Problem, prepare, proceed, session};
+use super::{Exit, Problem, outlook, prepare, proceed, session};
 
 /// Shows the plan, asks, and converges.
 ///
@@ -38,6 +38,9 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         return Ok(if failed_before { Exit::RunFailed } else { Exit::Done });
     }
     proceed::consent(&prepared, consent, "applied")?;
+    if let Some(host) = prepared.host.as_ref().filter(|_| prepared.plan.run.is_some()) {
+        session.console.say(&outlook::opening(host));
+    }
     let (outcome, run_end) =
         proceed::proceed(session, &prepared.plan, &prepared.header.identity, wish.retry, lock).await?;
     let exit = proceed::exit(&outcome, run_end.as_ref());
