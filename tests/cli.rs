@@ -74,3 +74,26 @@ fn without_credentials_nothing_is_known_and_that_is_said() {
     assert!(told.contains("the live state is not known") && told.contains("hint: "), "{told}");
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_named_and_nothing_is_begun() {
+    let home = tempfile::tempdir().unwrap();
+    let stack = home.path().join("germline.toml");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("stacks/germline.toml"), &stack).unwrap();
+    std::fs::create_dir(home.path().join(".git")).unwrap();
+    std::fs::write(home.path().join("state"), "a file where the folder should be").unwrap();
+    for verb in ["apply", "destroy"] {
+        let output = seqstack(&[verb, &stack.display().to_string(), "--yes"]);
+        assert_eq!(output.status.code(), Some(1), "{verb}");
+        let told = text(&output.stderr);
+        let path = home.path().join("state/germline/lock").display().to_string();
+        assert!(told.contains(&path) && told.contains("nothing was changed") && told.contains("hint: "), "{told}");
+        assert!(output.stdout.is_empty(), "{verb}");
+    }
+}
+
+#[test]
+fn without_credentials_the_one_cause_is_told_once() {
+    let told = text(&seqstack(&["plan", "stacks/germline.toml"]).stderr);
+    assert_eq!(told.matches("no credentials found").count(), 1, "{told}");
+}
