@@ -6,13 +6,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use aws_config::identity::IdentityCache;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 pub mod absence;
 pub mod clients;
 pub mod clock;
+pub mod credentials;
 pub mod facts;
 pub mod tags;
 pub mod trace;
@@ -41,38 +46,62 @@ pub struct Aws {
     pub region: String,
     /// What was called so far.
     pub trace: Arc<Trace>,
+    /// The credentials in use.
+    pub credentials: credentials::Renewing,
+    /// AWS's clock.
+    pub clock: credentials::Clock,
+    /// The profile that was asked for.
+    pub profile: Option<String>,
 }
 
 impl Aws {
-    /// Clients of one configuration; every call that they make is noted in the trace.
+    /// Clients of one configuration; every call that they make is noted in the trace, and credentials that AWS refuses are
+    /// asked for anew before the next call.
     pub fn new(config: &SdkConfig) -> Self {
         let trace = Arc::new(Trace::default());
         let noted = trace::Noted(trace.clone());
+        let clock = credentials::Clock::default();
+        let credentials = credentials::Renewing::new(config.credentials_provider());
+        let config = config
+            .clone()
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .identity_cache(IdentityCache::no_cache())
+            .build();
+        let paths = config.endpoint_url().is_some();
+        macro_rules! client {
+            ($sdk:ident $(, $setting:ident($value:expr))?) => {
+                $sdk::Client::from_conf(
+                    $sdk::config::Builder::from(&config)
+                        .interceptor(noted.clone())
+                        .interceptor(clock.clone())
+                        .interceptor(credentials.clone())
+                        $(.$setting($value))?
+                        .build(),
+                )
+            };
+        }
         Self {
-            iam: aws_sdk_iam::Client::from_conf(
-                aws_sdk_iam::config::Builder::from(config).interceptor(noted.clone()).build(),
-            ),
-            ec2: aws_sdk_ec2::Client::from_conf(
-                aws_sdk_ec2::config::Builder::from(config).interceptor(noted.clone()).build(),
-            ),
-            ecs: aws_sdk_ecs::Client::from_conf(
-                aws_sdk_ecs::config::Builder::from(config).interceptor(noted.clone()).build(),
-            ),
-            s3: aws_sdk_s3::Client::from_conf(
-                aws_sdk_s3::config::Builder::from(config)
-                    .force_path_style(config.endpoint_url().is_some())
-                    .interceptor(noted.clone())
-                    .build(),
-            ),
-            logs: aws_sdk_cloudwatchlogs::Client::from_conf(
-                aws_sdk_cloudwatchlogs::config::Builder::from(config).interceptor(noted.clone()).build(),
-            ),
-            ssm: aws_sdk_ssm::Client::from_conf(
-                aws_sdk_ssm::config::Builder::from(config).interceptor(noted.clone()).build(),
-            ),
-            sts: aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(noted).build()),
+            iam: client!(aws_sdk_iam),
+            ec2: client!(aws_sdk_ec2),
+            ecs: client!(aws_sdk_ecs),
+            s3: client!(aws_sdk_s3, force_path_style(paths)),
+            logs: client!(aws_sdk_cloudwatchlogs),
+            ssm: client!(aws_sdk_ssm),
+            sts: client!(aws_sdk_sts),
             region: config.region().map(ToString::to_string).unwrap_or_default(),
             trace,
+            credentials,
+            clock,
+            profile: None,
+        }
+    }
+
+    /// The command that signs in again, where single sign-on is in use.
+    pub fn sign_in(&self) -> String {
+        match &self.profile {
+            Some(profile) => format!("`aws sso login --profile {profile}`"),
+            None => "`aws sso login`".to_owned(),
         }
     }
 }
@@ -200,19 +229,21 @@ where
     AwsError { operation, code, message, status, request_id, class }
 }
 
+/// What AWS says of credentials that it does not take (any more).
+const EXPIRED: &[&str] = &[
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "MissingAuthenticationToken",
+    "RequestTimeTooSkewed",
+];
+
 fn class_of(code: &str, status: u16) -> Class {
-    const EXPIRED: &[&str] = &[
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "RequestExpired",
-        "InvalidClientTokenId",
-        "UnrecognizedClientException",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "TokenRefreshRequired",
-        "MissingAuthenticationToken",
-        "RequestTimeTooSkewed",
-    ];
     // EC2 answers some of these with 500 (EC2 API, "Error codes"): they are its last word all the same.
     const DEFINITIVE: &[&str] = &[
         "InsufficientInstanceCapacity",
@@ -240,6 +271,12 @@ fn class_of(code: &str, status: u16) -> Class {
     } else {
         Class::Refused
     }
+}
+
+/// The time in a `Date` header.
+fn http_clock(text: &str) -> Option<jiff::Timestamp> {
+    let date = DateTime::from_str(text, Format::HttpDate).ok()?;
+    jiff::Timestamp::from_second(date.secs()).ok()
 }
 
 /// An error and its causes, in one line.

@@ -4,7 +4,9 @@ use std::fmt;
 
 pub mod apply;
 pub mod destroy;
+pub mod journal;
 pub mod logs;
+pub mod outlook;
 pub mod plan;
 pub mod prepare;
 pub mod proceed;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Something a kind needs to know before it can lower a spec.
@@ -32,6 +33,10 @@ pub struct Facts {
     pub partition: String,
     /// Who is asking, as an ARN.
     pub identity: String,
+    /// When the credentials in use end, where that is known.
+    pub credentials_end: Option<Timestamp>,
+    /// AWS's clock when all this was looked up.
+    pub now: Timestamp,
     /// The region of every regional call.
     pub region: String,
     /// AMIs by how the stack file writes them.

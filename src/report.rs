@@ -4,6 +4,7 @@ pub mod plan;
 pub mod progress;
 pub mod run;
 pub mod status;
+pub mod unknown;
 
 /// A time span as people say it: `4 h 12 min`, `9 s`.
 pub fn span(seconds: i64) -> String {

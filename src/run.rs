@@ -26,6 +26,7 @@ mod place;
 pub mod spec;
 pub mod status;
 pub mod stop;
+pub mod strays;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
@@ -47,7 +48,7 @@ pub enum RunError {
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// The ledger cannot be read.
-    #[error("the ledger {at} cannot be read")]
+    #[error("the ledger {at} cannot be used")]
     Ledger {
         /// Where it is.
         at: String,
@@ -110,6 +111,13 @@ pub enum RunEvent {
     LeaseTaken {
         /// Who held it before and was not heard of for long enough.
         from: Option<String>,
+    },
+    /// What was at the ledger's place is none that can be used; it is kept elsewhere, and a new ledger begun.
+    LedgerSetAside {
+        /// Why it cannot be used.
+        why: String,
+        /// Where it is kept.
+        kept_as: String,
     },
     /// Somebody else may be driving the run.
     WaitingForLease {

@@ -174,3 +174,26 @@ fn an_endpoint_that_is_set_to_nothing_is_named() {
         assert!(told.starts_with(&format!("error: {name} is set, but empty\nhint: ")), "{told}");
     }
 }
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_named_and_nothing_is_begun() {
+    let home = tempfile::tempdir().unwrap();
+    let stack = home.path().join("germline.toml");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("stacks/germline.toml"), &stack).unwrap();
+    std::fs::create_dir(home.path().join(".git")).unwrap();
+    std::fs::write(home.path().join("state"), "a file where the folder should be").unwrap();
+    for verb in ["apply", "destroy"] {
+        let output = seqstack(&[verb, &stack.display().to_string(), "--yes"]);
+        assert_eq!(output.status.code(), Some(1), "{verb}");
+        let told = text(&output.stderr);
+        let path = home.path().join("state/germline/lock").display().to_string();
+        assert!(told.contains(&path) && told.contains("nothing was changed") && told.contains("hint: "), "{told}");
+        assert!(output.stdout.is_empty(), "{verb}");
+    }
+}
+
+#[test]
+fn without_credentials_the_one_cause_is_told_once() {
+    let told = text(&seqstack(&["plan", "stacks/germline.toml"]).stderr);
+    assert_eq!(told.matches("no credentials found").count(), 1, "{told}");
+}

@@ -191,12 +191,15 @@ fn killed_at_random_moments_each_step_runs_once() {
     }
     let destroyed = lab.seqstack("destroy");
     assert!(destroyed.status.success(), "{}", text(&destroyed));
-    println!("{done} SIGKILLs over {runs} runs ({lived} applies ended before theirs): each step ran once a run, nothing is left");
+    println!(
+        "{done} SIGKILLs over {runs} runs ({lived} applies ended before theirs): each step ran once a run, nothing is left"
+    );
 }
 
 /// How often each step's task ended with exit code 0, as ECS still has them.
 async fn tasks(aws: &Aws) -> BTreeMap<String, usize> {
-    let listed = aws.ecs.list_tasks().cluster("kills-main").desired_status("STOPPED".into()).into_paginator().items().send();
+    let listed =
+        aws.ecs.list_tasks().cluster("kills-main").desired_status("STOPPED".into()).into_paginator().items().send();
     let arns: Vec<String> = listed.collect::<Result<_, _>>().await.unwrap();
     let mut out = BTreeMap::new();
     for some in arns.chunks(100) {

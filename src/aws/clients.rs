@@ -11,6 +11,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::Aws;
+use super::credentials::Chain;
 
 /// Where to go, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,7 +94,10 @@ pub async fn connect(access: &Access) -> Result<Aws, ConnectError> {
         loader = loader.endpoint_url(endpoint);
     }
     let config = loader.load().await;
-    if config.region().is_none() { Err(ConnectError::NoRegion) } else { Ok(Aws::new(&config)) }
+    let Some(region) = config.region() else { return Err(ConnectError::NoRegion) };
+    let chain = SharedCredentialsProvider::new(Chain::new(access, region));
+    let aws = Aws::new(&config.into_builder().credentials_provider(chain).build());
+    Ok(Aws { profile: access.profile.clone(), ..aws })
 }
 
 /// The configuration with this tool's retries and time-outs.

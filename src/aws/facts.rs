@@ -60,6 +60,9 @@ impl FactError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Missing { hint, .. } => Some(hint),
+            Self::Key { .. } => {
+                Some("put the right file back, or move this one away: the key pair in AWS stays as it is without it")
+            }
             _ => None,
         }
     }
@@ -117,6 +120,7 @@ pub async fn read(
     take(types, &mut faults, |types| facts.instance_types = types);
     take(keys, &mut faults, |keys| facts.keys = keys);
     take(files, &mut faults, |files| facts.files = files);
+    (facts.now, facts.credentials_end) = (aws.clock.now(), aws.credentials.end().await);
     if faults.is_empty() { Ok(facts) } else { Err(faults) }
 }
 

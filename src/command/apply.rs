@@ -9,7 +9,7 @@ use crate::run::{Due, Outcome, Verdict, observe, summary};
 use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
-use super::{Exit, Problem, prepare, proceed, session};
+use super::{Exit, Problem, outlook, prepare, proceed, session};
 
 /// How many fresh instances one apply makes, beside its plan's own, for a run that loses them.
 const FRESH_INSTANCES: u32 = 2;
@@ -43,6 +43,9 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         return Ok(if failed_before { Exit::RunFailed } else { Exit::Done });
     }
     proceed::consent(&prepared, consent, "applied")?;
+    if let Some(host) = prepared.host.as_ref().filter(|_| prepared.plan.run.is_some()) {
+        session.console.say(&outlook::opening(host));
+    }
     let interrupts = proceed::Interrupts::heed(session);
     let mut lost = 0;
     let (outcome, run_end) = loop {
@@ -60,7 +63,7 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
             attempt: lost + 1,
             of: FRESH_INSTANCES + 1,
         };
-        proceed::note(session, &again)?;
+        proceed::note(session, &again);
         lock = proceed::Lock::take(&session.state_dir, session.console).await?;
         prepared = Box::pin(again_on_a_fresh_instance(session, wish, consent, &prepared.plan)).await?;
     };

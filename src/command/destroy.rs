@@ -1,11 +1,14 @@
 //! `seqstack destroy`
 
+use std::collections::BTreeSet;
+
 use crate::aws::Class;
 use crate::cli::{Consent, Destroy};
 use crate::event::Event;
 use crate::plan::Verb;
 use crate::report::progress;
-use crate::run::{DriveOptions, Holder, in_progress, list_ledgers, read_ledger, stop_run};
+use crate::run::strays::{TaggedTask, stop_tasks, tasks_of};
+use crate::run::{DriveOptions, Holder, RunError, RunEvent, in_progress, list_ledgers, read_ledger, stop_run};
 
 use super::session::Session;
 use super::{Exit, Problem, prepare, proceed, session};
@@ -26,8 +29,11 @@ pub async fn run(args: &Destroy) -> Result<Exit, Problem> {
 pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Result<Exit, Problem> {
     let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
     let mut prepared = Box::pin(prepare::destroy(session)).await?;
-    session.console.print(&prepared.text(session.verbose))?;
+    // All of it is read before any of it is shown: what is not known is not a plan.
     let running = runs(session).await?;
+    let strays = strays(session, &prepared, &running).await?;
+    prepared.losses = losses(session, &prepared).await?;
+    session.console.print(&prepared.text(session.verbose))?;
     if let (Some(run), false) = (running.first(), stop_run) {
         return Err(Problem::failed(format!(
             "a run of sample {} is going on, driven by {} since {}",
@@ -38,13 +44,25 @@ pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Re
             session.command("status", &[])
         )));
     }
+    if let (Some(task), false) = (strays.iter().find_map(|(_, tasks)| tasks.first()), stop_run) {
+        return Err(Problem::failed(format!(
+            "the task {} (sample {}, step {}) is running, and no ledger knows of it",
+            task.arn, task.sample, task.step
+        ))
+        .hint("stop it with --stop-run, or apply, which stops it and runs the step again"));
+    }
     if prepared.plan.is_empty() && running.is_empty() {
         return Ok(Exit::Done);
     }
-    prepared.losses = losses(session, &prepared).await?;
     proceed::consent(&prepared, consent, "destroyed")?;
     for run in &running {
         stop(session, run, &prepared.header.identity).await?;
+    }
+    for (cluster, tasks) in strays.iter().filter(|(_, tasks)| !tasks.is_empty()) {
+        let (_never, stopped) = tokio::sync::watch::channel(false);
+        stop_tasks(&session.aws, cluster, tasks, &tell(session), stopped)
+            .await
+            .map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
     }
     let (outcome, _) = proceed::proceed(session, &prepared.plan, &prepared.header.identity, false, lock).await?;
     let exit = proceed::exit(&outcome, None);
@@ -82,9 +100,35 @@ async fn runs(session: &Session) -> Result<Vec<Running>, Problem> {
             answer => answer.map_err(|error| failed(&error))?,
         };
         for (sample, key) in ledgers {
-            let holder = in_progress(&session.aws, bucket, &key).await.map_err(|error| failed(&error))?;
+            let holder = match in_progress(&session.aws, bucket, &key).await {
+                // Then the tasks themselves tell, by their tags.
+                Err(RunError::Ledger { source, at }) if source.is_replaced() => {
+                    session.console.say(&format!("the ledger {at} cannot be used: {source}; it stays as it is"));
+                    None
+                }
+                answer => answer.map_err(|error| failed(&error))?,
+            };
             out.extend(holder.map(|holder| Running { sample, bucket: bucket.clone(), key, holder }));
         }
+    }
+    Ok(out)
+}
+
+/// Tasks of the stack that no ledger knows of, by cluster.
+async fn strays(
+    session: &Session,
+    prepared: &prepare::Prepared,
+    running: &[Running],
+) -> Result<Vec<(String, Vec<TaggedTask>)>, Problem> {
+    let info = &session.stack.info;
+    let known: Vec<&String> = running.iter().flat_map(|run| run.holder.tasks.values()).collect();
+    let ours = prepared.plan.steps.iter().filter(|(id, _)| id.at.kind == "cluster").map(|(_, step)| &step.subject);
+    let theirs = session.stack.existing.iter().filter(|(at, _)| at.kind == "cluster").map(|(_, name)| name);
+    let mut out = Vec::new();
+    for cluster in ours.chain(theirs).collect::<BTreeSet<_>>() {
+        let tasks = tasks_of(&session.aws, cluster, &info.name, &info.region).await;
+        let tasks = tasks.map_err(|error| Problem::failed(format!("which tasks are running is not known: {error}")))?;
+        out.push((cluster.clone(), tasks.into_iter().filter(|task| !known.contains(&&task.arn)).collect()));
     }
     Ok(out)
 }
@@ -107,7 +151,13 @@ async fn losses(session: &Session, prepared: &prepare::Prepared) -> Result<Vec<S
             answer => answer.map_err(|error| failed(&error))?,
         };
         for (sample, key) in ledgers {
-            let kept = read_ledger(&session.aws, bucket, &key).await.map_err(|error| failed(&error))?;
+            let kept = match read_ledger(&session.aws, bucket, &key).await {
+                Err(RunError::Ledger { source, .. }) if source.is_replaced() => {
+                    out.push(format!("the intermediate files of {sample} (which, its ledger does not tell: {source})"));
+                    continue;
+                }
+                answer => answer.map_err(|error| failed(&error))?,
+            };
             let worth = kept.and_then(|kept| ended.iter().find_map(|id| prepare::intermediates(&kept.ledger, id)));
             out.extend(worth.map(|worth| format!("the intermediate files of {sample} ({worth})")));
         }
@@ -115,16 +165,20 @@ async fn losses(session: &Session, prepared: &prepare::Prepared) -> Result<Vec<S
     Ok(out)
 }
 
+fn tell(session: &Session) -> impl Fn(RunEvent) + Send + Sync {
+    let console = session.console;
+    move |event| {
+        if let Some(line) = progress::line(&Event::Run(event), true) {
+            console.say(&line);
+        }
+    }
+}
+
 async fn stop(session: &Session, run: &Running, identity: &str) -> Result<(), Problem> {
     session.console.say(&format!("stopping the run of sample {}", run.sample));
-    let tell = |event| {
-        if let Some(line) = progress::line(&Event::Run(event), true) {
-            session.console.say(&line);
-        }
-    };
     // Nobody asks it to stop half-way: it is bounded by itself.
     let (_never, stopped) = tokio::sync::watch::channel(false);
-    stop_run(&session.aws, &run.bucket, &run.key, &DriveOptions::new(identity), &tell, stopped)
+    stop_run(&session.aws, &run.bucket, &run.key, &DriveOptions::new(identity), &tell(session), stopped)
         .await
         .map(|_| ())
         .map_err(|error| Problem::failed(crate::aws::chain(&error)))

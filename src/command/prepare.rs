@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::address::Address;
+use crate::aws::facts::FactError;
 use crate::aws::trace::branch;
 use crate::aws::{AwsError, Class};
 use crate::cli::Wish;
@@ -17,9 +18,10 @@ use crate::rehearse::rehearse;
 use crate::report::plan::{Detail, Header, render};
 use crate::report::{self, span};
 use crate::run::ledger::RunState;
-use crate::run::{Assessment, Due, Ledger, Observed, RunSpec, Work, observe};
+use crate::run::{Assessment, Due, Ledger, Observed, RunError, RunSpec, Work, observe};
 use crate::stack::pipeline::OnFailure;
 
+use super::outlook::{self, Host};
 use super::session::Session;
 use super::{Exit, Problem};
 
@@ -37,6 +39,10 @@ pub struct Prepared {
     pub same: Vec<Address>,
     /// Notes on the run.
     pub run_lines: Vec<String>,
+    /// The run's instance, where there is a pipeline.
+    pub host: Option<Host>,
+    /// What threatens a run that is due.
+    pub warnings: Vec<String>,
 }
 
 impl Prepared {
@@ -51,6 +57,9 @@ impl Prepared {
         out.push_str(&render(&self.plan, &self.run_lines, Detail { calls: verbose }));
         for loss in &self.losses {
             let _infallible = writeln!(out, "this loses {loss}");
+        }
+        for warning in &self.warnings {
+            let _infallible = writeln!(out, "warning: {warning}");
         }
         out
     }
@@ -92,33 +101,57 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
     )
     .await;
 
-    let mut wrong: Vec<String> = Vec::new();
-    let mut denied = false;
-    let mut of_aws = |error: &AwsError, wrong: &mut Vec<String>| {
-        denied |= matches!(error.class, Class::Denied | Class::Credentials);
-        wrong.push(error.to_string());
-    };
-    if let Err(errors) = &live {
-        errors.iter().for_each(|error| of_aws(error, &mut wrong));
+    match (facts, live, observed) {
+        (Ok(facts), Ok(live), Ok(observed)) => Ok(Read { facts, live, observed }),
+        (facts, live, observed) => {
+            let mut unread = Unread::default();
+            unread.facts(facts.err().unwrap_or_default());
+            unread.aws.extend(live.err().unwrap_or_default());
+            match observed.err() {
+                Some(RunError::Aws(error)) => unread.aws.push(error),
+                other => unread.other.extend(other.map(|error| crate::aws::chain(&error))),
+            }
+            Err(unread.problem(session))
+        }
     }
-    if let Err(errors) = &facts {
-        wrong.extend(errors.iter().map(fact_error));
+}
+
+/// What had to be read for a plan and could not be.
+#[derive(Default)]
+struct Unread {
+    aws: Vec<AwsError>,
+    other: Vec<String>,
+}
+
+impl Unread {
+    fn facts(&mut self, errors: Vec<FactError>) {
+        for error in errors {
+            match error {
+                FactError::Aws { source, .. } => self.aws.push(source),
+                other => self.other.push(fact_error(&other)),
+            }
+        }
     }
-    if let Err(error) = &observed {
-        wrong.push(crate::aws::chain(error));
+
+    /// That there is no plan, and why: each cause once.
+    fn problem(mut self, session: &Session) -> Problem {
+        self.other.sort();
+        self.other.dedup();
+        let causes: Vec<String> = report::unknown::causes(&self.aws).into_iter().chain(self.other).collect();
+        let problem =
+            Problem::failed(format!("the live state is not known, so there is no plan:\n  {}", causes.join("\n  ")));
+        let any = |class: Class| self.aws.iter().any(|error| error.class == class);
+        let what = "what could not be read is not taken for absent";
+        if any(Class::Credentials) {
+            problem.hint(format!("{what}: sign in ({}, or new keys), then again", session.aws.sign_in()))
+        } else if any(Class::Denied) {
+            problem.hint(format!("{what}: ask for the right to read it, then again"))
+        } else if any(Class::Passing) || any(Class::Throttled) || any(Class::Unsent) {
+            problem.hint(format!("{what}: this passes; try again"))
+        } else {
+            problem
+        }
     }
-    if let (Ok(facts), Ok(live), Ok(observed)) = (facts, live, observed) {
-        return Ok(Read { facts, live, observed });
-    }
-    wrong.sort();
-    wrong.dedup();
-    let problem =
-        Problem::failed(format!("the live state is not known, so there is no plan:\n  {}", wrong.join("\n  ")));
-    Err(if denied {
-        problem.hint("what could not be read is not taken for absent: sign in again, or ask for the right to read it")
-    } else {
-        problem
-    })
 }
 
 /// The plan that converges.
@@ -207,13 +240,29 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         });
     }
 
-    let run_lines = match (&assessment, &spec) {
+    let host = spec.as_ref().map(|spec| outlook::host(spec, &with_run, &live));
+    let left = match due {
+        Some(Due::Yes(work)) => Some(work.steps.as_slice()),
+        Some(Due::KnownAfterUpload { .. }) => Some([].as_slice()),
+        _ => None,
+    };
+    let warnings = match (left, &spec, &host) {
+        (Some(left), Some(spec), Some(host)) => {
+            let ledger = observed.as_ref().and_then(|observed| observed.ledger.as_ref());
+            outlook::warnings(&facts, host, left, spec, ledger.map(|kept| &kept.ledger))
+        }
+        _ => Vec::new(),
+    };
+    let mut run_lines = match (&assessment, &spec) {
         (Some(assessment), _) => run_lines(assessment, sample),
         (None, Some(spec)) => {
             spec.steps.iter().enumerate().map(|(n, step)| format!("{:>2} {}", n + 1, step.name)).collect()
         }
         (None, None) => Vec::new(),
     };
+    if let (Some(spec), Some(observed)) = (&spec, &observed) {
+        run_lines.extend(outlook::ledger_lines(session, spec, observed, &live).await?);
+    }
     let losses = losses(&converge, observed.as_ref());
     let plan = match spec {
         Some(spec) if runs => {
@@ -231,7 +280,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         _ => converge,
     };
     let due = assessment.map(|assessment| assessment.due);
-    Ok(Prepared { header: header(session, &facts, verb), plan, due, losses, same, run_lines })
+    Ok(Prepared { header: header(session, &facts, verb), plan, due, losses, same, run_lines, host, warnings })
 }
 
 /// The plan that takes everything down.
@@ -252,15 +301,23 @@ pub async fn destroy(session: &Session) -> Result<Prepared, Problem> {
         losses: Vec::new(),
         same: Vec::new(),
         run_lines: Vec::new(),
+        host: None,
+        warnings: Vec::new(),
     })
 }
 
 async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
     let (facts, live) =
-        futures_util::future::join(who_asks(session), Box::pin(branch(live::read(&session.aws, &session.stack)))).await;
-    let live =
-        live.map_err(|errors| Problem::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    Ok(Read { facts: facts?, live, observed: None })
+        futures_util::future::join(caller(session), Box::pin(branch(live::read(&session.aws, &session.stack)))).await;
+    match (facts, live) {
+        (Ok(facts), Ok(live)) => Ok(Read { facts, live, observed: None }),
+        (facts, live) => {
+            let mut unread = Unread::default();
+            unread.facts(facts.err().unwrap_or_default());
+            unread.aws.extend(live.err().unwrap_or_default());
+            Err(unread.problem(session))
+        }
+    }
 }
 
 /// The account, and who asks.
@@ -268,15 +325,19 @@ async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
 /// # Errors
 /// When AWS does not say.
 pub(super) async fn who_asks(session: &Session) -> Result<Facts, Problem> {
+    let told = |errors: Vec<FactError>| errors.iter().map(fact_error).collect::<Vec<_>>().join("\n");
+    caller(session).await.map_err(|errors| Problem::failed(told(errors)))
+}
+
+async fn caller(session: &Session) -> Result<Facts, Vec<FactError>> {
     let keys = session.state_dir.join("keys");
     let nothing_else = BTreeSet::new();
     let asked = crate::aws::facts::read(&session.aws, &nothing_else, &session.stack.folder, &keys);
-    let facts = Box::pin(branch(asked)).await;
-    facts.map_err(|errors| Problem::failed(errors.iter().map(fact_error).collect::<Vec<_>>().join("\n")))
+    Box::pin(branch(asked)).await
 }
 
 /// A fact that could not be had, with its cause and what to do about it.
-fn fact_error(error: &crate::aws::facts::FactError) -> String {
+fn fact_error(error: &FactError) -> String {
     let hint = error.hint().map(|hint| format!("\n    hint: {hint}")).unwrap_or_default();
     format!("{}{hint}", crate::aws::chain(error))
 }

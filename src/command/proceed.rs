@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,6 +20,8 @@ use crate::plan::Plan;
 use crate::report::progress;
 use crate::run::{self, DriveOptions, RunSpec, drive};
 
+use super::journal::Journal;
+use super::outlook;
 use super::prepare::Prepared;
 use super::session::Session;
 use super::{Console, Exit, Problem};
@@ -87,7 +88,10 @@ impl Lock {
     /// When the folder or file cannot be made.
     pub async fn take(state_dir: &Path, console: Console) -> Result<Self, Problem> {
         let path = state_dir.join("lock");
-        let failed = |error: std::io::Error| Problem::failed(format!("failed to lock {}: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            Problem::failed(format!("failed to lock {}: {error}; nothing was changed", path.display()))
+                .hint("this folder holds the stack's lock, journal and private keys: make room, or make it a folder that you may write to")
+        };
         std::fs::create_dir_all(state_dir).map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         let mut told = false;
@@ -138,7 +142,7 @@ pub async fn carry_out(
     lock: Lock,
     interrupts: &Interrupts,
 ) -> Result<(Outcome, Option<RunEnd>), Problem> {
-    let journal = Journal::open(&session.state_dir, session.console)?;
+    let journal = Journal::open(&session.state_dir, session.console);
     let (verbose, console) = (session.verbose, session.console);
     let tell: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(move |event: Event| {
         if matches!(&event, Event::Run(_)) {
@@ -157,22 +161,22 @@ pub async fn carry_out(
         stopped: interrupts.stopped.clone(),
         tell: tell.clone(),
         run_end: Mutex::new(None),
+        signed_out: AtomicBool::new(false),
     };
     let outcome = Box::pin(execute(plan, &hands, &|event| told(event), &interrupts.raised)).await;
     let run_end = hands.run_end.into_inner().ok().flatten();
+    if interrupts.raised() {
+        session.console.say(&outlook::left(session).await);
+    }
     Ok((outcome, run_end))
 }
 
 /// Notes an event of the command's own, between plans, and tells it.
-///
-/// # Errors
-/// When the journal cannot be opened.
-pub fn note(session: &Session, event: &Event) -> Result<(), Problem> {
-    Journal::open(&session.state_dir, session.console)?.note(event);
+pub fn note(session: &Session, event: &Event) {
+    Journal::open(&session.state_dir, session.console).note(event);
     if let Some(line) = progress::line(event, session.verbose) {
         session.console.say(&line);
     }
-    Ok(())
 }
 
 /// Ctrl-C and SIGTERM, as they come.
@@ -225,6 +229,10 @@ fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, cons
     });
 }
 
+/// The first and the longest pause between two looks whether somebody has signed in again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
 struct Hands<'a> {
     session: &'a Session,
     identity: String,
@@ -232,6 +240,29 @@ struct Hands<'a> {
     stopped: watch::Receiver<bool>,
     tell: Arc<dyn Fn(Event) + Send + Sync>,
     run_end: Mutex<Option<RunEnd>>,
+    /// Whether it has been told that the credentials have expired.
+    signed_out: AtomicBool,
+}
+
+impl Hands<'_> {
+    /// Waits for somebody to sign in again, says so once, and is false when we are asked to stop meanwhile.
+    async fn sign_in(&self, at: &Address, error: &AwsError, pause: &mut Duration) -> bool {
+        if !self.signed_out.swap(true, Ordering::SeqCst) {
+            let text = format!(
+                "waiting for credentials: sign in again in another terminal ({}) and it goes on; Ctrl-C ends the waiting ({error})",
+                self.session.aws.sign_in()
+            );
+            (self.tell)(Event::Waiting { at: at.clone(), text });
+        }
+        let mut stopped = self.stopped.clone();
+        let go_on = tokio::select! {
+            () = tokio::time::sleep(*pause) => true,
+            // A sender that is gone asks for nothing.
+            () = async { if stopped.wait_for(|stop| *stop).await.is_err() { std::future::pending().await } } => false,
+        };
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+        go_on
+    }
 }
 
 impl Performer for Hands<'_> {
@@ -244,8 +275,19 @@ impl Performer for Hands<'_> {
             state_dir: self.session.state_dir.clone(),
             say: Arc::new(move |text| tell(Event::Waiting { at: waiting.clone(), text })),
         };
-        let described = kind.describe(&call);
-        kind.perform(acting, call).await.map_err(|error| failure(described, &error))
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match kind.perform(acting.clone(), call.clone()).await {
+                // A call that is refused for its credentials was not carried out, and what came before it in here is
+                // found again: identity is in the create calls.
+                Err(error) if error.class == Class::Credentials && self.sign_in(at, &error, &mut pause).await => {}
+                Err(error) => return Err(failure(kind.describe(&call), &error)),
+                Ok(ids) => {
+                    self.signed_out.store(false, Ordering::SeqCst);
+                    return Ok(ids);
+                }
+            }
+        }
     }
 
     fn describe(&self, at: &Address, call: &Value) -> String {
@@ -295,18 +337,24 @@ impl Seat {
         let path = state_dir.join(format!("run-{sample}.holder"));
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).ok()?;
         file.try_lock().ok()?;
-        let mut id = String::new();
-        file.read_to_string(&mut id).ok()?;
-        if id.len() != 32 {
-            let mut bytes = [0_u8; 16];
-            getrandom::fill(&mut bytes).ok()?;
-            id = hex::encode(bytes);
-            file.set_len(0).ok()?;
-            file.rewind().ok()?;
-            file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).ok()?;
+        let mut found = Vec::new();
+        file.read_to_end(&mut found).ok()?;
+        if let Some(id) = String::from_utf8(found).ok().filter(|id| is_id(id)) {
+            return Some(Self { id, _locked: file });
         }
+        // New, torn by a kill, or not ours: a fresh id, and then the lease of whoever was here before has to run out.
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes).ok()?;
+        let id = hex::encode(bytes);
+        file.set_len(0).ok()?;
+        file.rewind().ok()?;
+        file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).ok()?;
         Some(Self { id, _locked: file })
     }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn run_failure(error: String, ended: bool) -> Failure {
@@ -320,31 +368,10 @@ fn failure(call: String, error: &AwsError) -> Failure {
             Some("apply again: what is there is found, and nothing is made twice".to_owned()),
         ),
         Class::Denied => (String::new(), Some("ask for the right to make this call, then apply again".to_owned())),
-        Class::Credentials => (String::new(), Some("sign in again (`aws sso login`), then apply again".to_owned())),
+        Class::Credentials => (String::new(), Some("sign in again, then apply again".to_owned())),
         Class::Refused | Class::NotFound | Class::Unsent => (String::new(), None),
     };
     Failure { call, error: error.to_string(), left, hint, ended: true }
-}
-
-/// One line an event under `state/`, for a person who wants to know afterwards. Nothing reads it back.
-struct Journal(Mutex<File>, Console);
-
-impl Journal {
-    fn open(state_dir: &Path, console: Console) -> Result<Self, Problem> {
-        let path = state_dir.join("journal.jsonl");
-        std::fs::create_dir_all(state_dir)
-            .and_then(|()| OpenOptions::new().create(true).append(true).mode(0o600).open(&path))
-            .map(|file| Self(Mutex::new(file), console))
-            .map_err(|error| Problem::failed(format!("failed to open {}: {error}", path.display())))
-    }
-
-    fn note(&self, event: &Event) {
-        let line = serde_json::json!({ "at": jiff::Timestamp::now(), "event": event });
-        let written = self.0.lock().map(|mut file| writeln!(file, "{line}"));
-        if !matches!(written, Ok(Ok(()))) {
-            self.1.say("warning: the journal could not be written; nothing depends on it");
-        }
-    }
 }
 
 /// How a process ends after a plan was carried out: only a pipeline that ran and failed is [`Exit::RunFailed`].

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::OrAbsent;
 use crate::aws::trace::branch;
-use crate::aws::{Aws, AwsError, OrAws, tags};
+use crate::aws::{Aws, AwsError, Class, OrAws, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault, TAG_STACK, Tags};
 use crate::stack::values::PLACEHOLDER;
@@ -204,6 +204,15 @@ pub(super) fn settled(operation: &'static str, what: &str, link: &Link) -> Resul
     link.id().map(str::to_owned).map_err(|error| AwsError::refused(operation, format!("{what}: {error}")))
 }
 
+/// A private key that this machine will not keep: then its public half is not imported either.
+fn not_kept(error: &KeyError) -> AwsError {
+    let message = format!(
+        "{}: nothing was imported, since the key would be lost; make room, or a folder there that you may write to",
+        crate::aws::chain(error)
+    );
+    AwsError { class: Class::Unsent, ..AwsError::refused("ec2:ImportKeyPair", message) }
+}
+
 fn ids(pair: &KeyPairInfo) -> Ids {
     let parts = [("name", pair.key_name()), ("id", pair.key_pair_id())];
     parts.into_iter().filter_map(|(part, id)| Some((part.to_owned(), id?.to_owned()))).collect()
@@ -229,7 +238,7 @@ async fn import(
         Some(key) => key,
         None => {
             let made = private::made(&cx.state_dir.join("keys"), &at.name).await;
-            made.map_err(|error| AwsError::refused(NAME, crate::aws::chain(&error)))?
+            made.map_err(|error| not_kept(&error))?
         }
     };
     let sent = cx

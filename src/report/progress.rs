@@ -49,13 +49,18 @@ fn run_line(event: &RunEvent) -> Option<String> {
         RunEvent::LeaseTaken { from: Some(who) } => {
             format!("run: taken over from {who}, who was not heard of any more")
         }
+        RunEvent::LedgerSetAside { why, kept_as } => {
+            format!("run: the ledger cannot be used ({why}); it is kept as {kept_as}, and a new one is begun")
+        }
         RunEvent::WaitingForLease { holder, since, at_most_seconds } => {
             format!(
                 "run: waiting for {holder}, who drives it since {since}; taken over in {at_most_seconds} s if nothing is heard of them"
             )
         }
         RunEvent::WaitingForCredentials { message } => {
-            format!("run: the credentials have expired; sign in again (`aws sso login`) and it goes on ({message})")
+            format!(
+                "run: waiting for credentials: sign in again in another terminal (`aws sso login`) and it goes on; tasks run meanwhile ({message})"
+            )
         }
         RunEvent::WaitingForAws { message } => format!("run: waiting for AWS: {message}"),
         RunEvent::WaitingForAgent { instance } => {

@@ -198,7 +198,7 @@ impl<W: World> Driver<'_, W> {
         self.keys = keys(self.spec, &inputs);
         let ledger = self.book.ledger().await;
         let kept = Kept { ledger, etag: String::new(), age: Duration::ZERO };
-        let observed = Observed { inputs, outputs, ledger: Some(kept) };
+        let observed = Observed { inputs, outputs, ledger: Some(kept), unusable: None };
         let assessed = due(self.spec, &observed, Some(&self.instance), self.options.retry, &BTreeSet::new())
             .map_err(RunError::NoSuchInputs)?;
         match assessed.due {
@@ -216,6 +216,7 @@ impl<W: World> Driver<'_, W> {
         }
         self.begin(&observed.inputs).await?;
         self.leftovers().await?;
+        self.strays().await?;
         self.name_containers().await?;
         for plan in self.plans.iter().filter(|plan| plan.kept) {
             (self.patience.events)(RunEvent::StepKept { name: plan.name.clone() });

@@ -292,7 +292,8 @@ fn reasons(
     missing: &[String],
 ) -> Vec<String> {
     let Some((ledger, run)) = ledger.and_then(|ledger| Some((ledger, ledger.run()?))) else {
-        return vec!["never run".to_owned()];
+        let unknown = |why| format!("what was run is not known: of the ledger, {why}");
+        return vec![observed.unusable.as_ref().map_or_else(|| "never run".to_owned(), unknown)];
     };
     let mut reasons = Vec::new();
     if run.key != keys.run {

@@ -111,6 +111,7 @@ pub(super) struct Book<'a, W> {
     patience: &'a Patience<'a>,
     fresh: &'a Fresh,
     holder: String,
+    at: String,
     inner: Mutex<Inner>,
 }
 
@@ -131,7 +132,7 @@ pub(super) struct Wants<'a> {
     pub(super) who: &'a str,
     /// Takes it from whoever has it.
     pub(super) by_force: bool,
-    /// Where the ledger is, for messages.
+    /// Where the ledger is, as `s3://bucket/key`.
     pub(super) at: &'a str,
 }
 
@@ -152,11 +153,15 @@ impl<'a, W: World> Book<'a, W> {
             let read = patience.ask(|| world.read_ledger()).await?;
             let (mut ledger, etag, written) = match read.object {
                 None => (Ledger { schema: SCHEMA, ..Ledger::default() }, None, read.now),
-                Some((body, etag, written)) => {
-                    let ledger =
-                        Ledger::read(&body).map_err(|source| RunError::Ledger { at: wants.at.to_owned(), source })?;
-                    (ledger, Some(etag), written)
-                }
+                Some((body, etag, written)) => match Ledger::read(&body, wants.at) {
+                    Ok(ledger) => (ledger, Some(etag), written),
+                    Err(source) if source.is_replaced() => {
+                        let kept_as = patience.ask(|| world.set_aside(body.clone(), &etag)).await?;
+                        (patience.events)(RunEvent::LedgerSetAside { why: source.to_string(), kept_as });
+                        (Ledger { schema: SCHEMA, ..Ledger::default() }, Some(etag), read.now)
+                    }
+                    Err(source) => return Err(RunError::Ledger { at: wants.at.to_owned(), source }),
+                },
             };
             let old = age(written, read.now);
             if let Some(lease) = &ledger.lease
@@ -186,7 +191,8 @@ impl<'a, W: World> Book<'a, W> {
                 _ => Lease { holder: wants.holder.to_owned(), who: wants.who.to_owned(), since: read.now },
             });
             let inner = Inner { ledger: Ledger::default(), etag, confirmed: begun, now: read.now, unanswered: None };
-            let book = Self { world, patience, fresh, holder: wants.holder.to_owned(), inner: Mutex::new(inner) };
+            let (holder, at) = (wants.holder.to_owned(), wants.at.to_owned());
+            let book = Self { world, patience, fresh, holder, at, inner: Mutex::new(inner) };
             match book.replace(ledger).await {
                 Ok(()) => {
                     (patience.events)(RunEvent::LeaseTaken {
@@ -231,7 +237,8 @@ impl<'a, W: World> Book<'a, W> {
     async fn write(&self, inner: &mut Inner, mut next: Ledger) -> Result<(), RunError> {
         next.schema = SCHEMA;
         next.nonce = (self.fresh)();
-        let body = serde_json::to_vec_pretty(&next).map_err(|error| RunError::Unwritable(error.to_string()))?;
+        next.at.clone_from(&self.at);
+        let body = next.sealed().map_err(|error| RunError::Unwritable(error.to_string()))?;
         let only = inner.etag.clone().map_or(Only::IfAbsent, Only::IfMatch);
         let before = inner.unanswered.replace(next.nonce.clone());
         let mut only = only;
@@ -248,7 +255,7 @@ impl<'a, W: World> Book<'a, W> {
                 Err(RunError::Aws(error)) if error.status == Some(412) || error.is(&["PreconditionFailed"]) => {
                     let read = self.patience.ask(|| self.world.read_ledger()).await?;
                     let Some((body, etag, _)) = read.object else { return Err(RunError::LedgerGone) };
-                    let found = Ledger::read(&body).ok();
+                    let found = Ledger::read(&body, &self.at).ok();
                     if found.as_ref().is_some_and(|found| found.nonce == next.nonce) {
                         let (etag, now) = (Some(etag), read.now);
                         *inner = Inner { ledger: next, etag, confirmed: begun, now, unanswered: None };

@@ -18,8 +18,14 @@ const HISTORY: usize = 20;
 /// The ledger of one sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Always [`SCHEMA`]; another one is not read.
+    /// Always [`SCHEMA`]; a newer one is refused.
     pub schema: u32,
+    /// Where it belongs, as `s3://bucket/key`: anywhere else it is a copy, and says nothing of what is there.
+    #[serde(default)]
+    pub at: String,
+    /// A digest of all else in it: what was changed by hand, or only half of it put back, is told by that.
+    #[serde(default)]
+    pub digest: String,
     /// Set anew by each write, so that a writer that gets 412 can see whether the write was its own.
     pub nonce: String,
     /// Who may change it.
@@ -224,24 +230,63 @@ pub struct Request {
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// Not JSON, or not of that shape.
-    #[error("it is not a ledger")]
+    #[error("it is torn, or no ledger")]
     Json(#[from] serde_json::Error),
-    /// Of another version.
-    #[error("its schema is {0}, and this version of seqstack reads {SCHEMA}")]
-    Schema(u64),
+    /// Of a version that this one knows nothing about.
+    #[error("a newer seqstack wrote it (its schema is {0}, and this version reads {SCHEMA}): use that one")]
+    Newer(u64),
+    /// Copied from somewhere else: another stack's or sample's.
+    #[error("it is not of this stack and sample, but belongs at `{0}`")]
+    Foreign(String),
+    /// Its content is not what a seqstack wrote.
+    #[error("it was changed by hand")]
+    Edited,
+}
+
+impl Unreadable {
+    /// Whether it is kept elsewhere and begun anew: all but a newer version's, which that one reads.
+    pub fn is_replaced(&self) -> bool {
+        !matches!(self, Self::Newer(_))
+    }
+}
+
+/// The digest of a ledger's JSON, itself apart.
+fn digest_of(ledger: &serde_json::Value) -> String {
+    let mut rest = ledger.clone();
+    if let Some(fields) = rest.as_object_mut() {
+        fields.remove("digest");
+    }
+    super::key::digest("ledger", &rest)
 }
 
 impl Ledger {
-    /// Reads one.
+    /// Reads the one that was found at `at` (`s3://bucket/key`).
     ///
     /// # Errors
-    /// When it is of another schema, or no ledger.
-    pub fn read(bytes: &[u8]) -> Result<Self, Unreadable> {
+    /// When it is of a newer schema, no ledger, another place's, or not as a seqstack wrote it.
+    pub fn read(bytes: &[u8], at: &str) -> Result<Self, Unreadable> {
         let value: serde_json::Value = serde_json::from_slice(bytes)?;
-        match value.get("schema").and_then(serde_json::Value::as_u64) {
-            Some(schema) if schema != u64::from(SCHEMA) => Err(Unreadable::Schema(schema)),
-            _ => Ok(serde_json::from_value(value)?),
+        if let Some(schema) = value.get("schema").and_then(serde_json::Value::as_u64)
+            && schema > u64::from(SCHEMA)
+        {
+            return Err(Unreadable::Newer(schema));
         }
+        let digest = digest_of(&value);
+        let ledger: Self = serde_json::from_value(value)?;
+        if ledger.digest != digest {
+            return Err(Unreadable::Edited);
+        }
+        if ledger.at == at { Ok(ledger) } else { Err(Unreadable::Foreign(ledger.at)) }
+    }
+
+    /// It as it is written: with its digest.
+    ///
+    /// # Errors
+    /// Never for a ledger, whose keys are text.
+    pub fn sealed(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut value = serde_json::to_value(self)?;
+        value["digest"] = digest_of(&value).into();
+        serde_json::to_vec_pretty(&value)
     }
 
     /// The last run.

@@ -231,7 +231,7 @@ async fn chosen(
 
 fn kept(read: Read, at: &str) -> Result<Option<Kept>, RunError> {
     let Some((body, etag, written)) = read.object else { return Ok(None) };
-    let ledger = Ledger::read(&body).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
+    let ledger = Ledger::read(&body, at).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
     Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 

@@ -21,6 +21,8 @@ pub struct Observed {
     pub outputs: Vec<Object>,
     /// The ledger, where there is one.
     pub ledger: Option<Kept>,
+    /// Why what is at the ledger's place is none that can be used: then a run keeps it elsewhere and begins anew.
+    pub unusable: Option<String>,
 }
 
 /// A ledger that was read.
@@ -52,7 +54,11 @@ pub(crate) struct Listing {
 pub async fn observe(aws: &Aws, spec: &RunSpec) -> Result<Observed, RunError> {
     let live = Live { aws, bucket: &spec.ledger_bucket, key: &spec.ledger_key };
     let ((inputs, outputs), read) = tokio::try_join!(objects(&live, spec), trace::branch(live.read_ledger()))?;
-    Ok(Observed { inputs, outputs, ledger: kept(read, spec)? })
+    let (ledger, unusable) = match kept(read, spec) {
+        Err(RunError::Ledger { source, .. }) if source.is_replaced() => (None, Some(source.to_string())),
+        read => (read?, None),
+    };
+    Ok(Observed { inputs, outputs, ledger, unusable })
 }
 
 /// The inputs and the outputs as they are now.
@@ -63,10 +69,8 @@ pub(super) async fn objects<W: World>(world: &W, spec: &RunSpec) -> Result<(Vec<
 /// A ledger as it was read.
 pub(super) fn kept(read: Read, spec: &RunSpec) -> Result<Option<Kept>, RunError> {
     let Some((body, etag, written)) = read.object else { return Ok(None) };
-    let ledger = Ledger::read(&body).map_err(|source| RunError::Ledger {
-        at: format!("s3://{}/{}", spec.ledger_bucket, spec.ledger_key),
-        source,
-    })?;
+    let at = format!("s3://{}/{}", spec.ledger_bucket, spec.ledger_key);
+    let ledger = Ledger::read(&body, &at).map_err(|source| RunError::Ledger { at, source })?;
     Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 

@@ -20,7 +20,7 @@ const ROOM: Duration = Duration::from_secs(60);
 /// How long an instance that is there may be missing from the cluster.
 const NOWHERE: Duration = Duration::from_secs(120);
 /// The tag of a task that says which pipeline step it runs.
-const TAG_STEP: &str = "seqstack:step";
+pub(super) const TAG_STEP: &str = "seqstack:step";
 
 /// What RunTask's answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]

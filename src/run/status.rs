@@ -177,7 +177,7 @@ async fn look_in<W: World>(world: &W, sample: &str, at: String) -> RunStatus {
         Err(error) => return unread(status, error.to_string()),
     };
     let Some((body, etag, written)) = read.object else { return status };
-    let ledger = match Ledger::read(&body) {
+    let ledger = match Ledger::read(&body, &status.ledger) {
         Ok(ledger) => ledger,
         Err(error) => return unread(status, crate::aws::chain(&error)),
     };

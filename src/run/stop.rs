@@ -18,7 +18,7 @@ use super::{RunError, RunEvent};
 use crate::aws::{Aws, AwsError, Class, OrAws};
 
 /// How long a stopped task may take to be gone: SIGTERM, thirty seconds, SIGKILL, and ECS's own delays.
-const STOPPING: Duration = Duration::from_secs(600);
+pub(super) const STOPPING: Duration = Duration::from_secs(600);
 
 /// The ledgers of a stack in a bucket: samples and keys.
 ///
@@ -66,7 +66,7 @@ pub async fn read_ledger(aws: &Aws, bucket: &str, key: &str) -> Result<Option<Ke
 async fn read<W: World>(world: &W, at: &str) -> Result<Option<Kept>, RunError> {
     let read = world.read_ledger().await?;
     let Some((body, etag, written)) = read.object else { return Ok(None) };
-    let ledger = Ledger::read(&body).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
+    let ledger = Ledger::read(&body, at).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
     Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 

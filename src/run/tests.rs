@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::drive::drive_in;
 use super::key::keys;
-use super::ledger::{Lease, Object, Request, RunState};
+use super::ledger::{Lease, Object, Request, RunState, Unreadable};
 use super::observe::{Kept, Listing, Observed};
 use super::spec::{Content, Globs, Overrides, StepSpec};
 use super::stop::{in_progress_in, stop_run_in};
+use super::strays::TaggedTask;
 use super::verdict::TaskEnd;
 use super::world::{Agent, Going, Life, Only, Placed, Read, TaskNow, World};
 use super::*;
@@ -25,6 +26,8 @@ use crate::aws::Class;
 use crate::stack::pipeline::OnFailure;
 
 mod attempts;
+/// Where the ledger of [`spec()`] is.
+const AT: &str = "s3://out/.seqstack/eu-west-2/g/s1/ledger.json";
 
 type Ends = Vec<(u64, TaskEnd)>;
 
@@ -117,14 +120,15 @@ impl Fake {
     }
 
     fn ledger(&self) -> Ledger {
-        Ledger::read(&self.inner.lock().unwrap().ledger.as_ref().unwrap().0).unwrap()
+        Ledger::read(&self.inner.lock().unwrap().ledger.as_ref().unwrap().0, AT).unwrap()
     }
 
     fn set_ledger(&self, ledger: &Ledger) {
         let now = self.now();
         let mut inner = self.inner.lock().unwrap();
         let etag = inner.ledger.as_ref().map_or(1, |ledger| ledger.1 + 1);
-        inner.ledger = Some((serde_json::to_vec(ledger).unwrap(), etag, now));
+        let ledger = Ledger { at: AT.to_owned(), ..ledger.clone() };
+        inner.ledger = Some((ledger.sealed().unwrap(), etag, now));
     }
 
     fn tasks_of(&self, step: &str) -> usize {
@@ -174,6 +178,10 @@ impl World for Fake {
             return Err(failure(None, "cut", Class::Passing));
         }
         Ok((next.to_string(), now))
+    }
+
+    async fn set_aside(&self, _body: Vec<u8>, etag: &str) -> Result<String, AwsError> {
+        Ok(format!("{AT}.{etag}"))
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>, AwsError> {
@@ -258,6 +266,19 @@ impl World for Fake {
         let inner = self.inner.lock().unwrap();
         let known = |task: &FakeTask| task.request.started_by == started_by && !task.is_forgotten();
         Ok(inner.tasks.iter().position(known).map(Self::arn))
+    }
+
+    async fn tagged(&self, _cluster: &str, _stack: &str, _region: &str) -> Result<Vec<TaggedTask>, AwsError> {
+        self.settle();
+        let inner = self.inner.lock().unwrap();
+        let going = inner.tasks.iter().enumerate().filter(|(_, task)| !task.stopped);
+        let tagged = |(index, task): (usize, &FakeTask)| TaggedTask {
+            arn: Self::arn(index),
+            sample: task.request.tags["seqstack:sample"].clone(),
+            step: task.request.tags["seqstack:step"].clone(),
+            started_by: task.request.started_by.clone(),
+        };
+        Ok(going.map(tagged).collect())
     }
 
     async fn stop_task(&self, _cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {
@@ -357,7 +378,8 @@ async fn run(fake: &Fake, spec: &RunSpec) -> Outcome {
 
 async fn observed(fake: &Fake, spec: &RunSpec) -> Observed {
     let (inputs, outputs) = super::observe::objects(fake, spec).await.unwrap();
-    Observed { inputs, outputs, ledger: super::observe::kept(fake.read_ledger().await.unwrap(), spec).unwrap() }
+    let ledger = super::observe::kept(fake.read_ledger().await.unwrap(), spec).unwrap();
+    Observed { inputs, outputs, ledger, unusable: None }
 }
 
 async fn is_due(fake: &Fake, spec: &RunSpec, instance: Option<&str>) -> Due {
@@ -437,7 +459,7 @@ async fn killed_at_any_second_and_driven_again_nothing_runs_twice() {
     for seconds in [1, 15, 21, 25, 31, 33, 38, 42, 47, 51] {
         let (fake, spec) = (Fake::new(), spec());
         killed_after(&fake, &spec, seconds).await;
-        assert!(in_progress_in(&fake, "l").await.unwrap().is_some(), "the lease or a task is still alive");
+        assert!(in_progress_in(&fake, AT).await.unwrap().is_some(), "the lease or a task is still alive");
         let (outcome, events) = run_with(&fake, &spec, &options()).await;
         assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "killed after {seconds} s: {outcome:?}");
         assert!(events.iter().any(|event| matches!(event, RunEvent::WaitingForLease { .. })));
@@ -510,13 +532,13 @@ async fn stop_run_takes_the_lease_and_stops_the_tasks() {
     let (_keep, stop) = watch::channel(false);
     let stopping = async {
         tokio::time::sleep(Duration::from_secs(25)).await;
-        stop_run_in(&fake, "l", &stopper, &|_| (), stop).await.unwrap()
+        stop_run_in(&fake, AT, &stopper, &|_| (), stop).await.unwrap()
     };
     let ((outcome, _), stopped) = tokio::join!(run_with(&fake, &spec, &driver), stopping);
     assert_eq!(stopped.keys().collect::<Vec<_>>(), ["pull"]);
     assert!(matches!(outcome, Err(RunError::LeaseLost { .. }) | Ok(Outcome::Cancelled { .. })), "{outcome:?}");
     assert!(matches!(fake.ledger().run().unwrap().state, RunState::Cancelled { .. }));
-    assert!(in_progress_in(&fake, "l").await.unwrap().is_none());
+    assert!(in_progress_in(&fake, AT).await.unwrap().is_none());
     let Due::Yes(work) = is_due(&fake, &spec, Some("i-1")).await else { panic!("due") };
     assert!(work.reasons[0].contains("cancelled by arn:me"));
 }
@@ -631,9 +653,18 @@ async fn globs_that_match_nothing_are_listed_unless_an_upload_is_to_come() {
 }
 
 #[test]
-fn a_ledger_of_another_schema_is_not_read() {
-    assert!(Ledger::read(br#"{"schema": 2, "nonce": ""}"#).is_err());
-    assert!(Ledger::read(b"[]").is_err());
+fn a_ledger_is_read_only_whole_unchanged_in_its_place_and_of_no_newer_schema() {
+    let ledger = Ledger { schema: 1, at: AT.to_owned(), nonce: "n".to_owned(), ..Ledger::default() };
+    let bytes = ledger.sealed().unwrap();
+    assert_eq!(Ledger::read(&bytes, AT).unwrap().nonce, "n");
+    let refused = |bytes: &[u8], at| Ledger::read(bytes, at).unwrap_err();
+    assert!(matches!(refused(&bytes[..bytes.len() / 2], AT), Unreadable::Json(_)));
+    assert!(matches!(refused(b"[]", AT), Unreadable::Json(_)));
+    assert!(matches!(refused(&bytes, "s3://out/.seqstack/eu-west-2/g/s2/ledger.json"), Unreadable::Foreign(_)));
+    let edited = String::from_utf8(bytes).unwrap().replace("\"n\"", "\"m\"");
+    assert!(matches!(refused(edited.as_bytes(), AT), Unreadable::Edited));
+    let newer = refused(br#"{"schema": 2, "nonce": ""}"#, AT);
+    assert!(matches!(newer, Unreadable::Newer(2)) && !newer.is_replaced());
 }
 
 fn object(key: &str, etag: &str) -> Object {

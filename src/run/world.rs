@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::ledger::{Object, Request};
 use super::observe::Listing;
+use super::strays::TaggedTask;
 use super::verdict::TaskEnd;
 use crate::aws::absence::OrAbsent;
 use crate::aws::clock::{DateHeader, timestamp};
@@ -97,6 +98,8 @@ pub(crate) trait World: Send + Sync {
         body: Vec<u8>,
         only: &Only,
     ) -> impl Future<Output = Result<(String, Timestamp), AwsError>> + Send;
+    /// Keeps what is at the ledger's place and is none that can be used, under a name that is its content's; says where.
+    fn set_aside(&self, body: Vec<u8>, etag: &str) -> impl Future<Output = Result<String, AwsError>> + Send;
     /// Lists objects.
     fn list(&self, listing: &Listing) -> impl Future<Output = Result<Vec<Object>, AwsError>> + Send;
     /// Starts a task, or finds the one that this token has started.
@@ -109,6 +112,13 @@ pub(crate) trait World: Send + Sync {
         cluster: &str,
         started_by: &str,
     ) -> impl Future<Output = Result<Option<String>, AwsError>> + Send;
+    /// The tasks of a stack in a cluster that have not stopped, by their tags.
+    fn tagged(
+        &self,
+        cluster: &str,
+        stack: &str,
+        region: &str,
+    ) -> impl Future<Output = Result<Vec<TaggedTask>, AwsError>> + Send;
     /// Stops a task.
     fn stop_task(&self, cluster: &str, arn: &str, reason: &str) -> impl Future<Output = Result<(), AwsError>> + Send;
     /// The agent of an instance.
@@ -192,6 +202,18 @@ impl World for Live<'_> {
         };
         let answer = put.customize().interceptor(date.clone()).send().await.or_aws(OPERATION)?;
         Ok((answer.e_tag().unwrap_or_default().to_owned(), date.read(OPERATION)?))
+    }
+
+    async fn set_aside(&self, body: Vec<u8>, etag: &str) -> Result<String, AwsError> {
+        let content: String = etag.chars().filter(char::is_ascii_alphanumeric).collect();
+        let folder = self.key.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let key = format!("{folder}/ledger.set-aside-{content}.json");
+        let put = self.aws.s3.put_object().bucket(self.bucket).key(&key).content_type("application/json");
+        match put.if_none_match("*").body(body.into()).send().await.or_aws("s3:PutObject") {
+            // The name is the content's: whoever was here before has kept the same.
+            Err(error) if error.status != Some(412) => Err(error),
+            _ => Ok(format!("s3://{}/{key}", self.bucket)),
+        }
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>, AwsError> {
@@ -334,6 +356,10 @@ impl World for Live<'_> {
             }
         }
         Ok(None)
+    }
+
+    async fn tagged(&self, cluster: &str, stack: &str, region: &str) -> Result<Vec<TaggedTask>, AwsError> {
+        super::strays::tasks_of(self.aws, cluster, stack, region).await
     }
 
     async fn stop_task(&self, cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {

@@ -36,6 +36,10 @@ pub enum Fate {
     AnswerLost,
     /// It is refused for its rate, as its service says that.
     Throttled,
+    /// It is refused for want of rights.
+    Denied,
+    /// It is refused because the credentials have expired.
+    Expired,
     /// AWS fails (503), and nothing was changed.
     Failed,
     /// AWS fails (503) after it took effect.
@@ -169,6 +173,8 @@ impl Direct {
                 return Err(broken());
             }
             Fate::Throttled => return Ok(front::refuse(&request, throttle::refusal)),
+            Fate::Denied => return Ok(front::refuse(&request, front::denied)),
+            Fate::Expired => return Ok(front::refuse(&request, front::expired)),
             Fate::Failed => return Ok(front::refuse(&request, fails)),
             Fate::FailedAfter => {
                 self.answer(request.clone()).await;

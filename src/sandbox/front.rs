@@ -267,6 +267,29 @@ pub(super) fn refuse(request: &Request<Bytes>, error: impl FnOnce(&str) -> ApiEr
     fail(protocol, "refused-on-the-way", parts.method == Method::HEAD, &error(&service))
 }
 
+/// The refusal of a call for want of rights, as its service says that.
+pub(super) fn denied(service: &str) -> ApiError {
+    match service {
+        "ec2" => {
+            ApiError::new("UnauthorizedOperation", "You are not authorized to perform this operation.").status(403)
+        }
+        "iam" | "sts" | "s3" => ApiError::new("AccessDenied", "Access Denied").status(403),
+        _ => ApiError::new("AccessDeniedException", "Access Denied"),
+    }
+}
+
+/// The refusal of a call by expired credentials, as its service says that.
+pub(super) fn expired(service: &str) -> ApiError {
+    match service {
+        "ec2" => ApiError::new("RequestExpired", "Request has expired."),
+        "iam" | "sts" => {
+            ApiError::new("ExpiredToken", "The security token included in the request is expired").status(403)
+        }
+        "s3" => ApiError::new("ExpiredToken", "The provided token has expired."),
+        _ => ApiError::new("ExpiredTokenException", "The security token included in the request is expired"),
+    }
+}
+
 fn request_parts(request: &Request<Bytes>) -> Parts {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = request.method().clone();

@@ -10,6 +10,7 @@ const CHANCE: &[&str] = &[
     "created",
     "deregistered",
     "down_since",
+    "ended",
     "expired",
     "fingerprint",
     "id",

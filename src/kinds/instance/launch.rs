@@ -226,7 +226,7 @@ fn request(cx: &Acting, at: &Address, want: &State, choice: &Choice) -> Result<R
     instance_tags.insert(TAG_ASKED.to_owned(), asked(want));
     instance_tags.insert(TAG_CLUSTER.to_owned(), cluster.clone());
     if let Some(hours) = want.max_hours {
-        let now = jiff::Timestamp::now();
+        let now = cx.aws.clock.now();
         let until = deadline(now, hours).round(jiff::Unit::Second).unwrap_or_else(|_| deadline(now, hours));
         instance_tags.insert(TAG_MAX_HOURS.to_owned(), hours.to_string());
         instance_tags.insert(TAG_DEADLINE.to_owned(), until.to_string());

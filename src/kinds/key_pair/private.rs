@@ -74,7 +74,11 @@ fn make(folder: &Path, name: &str) -> Result<String, KeyError> {
     let draft =
         folder.join(format!(".{name}.{}", hex::encode(&made.fingerprint(ssh_key::HashAlg::Sha256).as_bytes()[..8])));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+    if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+        // Half a key that nobody has used: the full disk is what matters.
+        let _left_over = fs::remove_file(&draft);
+        return Err(io(error));
+    }
     let linked = fs::hard_link(&draft, &path);
     fs::remove_file(&draft).map_err(io)?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;

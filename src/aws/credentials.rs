@@ -1,0 +1,172 @@
+//! Credentials that are looked for anew once AWS has refused those in use, or they have ended: who signs in again in
+//! another terminal need not start the command again.
+//!
+//! The SDK's own cache would keep credentials without a known end for a quarter of an hour although AWS refuses them, and
+//! a provider that has read a profile's file does not read it again.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_config::Region;
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use jiff::Timestamp;
+
+use super::clients::Access;
+use super::{EXPIRED, http_clock};
+
+/// How long before their end credentials are no longer used, as the SDK has it.
+const BUFFER: Duration = Duration::from_secs(10);
+
+/// The SDK's own chain (environment, profile, single sign-on, …), set up anew for each question: what has been read of a
+/// profile's file is not remembered.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
+    profile: Option<String>,
+    region: Region,
+}
+
+impl Chain {
+    pub(super) fn new(access: &Access, region: &Region) -> Self {
+        Self { profile: access.profile.clone(), region: region.clone() }
+    }
+
+    async fn ask(&self) -> provider::Result {
+        let mut chain = DefaultCredentialsChain::builder().region(self.region.clone());
+        if let Some(profile) = &self.profile {
+            chain = chain.profile_name(profile);
+        }
+        chain.build().await.provide_credentials().await
+    }
+}
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.ask())
+    }
+}
+
+/// Credentials in use: kept until they end or AWS refuses them. One question at a time goes to where they come from.
+#[derive(Clone)]
+pub struct Renewing(Arc<Inner>);
+
+struct Inner {
+    source: Option<SharedCredentialsProvider>,
+    kept: Mutex<Option<Credentials>>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Renewing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewing").finish_non_exhaustive()
+    }
+}
+
+impl Renewing {
+    /// Credentials from this source.
+    pub(super) fn new(source: Option<SharedCredentialsProvider>) -> Self {
+        Self(Arc::new(Inner { source, kept: Mutex::default(), asking: tokio::sync::Mutex::default() }))
+    }
+
+    /// When the present credentials end; none where that is not known, or there are none.
+    pub async fn end(&self) -> Option<Timestamp> {
+        self.ask().await.ok()?.expiry().and_then(|end| Timestamp::try_from(end).ok())
+    }
+
+    fn kept(&self) -> Option<Credentials> {
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let ends = kept.expiry().is_some_and(|end| end <= SystemTime::now() + BUFFER);
+        (!ends).then_some(kept)
+    }
+
+    async fn ask(&self) -> provider::Result {
+        if let Some(kept) = self.kept() {
+            return Ok(kept);
+        }
+        let _one_at_a_time = self.0.asking.lock().await;
+        if let Some(kept) = self.kept() {
+            return Ok(kept);
+        }
+        let source = self.0.source.as_ref().ok_or_else(|| CredentialsError::not_loaded("no credentials are set"))?;
+        let fresh = source.provide_credentials().await?;
+        *self.0.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh.clone());
+        Ok(fresh)
+    }
+}
+
+impl ProvideCredentials for Renewing {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.ask())
+    }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Renewing {
+    fn name(&self) -> &'static str {
+        "seqstack-credentials"
+    }
+
+    /// Forgets credentials that AWS says it does not take (any more).
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        let said = |code: &&str| {
+            let body = response.body().bytes().unwrap_or_default();
+            body.windows(code.len()).any(|part| part == code.as_bytes())
+        };
+        if response.status().as_u16() >= 400 && EXPIRED.iter().any(said) {
+            self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        Ok(())
+    }
+}
+
+/// AWS's clock, as its last answer to this client told it: a laptop's own may be wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Arc<Mutex<Option<(Timestamp, tokio::time::Instant)>>>);
+
+impl Clock {
+    /// The time now by AWS's clock; by this machine's before the first answer.
+    pub fn now(&self) -> Timestamp {
+        let told = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.and_then(|(told, at)| told.checked_add(jiff::SignedDuration::try_from(at.elapsed()).ok()?).ok())
+            .unwrap_or_else(Timestamp::now)
+    }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Clock {
+    fn name(&self) -> &'static str {
+        "seqstack-clock"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(now) = context.response().headers().get("date").and_then(http_clock) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, tokio::time::Instant::now()));
+        }
+        Ok(())
+    }
+}

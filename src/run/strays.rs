@@ -1,0 +1,139 @@
+//! Tasks that run and that no ledger knows of: what is left of a run whose ledger was lost, or put back from a copy. They
+//! are found by their tags and stopped before anything is started: never a second task for a step while the first runs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_ecs::types as ecs;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::drive::Driver;
+use super::lease::Patience;
+use super::ledger::Ledger;
+use super::place::TAG_STEP;
+use super::stop::STOPPING;
+use super::world::{Live, TaskNow, World};
+use super::{RunError, RunEvent};
+use crate::aws::absence::OrAbsent;
+use crate::aws::{Aws, AwsError, OrAws, tags};
+use crate::kind::{TAG_REGION, TAG_SAMPLE, TAG_STACK};
+
+/// A task of a stack that has not stopped, as its tags say what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaggedTask {
+    /// The task.
+    pub arn: String,
+    /// The sample.
+    pub sample: String,
+    /// The pipeline step.
+    pub step: String,
+    /// The digest of its attempt's token.
+    pub started_by: String,
+}
+
+/// The tasks of a stack in a cluster that have not stopped. A cluster that is gone has none.
+///
+/// # Errors
+/// When ECS cannot be asked.
+pub async fn tasks_of(aws: &Aws, cluster: &str, stack: &str, region: &str) -> Result<Vec<TaggedTask>, AwsError> {
+    let mut arns = Vec::new();
+    // What is to stop may run for half a minute yet: it is in the other list by then.
+    for status in [ecs::DesiredStatus::Running, ecs::DesiredStatus::Stopped] {
+        let mut pages = aws.ecs.list_tasks().cluster(cluster).desired_status(status).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let Some(page) = page.or_aws("ecs:ListTasks").or_absent()? else { return Ok(Vec::new()) };
+            arns.extend(page.task_arns.unwrap_or_default());
+        }
+    }
+    let mut out = Vec::new();
+    for some in arns.chunks(100) {
+        let request = aws.ecs.describe_tasks().cluster(cluster).set_tasks(Some(some.to_vec()));
+        let answer = request.include(ecs::TaskField::Tags).send().await.or_aws("ecs:DescribeTasks").or_absent()?;
+        for task in answer.iter().flat_map(|answer| answer.tasks()) {
+            let tags = tags::from_ecs(task.tags());
+            let tag = |key: &str| tags.get(key).cloned().unwrap_or_default();
+            if task.last_status() == Some("STOPPED") || tag(TAG_STACK) != stack || tag(TAG_REGION) != region {
+                continue;
+            }
+            out.push(TaggedTask {
+                arn: task.task_arn().unwrap_or_default().to_owned(),
+                sample: tag(TAG_SAMPLE),
+                step: tag(TAG_STEP),
+                started_by: task.started_by().unwrap_or_default().to_owned(),
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// Stops tasks of a cluster, and waits until they have stopped.
+///
+/// # Errors
+/// When AWS refuses, or one does not stop.
+pub async fn stop_tasks(
+    aws: &Aws,
+    cluster: &str,
+    tasks: &[TaggedTask],
+    events: &(dyn Fn(RunEvent) + Send + Sync),
+    stop: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let live = Live { aws, bucket: "", key: "" };
+    put_down(&live, &Patience { events, stop }, cluster, tasks).await
+}
+
+async fn put_down<W: World>(
+    world: &W,
+    patience: &Patience<'_>,
+    cluster: &str,
+    tasks: &[TaggedTask],
+) -> Result<(), RunError> {
+    for task in tasks {
+        (patience.events)(RunEvent::TaskStopping { name: task.step.clone(), task_arn: task.arn.clone() });
+        let reason = "seqstack: no ledger knows of this task";
+        patience.ask(|| world.stop_task(cluster, &task.arn, reason)).await?;
+    }
+    let arns: Vec<String> = tasks.iter().map(|task| task.arn.clone()).collect();
+    let end = Instant::now() + STOPPING;
+    let mut pause = Duration::from_millis(250);
+    while !arns.is_empty() {
+        let now = patience.ask(|| world.tasks(cluster, &arns)).await?;
+        let going = arns.iter().zip(now).filter(|(_, now)| matches!(now, TaskNow::Going(_)));
+        let going: Vec<String> = going.map(|(arn, _)| arn.clone()).collect();
+        if going.is_empty() {
+            break;
+        }
+        if Instant::now() > end {
+            return Err(RunError::StillRunning(going));
+        }
+        patience.sleep(pause).await?;
+        pause = (pause * 3 / 2).min(Duration::from_secs(3));
+    }
+    Ok(())
+}
+
+/// Of these tasks, those of this sample that the ledger has no open attempt for.
+pub fn unrecorded(tasks: Vec<TaggedTask>, sample: &str, ledger: Option<&Ledger>) -> Vec<TaggedTask> {
+    let known: BTreeSet<&str> = ledger
+        .into_iter()
+        .flat_map(Ledger::open)
+        .flat_map(|(_, attempt)| attempt.task_arn.as_deref().into_iter().chain([attempt.request.started_by.as_str()]))
+        .collect();
+    let strange = |task: &TaggedTask| !known.contains(task.arn.as_str()) && !known.contains(task.started_by.as_str());
+    tasks.into_iter().filter(|task| task.sample == sample && strange(task)).collect()
+}
+
+impl<W: World> Driver<'_, W> {
+    /// Stops this sample's tasks that the ledger does not know of.
+    pub(super) async fn strays(&self) -> Result<(), RunError> {
+        let (stack, region) = (&self.spec.stack, &self.spec.region);
+        let tasks = self.patience.ask(|| self.world.tagged(&self.cluster, stack, region)).await?;
+        let strays = unrecorded(tasks, &self.spec.sample, Some(&self.book.ledger().await));
+        if strays.is_empty() {
+            return Ok(());
+        }
+        self.book.hold().await?;
+        put_down(self.world, self.patience, &self.cluster, &strays).await
+    }
+}
