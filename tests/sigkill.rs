@@ -1,6 +1,6 @@
 //! The real binary, killed by SIGKILL at random moments of `apply`, with tasks that are real processes of this machine.
 //!
-//! `SEQSTACK_KILLS=n` sets how often (12 unless told); `SEQSTACK_SEED=n` plays the same moments again.
+//! `SEQSTACK_KILLS=n` sets how often (8 unless told); `SEQSTACK_SEED=n` plays the same moments again.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![cfg(feature = "sandbox")]
@@ -138,7 +138,7 @@ fn killed_at_random_moments_each_step_runs_once() {
         println!("skipped: bubblewrap: {why}");
         return;
     }
-    let (kills, seed) = (number("SEQSTACK_KILLS", 12), number("SEQSTACK_SEED", 1));
+    let (kills, seed) = (number("SEQSTACK_KILLS", 8), number("SEQSTACK_SEED", 1));
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
