@@ -181,8 +181,8 @@ async fn a_run_that_nobody_drives_any_more_is_seen_to_go_on_to_wait_or_to_be_los
     assert_eq!(states(&waits), [StepState::Succeeded, StepState::Succeeded, StepState::Waiting]);
     assert_eq!((waits.runs[0].steps[1].ecs.as_deref(), waits.runs[0].steps[1].seconds), (Some("STOPPED"), Some(900)));
     assert!(told.contains("apply goes on with it"), "{told}");
-    // ECS forgets it.
-    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    // ECS forgets it after an hour; the instance has two until its deadline.
+    tokio::time::sleep(Duration::from_secs(4000)).await;
     let (forgotten, _) = seen(&lab, STACK).await;
     assert_eq!(forgotten.runs[0].steps[1].state, StepState::Unknown);
 

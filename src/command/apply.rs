@@ -173,11 +173,11 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
     for row in rows {
         let exit = row.exit_code.map_or("-".to_owned(), |code| code.to_string());
         let seconds = row.seconds.map_or("-".to_owned(), span);
+        // Only what was tried more than once is worth a word.
+        let attempts = if row.attempts > 1 { format!("  after {} attempts", row.attempts) } else { String::new() };
         text.push_str(&format!(
-            "{:<width$}  {seconds:>12}  exit {exit:>3}  {:>2} {:<8}  {}\n",
+            "{:<width$}  {seconds:>12}  exit {exit:>3}  {}{attempts}\n",
             row.name,
-            row.attempts,
-            if row.attempts == 1 { "attempt" } else { "attempts" },
             row.task_arn.unwrap_or_default()
         ));
     }
