@@ -8,10 +8,9 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 use aws_config::identity::IdentityCache;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 pub mod absence;
@@ -49,7 +48,7 @@ pub struct Aws {
     /// The credentials in use.
     pub credentials: credentials::Renewing,
     /// AWS's clock.
-    pub clock: credentials::Clock,
+    pub clock: clock::Clock,
     /// The profile that was asked for.
     pub profile: Option<String>,
 }
@@ -60,7 +59,7 @@ impl Aws {
     pub fn new(config: &SdkConfig) -> Self {
         let trace = Arc::new(Trace::default());
         let noted = trace::Noted(trace.clone());
-        let clock = credentials::Clock::default();
+        let clock = clock::Clock::default();
         let credentials = credentials::Renewing::new(config.credentials_provider());
         let config = config
             .clone()
@@ -69,6 +68,9 @@ impl Aws {
             .identity_cache(IdentityCache::no_cache())
             .build();
         let paths = config.endpoint_url().is_some();
+        // The SDK's own bucket of retries is empty after some fifty throttled calls at once, and then no call is made again.
+        // The attempts are bounded as it is.
+        let retries = RetryPartition::custom("seqstack").token_bucket(TokenBucket::unlimited()).build();
         macro_rules! client {
             ($sdk:ident $(, $setting:ident($value:expr))?) => {
                 $sdk::Client::from_conf(
@@ -76,6 +78,7 @@ impl Aws {
                         .interceptor(noted.clone())
                         .interceptor(clock.clone())
                         .interceptor(credentials.clone())
+                        .retry_partition(retries.clone())
                         $(.$setting($value))?
                         .build(),
                 )
@@ -240,7 +243,6 @@ const EXPIRED: &[&str] = &[
     "InvalidToken",
     "TokenRefreshRequired",
     "MissingAuthenticationToken",
-    "RequestTimeTooSkewed",
 ];
 
 fn class_of(code: &str, status: u16) -> Class {
@@ -251,6 +253,8 @@ fn class_of(code: &str, status: u16) -> Class {
         "InsufficientCapacity",
         "VcpuLimitExceeded",
         "InstanceLimitExceeded",
+        // This machine's clock is wrong: signing in again does not mend that.
+        "RequestTimeTooSkewed",
     ];
     if DEFINITIVE.contains(&code) {
         Class::Refused
@@ -273,12 +277,6 @@ fn class_of(code: &str, status: u16) -> Class {
     }
 }
 
-/// The time in a `Date` header.
-fn http_clock(text: &str) -> Option<jiff::Timestamp> {
-    let date = DateTime::from_str(text, Format::HttpDate).ok()?;
-    jiff::Timestamp::from_second(date.secs()).ok()
-}
-
 /// An error and its causes, in one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -292,4 +290,15 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, class_of};
+
+    #[test]
+    fn a_wrong_clock_is_not_waited_for_as_if_somebody_had_to_sign_in() {
+        assert_eq!(class_of("RequestTimeTooSkewed", 403), Class::Refused);
+        assert_eq!(class_of("ExpiredToken", 400), Class::Credentials);
+    }
 }

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::choose::Choice;
+use crate::report::graph::Format as GraphFormat;
+use crate::report::output::Format as OutputFormat;
 
 /// Brings an AWS account to the state that one stack file describes; the pipeline's run is the last thing to converge.
 #[derive(Debug, Parser)]
@@ -21,13 +25,28 @@ pub enum Command {
     /// Show what apply would change, and change nothing
     Plan(Plan),
     /// Converge: show the plan, ask, change what differs, run the pipeline if its run is due
+    ///
+    /// In the place of the stack file, a plan that `plan --out FILE` has saved: then exactly that is done, without asking, or
+    /// nothing if anything has moved since.
     Apply(Apply),
     /// Take the stack down; buckets, their objects and the ledger stay
     Destroy(Destroy),
     /// Show where the runs are and what is billed, from any machine; changes nothing
     Status(Status),
+    /// Print ids, ARNs, names and paths of what is there, for people and scripts; changes nothing
+    Output(Output),
     /// Show a pipeline step's log, whole and in order, from any machine
     Logs(Logs),
+    /// Draw the stack's dependencies, or a saved plan's order; asks AWS nothing
+    Graph(Graph),
+    /// Check stack files without asking AWS: every fault and warning, each on its line
+    Validate(Validate),
+    /// Print the JSON Schema of the stack file, for editors and checkers
+    Schema,
+    /// Print the completions of a shell, for it to read
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands
+    Man(Man),
     /// Look after the sandbox that --sandbox talks to
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),
@@ -52,15 +71,15 @@ pub struct Target {
     #[arg(long)]
     pub region: Option<String>,
     /// Another endpoint for every AWS service, e.g. an emulator's
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub endpoint_url: Option<String>,
     /// Also show what stays as it is, the calls of each step, and how many round trips the plan took
     #[arg(short, long)]
     pub verbose: bool,
 }
 
-/// What both plan and apply need.
-#[derive(Clone, Debug, Args)]
+/// What both plan and apply need. A saved plan keeps it whole.
+#[derive(Clone, Debug, Default, Args, Serialize, Deserialize)]
 pub struct Wish {
     /// The sample to run, where the stack file has several
     #[arg(long)]
@@ -71,6 +90,9 @@ pub struct Wish {
     /// Run again although the same run failed before and nothing has changed
     #[arg(long)]
     pub retry: bool,
+    /// Which part of it.
+    #[command(flatten)]
+    pub choice: Choice,
 }
 
 /// `seqstack plan`
@@ -85,10 +107,16 @@ pub struct Plan {
     /// Exit with 2 when there is something to do
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Also save the plan in this file, for apply to do exactly that or refuse
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
-/// What both apply and destroy need.
-#[derive(Clone, Debug, Args)]
+/// What is agreed to before anybody is asked.
+#[derive(Clone, Debug, Default, Args)]
 pub struct Consent {
     /// Do not ask
     #[arg(long)]
@@ -96,6 +124,9 @@ pub struct Consent {
     /// Agree to losing the intermediate files on an instance that would end (--yes alone does not)
     #[arg(long)]
     pub discard_intermediates: bool,
+    /// Agree to overwriting objects that neither a run nor an upload of this stack has written; destroy overwrites nothing.
+    #[arg(skip)]
+    pub overwrite: bool,
 }
 
 /// `seqstack apply`
@@ -110,6 +141,12 @@ pub struct Apply {
     /// Whether to ask.
     #[command(flatten)]
     pub consent: Consent,
+    /// Agree to overwriting objects that neither a run nor an upload of this stack has written (--yes alone does not)
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Tell what happens as JSON on stdout, a line an event; --yes is needed where it would ask
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `seqstack destroy`
@@ -121,9 +158,15 @@ pub struct Destroy {
     /// Stop a run that is going on, instead of refusing
     #[arg(long)]
     pub stop_run: bool,
+    /// Which part of it.
+    #[command(flatten)]
+    pub choice: Choice,
     /// Whether to ask.
     #[command(flatten)]
     pub consent: Consent,
+    /// Tell what happens as JSON on stdout, a line an event; --yes is needed where it would ask
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `seqstack status`
@@ -138,6 +181,30 @@ pub struct Status {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `seqstack output`
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Which stack, where.
+    #[command(flatten)]
+    pub target: Target,
+    /// Print one value only, e.g. role.input.arn, key_pair.ecs_key.private_key; of a resource its ARN, else its
+    /// path, its name or its id
+    pub key: Option<String>,
+    /// In which form
+    #[arg(long, value_enum, default_value_t, conflicts_with = "key")]
+    pub format: OutputFormat,
+}
+
+/// `seqstack graph`
+#[derive(Debug, Args)]
+pub struct Graph {
+    /// The stack file, or a plan that `plan --out` has saved
+    pub file: PathBuf,
+    /// In which language
+    #[arg(long, value_enum, default_value_t)]
+    pub format: GraphFormat,
 }
 
 /// `seqstack logs`
@@ -165,6 +232,38 @@ pub struct Log {
     /// The attempt at the step [default: the last one]
     #[arg(long, value_name = "N")]
     pub attempt: Option<u32>,
+}
+
+/// `seqstack validate`
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// The stack files
+    #[arg(value_name = "STACK", required = true)]
+    pub stacks: Vec<PathBuf>,
+    /// Set a key of [vars], e.g. --set regions=FH.bed
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// Exit with 64 for warnings too
+    #[arg(long)]
+    pub deny_warnings: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `seqstack completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `seqstack man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// A folder for the pages of all commands, instead of printing the main one
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// `seqstack sandbox`
@@ -265,6 +364,13 @@ pub struct SandboxReset {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+}
+
+/// An endpoint, or nothing, of which the connection tells by its name.
+fn endpoint(text: &str) -> Result<String, String> {
+    let url = text.parse::<http::Uri>().ok();
+    let sound = url.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
+    if sound || text.is_empty() { Ok(text.to_owned()) } else { Err("not of the form http://HOST:PORT".to_owned()) }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

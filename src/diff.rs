@@ -11,7 +11,7 @@ use crate::kind::{ErasedKind, Found, Owner, TAG_ADOPTED, kind};
 use crate::live::Live;
 
 /// One field that differs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Dotted path in the state.
     pub path: String,
@@ -48,7 +48,7 @@ pub enum Difference {
 }
 
 /// Why a resource cannot be brought to its desired state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
     /// The resource.
     pub at: Address,
@@ -56,6 +56,15 @@ pub struct Conflict {
     pub why: String,
     /// What to do about it.
     pub hint: String,
+    /// What taking it over would change, where that can be done; empty for every other conflict.
+    pub adopting: Vec<Change>,
+}
+
+impl Conflict {
+    /// One that taking something over does not settle.
+    pub fn new(at: Address, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { at, why: why.into(), hint: hint.into(), adopting: Vec::new() }
+    }
 }
 
 /// All differences of a stack.
@@ -154,22 +163,17 @@ fn compare(
         Owner::Adopted => true,
         Owner::Nobody if scope.adopt.contains(at) => true,
         Owner::Nobody => {
-            out.conflicts.push(Conflict {
-                at: at.clone(),
-                why: format!("{} exists already and is not seqstack's", name(chosen)),
-                hint: format!(
-                    "take it over with --adopt {at}, or use it untouched with `existing`, or give another `name`"
-                ),
-            });
             out.ids.insert(at.clone(), chosen.ids.clone());
+            out.conflicts.push(unmanaged(kind, at, want, chosen, &out.ids));
             return;
         }
         Owner::Stack(other) => {
-            out.conflicts.push(Conflict {
-                at: at.clone(),
-                why: format!("{} belongs to the stack {other}", name(chosen)),
-                hint: "give this one another `name`, or the stack another name".to_owned(),
-            });
+            let why = format!("{} belongs to the stack {other}", name(chosen));
+            out.conflicts.push(Conflict::new(
+                at.clone(),
+                why,
+                "give this one another `name`, or the stack another name",
+            ));
             out.ids.insert(at.clone(), chosen.ids.clone());
             return;
         }
@@ -178,8 +182,8 @@ fn compare(
     // Its own id is good as long as it is not replaced, so a link to itself can be settled for the comparison.
     out.ids.insert(at.clone(), chosen.ids.clone());
     let mut want = settled(kind, want, &out.ids);
-    if adopting && let Some(tags) = want.get_mut("tags").and_then(Value::as_object_mut) {
-        tags.insert(TAG_ADOPTED.to_owned(), Value::String("true".to_owned()));
+    if adopting {
+        mark_adopted(&mut want);
     }
     out.notes.extend(kind.keep(&mut want, &chosen.state).into_iter().map(|note| (at.clone(), note)));
     let changes = changes(&chosen.state, &want);
@@ -188,17 +192,50 @@ fn compare(
     }
     let fixed = changes.iter().find(|change| is_fixed(kind, &change.path)).map(|change| change.path.clone());
     if let (Some(field), true) = (&fixed, adopting) {
-        out.conflicts.push(Conflict {
-            at: at.clone(),
-            why: format!("{} was there before, and its `{field}` cannot change in place", name(chosen)),
-            hint: "what was adopted is never replaced: write the stack file as it is, or use another name".to_owned(),
-        });
+        out.conflicts.push(Conflict::new(
+            at.clone(),
+            format!("{} was there before, and its `{field}` cannot change in place", name(chosen)),
+            "what was adopted is never replaced: write the stack file as it is, or use another name",
+        ));
         return;
     }
     if fixed.is_some() {
         out.ids.insert(at.clone(), kind.named(&want));
     }
     out.by_address.insert(at.clone(), Difference::Changed { found: chosen.clone(), want, changes, fixed });
+}
+
+/// The conflict with what somebody else made, and what taking it over would change: that is only offered where it can be done.
+fn unmanaged(
+    kind: &dyn ErasedKind,
+    at: &Address,
+    want: Value,
+    found: &Found<Value>,
+    ids: &BTreeMap<Address, Ids>,
+) -> Conflict {
+    let mut want = settled(kind, want, ids);
+    mark_adopted(&mut want);
+    kind.keep(&mut want, &found.state);
+    let adopting = changes(&found.state, &want);
+    let why = format!("{} exists already and is not seqstack's", name(found));
+    let otherwise = "use it untouched with `existing`, or give another `name`";
+    match adopting.iter().find(|change| is_fixed(kind, &change.path)) {
+        None => {
+            let hint = format!("take it over with --adopt {at}, or {otherwise}");
+            Conflict { adopting, ..Conflict::new(at.clone(), why, hint) }
+        }
+        Some(fixed) => Conflict::new(
+            at.clone(),
+            why,
+            format!("it cannot be taken over, since its `{}` cannot change in place: {otherwise}", fixed.path),
+        ),
+    }
+}
+
+fn mark_adopted(want: &mut Value) {
+    if let Some(tags) = want.get_mut("tags").and_then(Value::as_object_mut) {
+        tags.insert(TAG_ADOPTED.to_owned(), Value::String("true".to_owned()));
+    }
 }
 
 /// Which of several live resources at one address is the one, and the others.
@@ -230,9 +267,12 @@ pub fn name(found: &Found<Value>) -> String {
 }
 
 fn is_fixed(kind: &dyn ErasedKind, path: &str) -> bool {
-    kind.fixed()
-        .iter()
-        .any(|fixed| path.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    is_under(path, kind.fixed())
+}
+
+/// Whether a dotted path is one of these, or inside one of them.
+pub fn is_under(path: &str, those: &[&str]) -> bool {
+    those.iter().any(|one| path.strip_prefix(one).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// The fields in which two states differ; a list or a link is one field.

@@ -1,5 +1,6 @@
 //! What happens while a plan is applied, for whoever wants to show or keep it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::address::Address;
@@ -7,8 +8,8 @@ use crate::plan::StepId;
 use crate::run::RunEvent;
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
     /// A plan step began.
     Started {
@@ -60,11 +61,19 @@ pub enum Event {
         of: u32,
     },
     /// The run went on.
+    #[serde(untagged)]
     Run(RunEvent),
 }
 
+impl Event {
+    /// Whether it is worth showing while it is so, and not worth keeping.
+    pub fn is_fleeting(&self) -> bool {
+        matches!(self, Self::Run(RunEvent::StepHeard { .. }))
+    }
+}
+
 /// A plan step's failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Failure {
     /// The call that failed, as a person reads it.
     pub call: String,

@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::address::{Address, Ids};
 use crate::aws::{Aws, AwsError};
 use crate::facts::{Facts, Lookup};
 use crate::kinds;
+use crate::stack::warning::SpecWarning;
 
 /// The tag that says which stack a thing belongs to.
 pub const TAG_STACK: &str = "seqstack:stack";
@@ -32,11 +34,14 @@ pub const TAG_SAMPLE: &str = "seqstack:sample";
 /// The tag of what was there before and taken over with `--adopt`: never replaced, and only let go of at the end.
 pub const TAG_ADOPTED: &str = "seqstack:adopted";
 
+/// The tag of what must not be deleted or replaced (`protect = true`), so that it still holds once the table is gone.
+pub const TAG_PROTECT: &str = "seqstack:protect";
+
 /// Tags by key, without AWS's own (`aws:…`).
 pub type Tags = BTreeMap<String, String>;
 
 /// How long a resource is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lifetime {
     /// From the first apply until destroy.
@@ -79,6 +84,8 @@ pub struct StackInfo {
     pub buckets: BTreeMap<String, String>,
     /// Addresses that exist for a sample's run only, without the sample.
     pub per_run: std::collections::BTreeSet<Address>,
+    /// What the tables say of `protect`, by address; what says nothing is not in it.
+    pub protect: BTreeMap<Address, bool>,
 }
 
 /// What lowering may look at.
@@ -104,10 +111,13 @@ impl Context<'_> {
         if self.stack.per_run.contains(&at) { at.of(self.sample) } else { at }
     }
 
-    /// The tags of a resource: the stack's, and those that make it ours.
+    /// The tags of a resource: the stack's, those that make it ours, and the one that protects it.
     pub fn tags(&self, at: &Address) -> Tags {
         let mut tags = self.stack.tags.clone();
         tags.extend(self.stack.identity_tags(at));
+        if self.stack.protect.get(at) == Some(&true) {
+            tags.insert(TAG_PROTECT.to_owned(), "true".to_owned());
+        }
         tags
     }
 }
@@ -213,12 +223,15 @@ pub trait Kind: 'static {
     const TABLE: &'static str;
     /// Dotted paths in the state that AWS cannot change in place.
     const FIXED: &'static [&'static str];
+    /// Dotted paths in the state that follow from others, or say how rather than what: a plan shows them only when asked for
+    /// everything.
+    const MINOR: &'static [&'static str] = &[];
     /// The parts that others may link to, and that [`Kind::perform`] of a create gives.
     const PARTS: &'static [&'static str];
     /// How one is replaced.
     const REPLACE: Replace = Replace::DeleteFirst;
-    /// What a person writes.
-    type Spec: Serialize + DeserializeOwned + Send + Sync;
+    /// What a person writes. Its docs are what an editor shows: the type's for the table, a field's for the key.
+    type Spec: Serialize + DeserializeOwned + JsonSchema + Send + Sync;
     /// The normal form of both sides; it has a `tags` field of type [`Tags`], unless AWS keeps no tags for it.
     type State: Serialize + DeserializeOwned + Clone + PartialEq + fmt::Debug + Send + Sync;
     /// One variant a mutating call, named after the AWS operation.
@@ -226,6 +239,11 @@ pub trait Kind: 'static {
 
     /// Faults that types cannot catch.
     fn check(_spec: &Self::Spec) -> Vec<SpecFault> {
+        Vec::new()
+    }
+
+    /// What is sound, and seldom meant.
+    fn warn(_spec: &Self::Spec) -> Vec<SpecWarning> {
         Vec::new()
     }
 
@@ -269,6 +287,17 @@ pub trait Kind: 'static {
     /// The call as a person reads it: `iam:CreateRole germline-execution`.
     fn describe(call: &Self::Call) -> String;
 
+    /// What a scientist or a reviewer wants to see of one that is made, a few words each: `r6i.2xlarge`, `30 days`.
+    fn gist(_state: &Self::State) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A value at a dotted path of the state (an item, where there is a list) in words, where its JSON is not what a person
+    /// would say.
+    fn phrase(_path: &str, _value: &Value) -> Option<String> {
+        None
+    }
+
     /// Everything of this kind that the stack owns, and everything under a name that the stack wants. Reads in as few
     /// dependent waves as there can be (three at the most).
     fn list(
@@ -292,14 +321,20 @@ pub trait ErasedKind: Sync {
     fn table(&self) -> &'static str;
     /// See [`Kind::FIXED`].
     fn fixed(&self) -> &'static [&'static str];
+    /// See [`Kind::MINOR`].
+    fn minor(&self) -> &'static [&'static str];
     /// See [`Kind::PARTS`].
     fn parts(&self) -> &'static [&'static str];
     /// See [`Kind::REPLACE`].
     fn replace(&self) -> Replace;
+    /// The JSON Schema of a table in the stack file.
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema;
     /// Reads a table of the stack file into the spec, as JSON. Faults go to the reader.
     fn read(&self, node: &crate::stack::tolerant::Table<'_>) -> Option<Value>;
     /// See [`Kind::check`].
     fn check(&self, spec: &Value) -> Vec<SpecFault>;
+    /// See [`Kind::warn`].
+    fn warn(&self, spec: &Value) -> Vec<SpecWarning>;
     /// See [`Kind::lifetime`].
     fn lifetime(&self, spec: &Value) -> Lifetime;
     /// See [`Kind::lookups`].
@@ -321,6 +356,10 @@ pub trait ErasedKind: Sync {
     fn calls(&self, at: &Address, live: Option<&Value>, want: Option<&Value>) -> Vec<Value>;
     /// See [`Kind::describe`].
     fn describe(&self, call: &Value) -> String;
+    /// See [`Kind::gist`].
+    fn gist(&self, state: &Value) -> Vec<String>;
+    /// See [`Kind::phrase`].
+    fn phrase(&self, path: &str, value: &Value) -> Option<String>;
     /// See [`Kind::list`].
     fn list<'a>(
         &self,
@@ -370,6 +409,10 @@ impl<K: Kind> ErasedKind for Of<K> {
         K::FIXED
     }
 
+    fn minor(&self) -> &'static [&'static str] {
+        K::MINOR
+    }
+
     fn parts(&self) -> &'static [&'static str] {
         K::PARTS
     }
@@ -378,12 +421,20 @@ impl<K: Kind> ErasedKind for Of<K> {
         K::REPLACE
     }
 
+    fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        K::Spec::json_schema(generator)
+    }
+
     fn read(&self, node: &crate::stack::tolerant::Table<'_>) -> Option<Value> {
         node.read::<K::Spec>().as_ref().map(json)
     }
 
     fn check(&self, spec: &Value) -> Vec<SpecFault> {
         K::check(&typed(spec))
+    }
+
+    fn warn(&self, spec: &Value) -> Vec<SpecWarning> {
+        K::warn(&typed(spec))
     }
 
     fn lifetime(&self, spec: &Value) -> Lifetime {
@@ -424,6 +475,14 @@ impl<K: Kind> ErasedKind for Of<K> {
 
     fn describe(&self, call: &Value) -> String {
         K::describe(&typed(call))
+    }
+
+    fn gist(&self, state: &Value) -> Vec<String> {
+        K::gist(&typed(state))
+    }
+
+    fn phrase(&self, path: &str, value: &Value) -> Option<String> {
+        K::phrase(path, value)
     }
 
     fn list<'a>(

@@ -16,8 +16,11 @@
 //!   the core.
 //! - [`desired`], [`diff`], [`plan`], [`rehearse`] and [`execute`] are the core: pure, synchronous (but for the executor,
 //!   which needs no particular runtime), with no word of AWS. `tests/properties.rs` holds them to their promises.
+//! - [`choose`] takes out of a plan what `--target` and `--exclude` leave out; [`protect`] refuses what `protect = true` forbids.
 //! - [`aws`] is the edge: clients, one error type with its class, a trace of calls and of how deep they waited.
 //! - [`run`] is the pipeline's run as a resource: key, ledger, lease, verdict, driving.
+//! - [`saved`] keeps a plan in a file, and says what has moved since.
+//! - [`graph`] is what comes before what, in a stack or in a plan.
 //! - [`command`] has a file a verb; [`report`] turns plans and events into text; [`cli`] is the command line.
 //! - `sandbox` is AWS on the user's own machine, behind a default feature. It knows nothing of the rest.
 //!
@@ -26,6 +29,7 @@
 
 pub mod address;
 pub mod aws;
+pub mod choose;
 pub mod cli;
 pub mod command;
 pub mod desired;
@@ -33,13 +37,17 @@ pub mod diff;
 pub mod event;
 pub mod execute;
 pub mod facts;
+pub mod graph;
 pub mod kind;
 pub mod kinds;
 pub mod live;
+pub mod phrase;
 pub mod plan;
+pub mod protect;
 pub mod rehearse;
 pub mod report;
 pub mod run;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
+pub mod saved;
 pub mod stack;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use seqstack::cli::{Cli, Command};
-use seqstack::command::{Console, Exit, Problem, apply, destroy, logs, plan, status};
+use seqstack::command::{Console, Exit, Problem, apply, destroy, graph, logs, output, plan, status, validate, words};
 
 fn main() -> ExitCode {
     // The sandbox starts this same program for what must outlive it: itself, supervisors and relays.
@@ -49,7 +49,13 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
             Command::Apply(args) => apply::run(args).await,
             Command::Destroy(args) => destroy::run(args).await,
             Command::Status(args) => status::run(args).await,
+            Command::Output(args) => output::run(args).await,
+            Command::Graph(args) => graph::run(args),
             Command::Logs(args) => logs::run(args).await,
+            Command::Validate(args) => validate::run(args),
+            Command::Schema => words::schema(),
+            Command::Completions(args) => words::completions(args),
+            Command::Man(args) => words::man(args),
             #[cfg(feature = "sandbox")]
             Command::Sandbox(args) => seqstack::command::sandbox::run(args).await,
         }

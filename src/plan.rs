@@ -5,16 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::address::{Address, Ids, Link, links, settle};
 use crate::diff::{Change, Conflict, Difference, Differences};
-use crate::kind::{Found, Owner, Replace, TAG_ADDRESS, TAG_ADOPTED, TAG_REGION, TAG_SAMPLE, TAG_STACK, kind};
+use crate::kind::{
+    Found, Owner, Replace, TAG_ADDRESS, TAG_ADOPTED, TAG_PROTECT, TAG_REGION, TAG_SAMPLE, TAG_STACK, kind,
+};
 use crate::run::RunSpec;
 
 /// When in a plan a step happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Before the run.
@@ -26,7 +29,7 @@ pub enum Phase {
 }
 
 /// What a step does to its resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Makes it.
@@ -42,7 +45,7 @@ pub enum Verb {
 }
 
 /// One step of a plan. A replacement is two steps, so the graph needs no special case.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct StepId {
     /// The phase.
     pub phase: Phase,
@@ -65,6 +68,13 @@ impl fmt::Display for StepId {
         };
         write!(f, "{verb} {}", self.at)?;
         self.deposed.as_ref().map_or(Ok(()), |id| write!(f, " ({id})"))
+    }
+}
+
+impl StepId {
+    /// Its text, unlike that of any other step of a plan: the run's instance may go before the run, and another after it.
+    pub fn told_apart(&self) -> String {
+        if self.phase == Phase::Settle { format!("{self} after the run") } else { self.to_string() }
     }
 }
 
@@ -109,6 +119,8 @@ pub struct Step {
     pub calls: Vec<Value>,
     /// What it acts upon, as a person knows it (an id, a name).
     pub subject: String,
+    /// What the resource is to be, or, where it goes, what it is: its normal form. Null for the run.
+    pub state: Value,
     /// What it waits for.
     pub after: BTreeSet<StepId>,
 }
@@ -123,9 +135,10 @@ pub struct Run {
 }
 
 /// A plan.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The steps.
+    #[serde(with = "crate::saved::listed")]
     pub steps: BTreeMap<StepId, Step>,
     /// The run, where it is due.
     pub run: Option<Run>,
@@ -135,6 +148,8 @@ pub struct Plan {
     pub notes: Vec<(Address, String)>,
     /// What keeps it from being applied.
     pub conflicts: Vec<Conflict>,
+    /// Where there is something to do as well, but a choice leaves it out ([`crate::choose`]).
+    pub left_out: BTreeSet<Address>,
 }
 
 impl Plan {
@@ -181,7 +196,7 @@ pub fn plan(phase: Phase, differences: Differences, extra: ExtraReason<'_>) -> P
             step.after = after;
         }
     }
-    Plan { steps, run: None, ids: draft.ids, notes: differences.notes, conflicts: draft.conflicts }
+    Plan { steps, ids: draft.ids, notes: differences.notes, conflicts: draft.conflicts, ..Plan::default() }
 }
 
 /// Puts the run after everything that converges, and what settles after the run.
@@ -190,15 +205,20 @@ pub fn with_run(mut converge: Plan, run: Run, reasons: Vec<String>, settle: Plan
     let id = StepId { phase: Phase::Run, at: run_address(&run.spec.sample), verb: Verb::Run, deposed: None };
     let after = converge.steps.keys().cloned().collect();
     let subject = run.spec.sample.clone();
-    converge
-        .steps
-        .insert(id.clone(), Step { why: Why::Due { reasons }, changes: Vec::new(), calls: Vec::new(), subject, after });
+    converge.steps.insert(
+        id.clone(),
+        Step { why: Why::Due { reasons }, changes: Vec::new(), calls: Vec::new(), subject, state: Value::Null, after },
+    );
     for (settle_id, mut step) in settle.steps {
         step.after.insert(id.clone());
         converge.steps.insert(settle_id, step);
     }
     converge.run = Some(run);
     converge
+}
+
+fn step(why: Why, changes: Vec<Change>, calls: Vec<Value>, state: Value) -> Step {
+    Step { why, changes, calls, subject: String::new(), state, after: BTreeSet::new() }
 }
 
 struct Draft {
@@ -215,10 +235,10 @@ impl Draft {
         StepId { phase: self.phase, at: at.clone(), verb, deposed }
     }
 
-    fn put(&mut self, id: StepId, why: Why, changes: Vec<Change>, calls: Vec<Value>, found: Option<Found<Value>>) {
-        let subject = found.as_ref().map(crate::diff::name).unwrap_or_default();
+    fn put(&mut self, id: StepId, mut step: Step, found: Option<Found<Value>>) {
+        step.subject = found.as_ref().map(crate::diff::name).unwrap_or_default();
         self.lives.extend(found.map(|found| (id.clone(), found)));
-        self.steps.insert(id, Step { why, changes, calls, subject, after: BTreeSet::new() });
+        self.steps.insert(id, step);
     }
 
     fn add(&mut self, at: &Address, difference: Difference, extra: ExtraReason<'_>) {
@@ -227,7 +247,7 @@ impl Draft {
             Difference::Missing { want } => {
                 let calls = self.settled(kind.calls(at, None, Some(&want)), None);
                 let id = self.id(at, Verb::Create, None);
-                self.put(id, Why::Missing, Vec::new(), calls, None);
+                self.put(id, step(Why::Missing, Vec::new(), calls, want), None);
             }
             Difference::Extra { found } => self.remove(at, found, extra(at), None),
             Difference::Changed { found, want, changes, fixed: Some(field) } => {
@@ -235,22 +255,22 @@ impl Draft {
                 let calls = self.settled(kind.calls(at, None, Some(&want)), None);
                 self.remove(at, found, why.clone(), None);
                 let id = self.id(at, Verb::Create, None);
-                self.put(id, why, changes, calls, None);
+                self.put(id, step(why, changes, calls, want), None);
             }
             Difference::Changed { found, want, changes, fixed: None } => {
                 let calls = self.settled(kind.calls(at, Some(&found.state), Some(&want)), Some(&found));
                 if calls.is_empty() {
                     let fields: Vec<_> = changes.iter().map(|change| change.path.as_str()).collect();
-                    self.conflicts.push(Conflict {
-                        at: at.clone(),
-                        why: format!("differs in {}, and no call can change that", fields.join(", ")),
-                        hint: "this is a fault of seqstack: please report it with the output of `plan -v`".to_owned(),
-                    });
+                    self.conflicts.push(Conflict::new(
+                        at.clone(),
+                        format!("differs in {}, and no call can change that", fields.join(", ")),
+                        "this is a fault of seqstack: please report it with the output of `plan -v`",
+                    ));
                     return;
                 }
                 let why = if found.owner == Owner::Nobody { Why::Adopted } else { Why::Differs };
                 let id = self.id(at, Verb::Update, None);
-                self.put(id, why, changes, calls, Some(found));
+                self.put(id, step(why, changes, calls, want), Some(found));
             }
         }
     }
@@ -261,7 +281,7 @@ impl Draft {
         let (verb, calls) = if found.owner == Owner::Adopted {
             let mut free = found.state.clone();
             if let Some(tags) = free.get_mut("tags").and_then(Value::as_object_mut) {
-                for ours in [TAG_STACK, TAG_REGION, TAG_ADDRESS, TAG_SAMPLE, TAG_ADOPTED] {
+                for ours in [TAG_STACK, TAG_REGION, TAG_ADDRESS, TAG_SAMPLE, TAG_ADOPTED, TAG_PROTECT] {
                     tags.remove(ours);
                 }
             }
@@ -274,7 +294,7 @@ impl Draft {
         }
         let calls = self.settled(calls, Some(&found));
         let id = self.id(at, verb, deposed);
-        self.put(id, why, Vec::new(), calls, Some(found));
+        self.put(id, step(why, Vec::new(), calls, found.state.clone()), Some(found));
     }
 
     /// Calls with every id in them that is known: a resource's own where one is found, and those of what stays.

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Unsettled;
@@ -14,9 +15,12 @@ use crate::aws::AwsError;
 
 mod attempts;
 mod begin;
+pub mod changed;
+mod doubt;
 pub mod drive;
 pub mod due;
 mod end;
+mod hear;
 pub mod key;
 pub mod lease;
 pub mod ledger;
@@ -104,7 +108,7 @@ pub enum RunError {
 }
 
 /// What a drive tells while it goes on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum RunEvent {
     /// The lease is ours.
@@ -124,6 +128,7 @@ pub enum RunEvent {
         /// Identity and host.
         holder: String,
         /// Since when.
+        #[schemars(with = "String", extend("format" = "date-time"))]
         since: Timestamp,
         /// When we take over if nothing is heard of them.
         at_most_seconds: u64,
@@ -143,6 +148,26 @@ pub enum RunEvent {
         /// The instance's id.
         instance: String,
     },
+    /// The run is on, and that is recorded.
+    RunBegun {
+        /// Since how many seconds: 0, unless an earlier apply began it.
+        seconds: i64,
+    },
+    /// When the run's instance ends itself, by the tag that its timer goes by. Told only to whoever watches.
+    InstanceEnds {
+        /// The instance's id.
+        instance: String,
+        /// When; none if it never does.
+        #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+        at: Option<Timestamp>,
+    },
+    /// What the ledger says of a step is not relied upon: something tells against it.
+    StepDoubted {
+        /// The step.
+        name: String,
+        /// What tells against it.
+        why: String,
+    },
     /// A step's result is there already.
     StepKept {
         /// The step.
@@ -154,6 +179,8 @@ pub enum RunEvent {
         name: String,
         /// Its attempt.
         attempt: u32,
+        /// How long ago that was made, seconds.
+        seconds: Option<i64>,
     },
     /// A step is about to start.
     StepStarting {
@@ -190,6 +217,15 @@ pub enum RunEvent {
         attempt: u32,
         /// Its task.
         task_arn: String,
+    },
+    /// How long ago a running step wrote its last line. Told only to whoever watches, now and then.
+    StepHeard {
+        /// The step.
+        name: String,
+        /// Seconds since its last line, by AWS's clock; none if it has written none, or none that can be read.
+        seconds: Option<i64>,
+        /// Why its log cannot be read, where it cannot.
+        unread: Option<String>,
     },
     /// A task has stopped.
     StepEnded {

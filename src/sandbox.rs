@@ -25,6 +25,7 @@ pub mod input;
 pub mod listen;
 pub mod logs;
 mod lookups;
+mod past;
 pub mod persist;
 pub mod policy;
 pub mod process;
@@ -122,6 +123,8 @@ struct Kept {
     closed: bool,
     /// The tasks that the engine keeps something of.
     tasks: BTreeSet<String>,
+    /// What there was, for answers that lag behind.
+    past: past::Past,
 }
 
 impl Kept {
@@ -146,6 +149,7 @@ impl Sandbox {
             fault: None,
             closed: false,
             tasks: BTreeSet::new(),
+            past: past::Past::default(),
         };
         let mut store = Store::memory();
         if let Some(folder) = &setup.folder {
@@ -187,6 +191,29 @@ impl Sandbox {
             requests: AtomicU64::new(0),
             asked: Mutex::new(Instant::now()),
         })
+    }
+
+    /// Another sandbox with the same account, whose clock shows that time now; none of one that is kept on disk. The engine
+    /// has to know its tasks.
+    pub fn copied(&self, engine: Arc<dyn Engine>, clock_start: Timestamp) -> Option<Arc<Self>> {
+        let store = self.store.copied()?;
+        let options = self.options();
+        let setup = Setup {
+            options: Options::clone(&options),
+            engine,
+            keys: self.keys.clone(),
+            endpoint: self.endpoint.clone(),
+            folder: None,
+            clock_start,
+        };
+        let mut copy = Arc::into_inner(Self::new(setup))?;
+        copy.store = store;
+        {
+            let (kept, mut copied) = (self.lock(), copy.lock());
+            copied.account = kept.account.clone();
+            copied.tasks.clone_from(&kept.tasks);
+        }
+        Some(Arc::new(copy))
     }
 
     /// Why the account could not be loaded or kept, if so.
@@ -254,6 +281,11 @@ impl Sandbox {
         });
         let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut options).settings = settings;
+    }
+
+    /// Remembers from now on what there was, for so long, so that answers can lag behind ([`Fate::Behind`]).
+    pub fn remember(&self, within: Duration) {
+        self.lock().past.keep(within);
     }
 
     /// Ends what runs, and empties the account: its buckets, and what was set aside, too. How it is set stays.

@@ -2,8 +2,10 @@
 //!
 //! Turns text into specs or into every fault that it has, each with its place and a hint, before AWS is asked. Never
 //! looks at AWS, nor at any file but the stack file.
+//!
+#![doc = include_str!("stack/README.md")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -12,23 +14,31 @@ use crate::address::Address;
 use crate::kind::{KINDS, StackInfo};
 
 mod check;
+mod credential;
 pub mod diagnostic;
 mod head;
 pub mod pipeline;
+mod protect;
 pub mod reference;
+mod repair;
 mod resources;
+pub mod schema;
 mod steps;
 mod substitute;
 pub mod tolerant;
 mod tree;
+mod validate;
 pub mod values;
+pub mod warning;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
+pub use credential::Credentials;
 pub use diagnostic::{Fault, Faults, Origin};
 pub use pipeline::Pipeline;
+pub use warning::{Code, Warning, Warnings};
 
 /// What the command line says about how a stack file is to be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +72,8 @@ pub enum ReadError {
 pub struct Stack {
     /// The stack file.
     pub file: PathBuf,
+    /// SHA-256 of its text, lower-case hexadecimal.
+    pub sha256: String,
     /// The folder of the stack file, empty for the current one; local files are relative to it.
     pub folder: PathBuf,
     /// Name, tags, buckets, and what exists for a run only. Its region is empty until the command has settled it.
@@ -78,8 +90,14 @@ pub struct Stack {
     pub resources: BTreeMap<Address, Value>,
     /// What is somebody else's: `existing = "…"` by address.
     pub existing: BTreeMap<Address, String>,
+    /// Which resource refers to which other thing of the stack, without samples in the addresses.
+    pub references: BTreeSet<(Address, Address)>,
     /// The pipeline, where there is one; its text is substituted for the picked sample.
     pub pipeline: Option<Pipeline>,
+    /// What is sound and seldom meant.
+    pub warnings: Warnings,
+    /// What of it looks like a credential.
+    pub credentials: Credentials,
 }
 
 impl Stack {

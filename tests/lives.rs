@@ -6,6 +6,8 @@ mod lab;
 
 #[path = "lives/attempts.rs"]
 mod attempts;
+#[path = "lives/overwrites.rs"]
+mod overwrites;
 
 use lab::{Lab, STACK, edited, fails, fine, wish};
 use seqstack::cli::Wish;
@@ -13,6 +15,7 @@ use seqstack::command::Exit;
 use seqstack::command::prepare::Prepared;
 use seqstack::plan::Verb;
 use seqstack::sandbox::engine::fake::Outcome;
+use seqstack::sandbox::service::Settings;
 
 /// The plan's steps without the run's, as text.
 fn steps(prepared: &Prepared) -> Vec<String> {
@@ -379,7 +382,7 @@ async fn destroy_in_mid_run_refuses_and_stops_it_when_told_to() {
     let session = lab.session(STACK, None, false);
     let refused = seqstack::command::destroy::destroy(&session, false, &lab::yes()).await.unwrap_err();
     assert!(refused.to_string().contains("--stop-run"), "{refused}");
-    let consent = seqstack::cli::Consent { yes: true, discard_intermediates: true };
+    let consent = seqstack::cli::Consent { discard_intermediates: true, ..lab::yes() };
     let done = seqstack::command::destroy::destroy(&session, true, &consent)
         .await
         .unwrap_or_else(|problem| panic!("{problem}"));
@@ -426,7 +429,7 @@ async fn a_kept_instance_is_not_replaced_without_a_run_and_its_files_are_not_los
     let session = lab.session(STACK, None, false);
     let refused = seqstack::command::destroy::destroy(&session, false, &lab::yes()).await.unwrap_err();
     assert!(refused.to_string().contains("--discard-intermediates"), "{refused}");
-    let consent = seqstack::cli::Consent { yes: true, discard_intermediates: true };
+    let consent = seqstack::cli::Consent { discard_intermediates: true, ..lab::yes() };
     let done = seqstack::command::destroy::destroy(&session, false, &consent)
         .await
         .unwrap_or_else(|problem| panic!("{problem}"));
@@ -444,9 +447,10 @@ async fn a_failed_step_shows_the_end_of_its_log() {
     let lock = seqstack::command::proceed::Lock::take(&session.state_dir, session.console)
         .await
         .unwrap_or_else(|problem| panic!("{problem}"));
-    let (_, end) = seqstack::command::proceed::proceed(&session, &prepared.plan, "tester", false, lock)
-        .await
-        .unwrap_or_else(|problem| panic!("{problem}"));
+    let interrupts = seqstack::command::proceed::Interrupts::heed(&session);
+    let carried_out =
+        seqstack::command::proceed::carry_out(&session, &prepared.plan, "tester", false, lock, &interrupts);
+    let (_, end) = carried_out.await.unwrap_or_else(|problem| panic!("{problem}"));
     let text = seqstack::report::run::outcome(&end.unwrap().unwrap());
     assert!(text.contains("| no such file: x.bam") && text.contains("log group /seqstack/lab/pipeline"), "{text}");
 }
@@ -461,7 +465,7 @@ async fn a_stopped_instance_is_replaced_when_a_run_needs_one() {
     let prepared = lab.plan(STACK).await;
     assert!(steps(&prepared).contains(&"delete instance.worker[S1]".to_owned()), "{:?}", steps(&prepared));
     let session = lab.session(STACK, None, true);
-    let consent = seqstack::cli::Consent { yes: true, discard_intermediates: true };
+    let consent = seqstack::cli::Consent { discard_intermediates: true, ..lab::yes() };
     let exit = seqstack::command::apply::apply(&session, &wish(), &consent)
         .await
         .unwrap_or_else(|problem| panic!("{problem}"));
@@ -490,6 +494,31 @@ async fn an_instance_is_not_taken_from_under_whoever_drives_a_run_on_it() {
     assert_eq!(lab.mutations()["ec2:RunInstances"], 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_driver_died_elsewhere_is_taken_over_without_a_person() {
+    let long = std::time::Duration::from_secs(4000);
+    let lab = Lab::with(move |line| Outcome {
+        runs_for: if line.starts_with("call S1") { long } else { fine().runs_for },
+        ..Outcome::default()
+    });
+    let killed = tokio::time::timeout(std::time::Duration::from_secs(30), lab.apply(STACK)).await;
+    assert!(killed.is_err() && lab.started().contains(&"call S1".to_owned()));
+    // On another machine, that driver is not known to be dead. The stack file asks for another instance by now.
+    std::fs::remove_dir_all(lab.state()).unwrap();
+    let other = edited("size_gib = 30", "size_gib = 60").replace("call ${sample.name}", "call again ${sample.name}");
+    let session = lab.session(&other, None, true);
+    let consent = seqstack::cli::Consent { discard_intermediates: true, ..lab::yes() };
+    let began = tokio::time::Instant::now();
+    let exit = seqstack::command::apply::apply(&session, &wish(), &consent)
+        .await
+        .unwrap_or_else(|problem| panic!("{problem}"));
+    assert_eq!(exit, Exit::Done);
+    let took = began.elapsed().as_secs();
+    assert!((240..600).contains(&took), "{took} s: a lease is given up after five minutes, and not before");
+    assert_eq!(lab.mutations()["ec2:RunInstances"], 2);
+    assert_eq!(steps(&lab.plan(&other).await), Vec::<String>::new());
+}
+
 /// Found by a random life: each version had a token of its own, so both launched.
 #[tokio::test(start_paused = true)]
 async fn two_versions_of_a_stack_applied_at_once_on_two_machines_launch_one_instance() {
@@ -506,4 +535,44 @@ async fn two_versions_of_a_stack_applied_at_once_on_two_machines_launch_one_inst
     assert_eq!(launched, 1, "{:?}", ends.iter().map(Result::is_ok).collect::<Vec<_>>());
     assert_eq!(lab.apply(STACK).await, Exit::Done);
     assert_eq!(steps(&lab.plan(STACK).await), Vec::<String>::new());
+}
+
+/// AWS takes one call a second for task definitions after the first twenty; the attempts wait for that.
+#[tokio::test(start_paused = true)]
+async fn forty_task_definitions_go_within_awss_rates() {
+    let more: String =
+        (0..40).map(|n| format!("[task_definition.more{n}]\nimage = \"tool:1\"\nmemory = 128\ncpu = 128\n")).collect();
+    let text = format!("{STACK}\n{more}");
+    let lab = Lab::with(|_| fine());
+    lab.sandbox.set(Settings { throttle: true, ..Settings::default() });
+    assert_eq!(lab.apply(&text).await, Exit::Done);
+    assert_eq!(lab.destroy(&text).await, Exit::Done);
+    assert_eq!(lab.left(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_types_of_an_instance_applied_at_once_leave_the_older_one() {
+    // At once, and the second while the first one's instance boots.
+    for later in [0, 3000] {
+        let lab = Lab::with(|_| Outcome { runs_for: std::time::Duration::from_secs(400), ..Outcome::default() });
+        let other = edited("type            = \"t3.large\"", "type            = \"t3.xlarge\"");
+        let mut sessions = [lab.session(STACK, None, true), lab.session(&other, None, true)];
+        sessions[1].state_dir = lab.folder.path().join("another machine");
+        let (wish, consent) = (wish(), lab::yes());
+        let [first, second] = &sessions;
+        let ends = tokio::join!(seqstack::command::apply::apply(first, &wish, &consent), async {
+            tokio::time::sleep(std::time::Duration::from_millis(later)).await;
+            seqstack::command::apply::apply(second, &wish, &consent).await
+        });
+        let living = lab.sandbox.with_account(|account, _| {
+            let account = serde_json::to_value(&*account).unwrap();
+            let all = account["ec2"]["instances"].as_array().unwrap().clone();
+            all.iter().filter(|one| !matches!(one["life"].as_str(), Some("terminated" | "shutting-down"))).count()
+        });
+        assert!(living <= 1, "{later}: {ends:?}");
+        assert!(lab.fake.launches().iter().all(|one| one.instance == lab.fake.launches()[0].instance), "{later}");
+        assert_eq!(lab.apply(STACK).await, Exit::Done, "{later}");
+        lab.destroy(STACK).await;
+        assert_eq!(lab.left(), Vec::<String>::new(), "{later}");
+    }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use seqstack::aws::Aws;
+use seqstack::choose::Choice;
 use seqstack::cli::{Consent, Wish};
 use seqstack::command::session::Session;
 use seqstack::command::{Exit, Problem, apply, destroy, outlook, prepare};
@@ -243,7 +244,7 @@ async fn less_time_left_than_the_steps_took_before_is_told() {
     let text = prepared.text(false);
     assert!(text.contains("the steps that are left took 1 h 30 min before") && text.contains("in 29 min"), "{text}");
     let left = outlook::left(&session).await;
-    assert!(left.contains("1.5 instance-hours so far; ends itself at 2026-01-02T05:"), "{left}");
+    assert!(left.contains("so far 1.50 instance-hours; ends itself at 2026-01-02T05:"), "{left}");
 }
 
 const LEDGER: &str = ".seqstack/eu-west-2/lab/S1/ledger.json";
@@ -272,7 +273,12 @@ async fn a_ledger_that_is_none_is_kept_elsewhere_and_begun_anew() {
         lab.sandbox.put_object("lab-results", LEDGER, damaged.clone().into()).unwrap();
         let text = lab.plan(STACK).await.text(false);
         assert!(text.contains("cannot be used") && text.contains(why), "{text}");
-        assert_eq!(lab.apply(STACK).await, Exit::Done, "{why}");
+        // Whose the output is, is not known either.
+        let refused = lab.try_apply(STACK, wish()).await.unwrap_err();
+        assert!(refused.to_string().contains("--overwrite"), "{refused}");
+        let consent = Consent { overwrite: true, ..yes() };
+        let exit = apply::apply(&lab.session(STACK, None, true), &wish(), &consent).await;
+        assert_eq!(exit.unwrap(), Exit::Done, "{why}");
         assert_eq!(lab.started().len(), 6, "{why}");
         let kept = keys_under(&lab);
         assert_eq!(kept.len(), 1, "{kept:?}");
@@ -345,8 +351,15 @@ async fn destroy_takes_no_task_down_unasked_that_no_ledger_knows_of() {
     let before = lab.mutations();
     let refused = destroy::destroy(&session, false, &yes()).await.unwrap_err();
     assert!(refused.to_string().contains("no ledger knows of it"), "{refused}");
+    // Neither by a part that has the instance and not the cluster.
+    for (targets, excludes) in [("instance.worker", ""), ("", "cluster.main")] {
+        let picks = |text: &str| text.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let choice = Choice { targets: picks(targets), excludes: picks(excludes) };
+        let refused = destroy::destroy_chosen(&session, &choice, false, &yes()).await.unwrap_err();
+        assert!(refused.to_string().contains("no ledger knows of it"), "{refused}");
+    }
     assert_eq!(lab.mutations(), before);
-    let consent = Consent { yes: true, discard_intermediates: true };
+    let consent = Consent { discard_intermediates: true, ..lab::yes() };
     let done = destroy::destroy(&session, true, &consent).await.unwrap_or_else(|problem| panic!("{problem}"));
     assert_eq!(done, Exit::Done);
     assert_eq!(lab.left(), Vec::<String>::new());

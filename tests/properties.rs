@@ -20,6 +20,9 @@ use seqstack::run::spec::RunSpec;
 use seqstack::stack::{Request, Stack};
 use serde_json::Value;
 
+#[path = "properties/choosing.rs"]
+mod choosing;
+
 // ---------- random stacks, as text
 
 prop_compose! {
@@ -272,24 +275,28 @@ impl Performer for Actor<'_> {
 /// Applies; gives what happened, in order.
 fn apply(world: &RefCell<World>, desired: &Desired, fault: Option<(usize, bool)>) -> (Plan, Vec<Event>, bool) {
     let (plan, differences) = planned(desired, &world.borrow().live.clone());
+    let (events, clean) = carry_out(world, &plan, &differences, fault);
+    (plan, events, clean)
+}
+
+/// Carries out a plan, or a part of one.
+fn carry_out(
+    world: &RefCell<World>,
+    plan: &Plan,
+    differences: &Differences,
+    fault: Option<(usize, bool)>,
+) -> (Vec<Event>, bool) {
     assert_eq!(plan.conflicts, vec![]);
-    let actor = Actor {
-        world,
-        plan: &plan,
-        differences: &differences,
-        begun: RefCell::default(),
-        fault,
-        ended: RefCell::default(),
-    };
+    let actor = Actor { world, plan, differences, begun: RefCell::default(), fault, ended: RefCell::default() };
     let events = RefCell::new(Vec::new());
     let outcome = futures_util::FutureExt::now_or_never(execute(
-        &plan,
+        plan,
         &actor,
         &|event| events.borrow_mut().push(event),
         &AtomicBool::new(false),
     ))
     .expect("nothing here waits");
-    (plan, events.into_inner(), outcome.clean())
+    (events.into_inner(), outcome.clean())
 }
 
 fn applied(text: &str) -> World {

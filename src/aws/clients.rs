@@ -45,9 +45,9 @@ impl ConnectError {
     }
 }
 
-/// The SDK's standard retries, once more than usual.
+/// The SDK's standard retries, over some half a minute: AWS's buckets of calls fill by one a second (ECS's task definitions).
 fn retries() -> RetryConfig {
-    RetryConfig::standard().with_max_attempts(5)
+    RetryConfig::adaptive().with_max_attempts(8)
 }
 
 fn timeouts() -> TimeoutConfig {

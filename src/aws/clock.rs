@@ -1,6 +1,7 @@
-//! AWS's clocks: the age of what AWS keeps is told by the clock that dates it, never by this machine's.
+//! AWS's clocks: the age of what AWS keeps, and the time that is left to it, are told by the clock that dates it; a
+//! laptop's own may be wrong.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -9,18 +10,41 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::date_time::Format;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::AwsError;
 
-/// Takes the `Date` header of an answer.
+/// The clock of whoever answers: of one call, or of every call of a client. It takes the answers' `Date` headers.
 #[derive(Clone, Debug, Default)]
-pub struct DateHeader(Arc<Mutex<Option<String>>>);
+pub struct Clock(Arc<Mutex<Option<(Timestamp, Instant)>>>);
+
+impl Clock {
+    fn last(&self) -> Option<(Timestamp, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time now: what it last showed, and the time since; this machine's before the first answer.
+    pub fn now(&self) -> Timestamp {
+        self.last()
+            .and_then(|(told, at)| told.checked_add(SignedDuration::try_from(at.elapsed()).ok()?).ok())
+            .unwrap_or_else(Timestamp::now)
+    }
+
+    /// What it showed in the last answer.
+    ///
+    /// # Errors
+    /// When no answer with a date has come.
+    pub fn answered(&self, operation: &'static str) -> Result<Timestamp, AwsError> {
+        let told = self.last().map(|(told, _)| told);
+        told.ok_or_else(|| AwsError::refused(operation, "the answer has no Date header to tell ages by"))
+    }
+}
 
 #[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl Intercept for DateHeader {
+impl Intercept for Clock {
     fn name(&self) -> &'static str {
-        "seqstack-date"
+        "seqstack-clock"
     }
 
     fn read_before_deserialization(
@@ -29,24 +53,17 @@ impl Intercept for DateHeader {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let (Some(date), Ok(mut kept)) = (context.response().headers().get("date"), self.0.lock()) {
-            *kept = Some(date.to_owned());
+        let date = context.response().headers().get("date").and_then(http_date);
+        if let Some(now) = date {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
         }
         Ok(())
     }
 }
 
-impl DateHeader {
-    /// What the service's clock showed when it answered.
-    ///
-    /// # Errors
-    /// When no answer with a date has come.
-    pub fn read(&self, operation: &'static str) -> Result<Timestamp, AwsError> {
-        let text = self.0.lock().ok().and_then(|kept| kept.clone());
-        text.and_then(|text| DateTime::from_str(&text, Format::HttpDate).ok())
-            .and_then(|date| timestamp(Some(&date)))
-            .ok_or_else(|| AwsError::refused(operation, "the answer has no Date header to tell ages by"))
-    }
+/// A time as HTTP's headers carry it.
+fn http_date(text: &str) -> Option<Timestamp> {
+    timestamp(DateTime::from_str(text, Format::HttpDate).ok().as_ref())
 }
 
 /// AWS's time as ours.

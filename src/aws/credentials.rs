@@ -20,8 +20,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use jiff::Timestamp;
 
+use super::EXPIRED;
 use super::clients::Access;
-use super::{EXPIRED, http_clock};
 
 /// How long before their end credentials are no longer used, as the SDK has it.
 const BUFFER: Duration = Duration::from_secs(10);
@@ -134,38 +134,6 @@ impl Intercept for Renewing {
         };
         if response.status().as_u16() >= 400 && EXPIRED.iter().any(said) {
             self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
-        Ok(())
-    }
-}
-
-/// AWS's clock, as its last answer to this client told it: a laptop's own may be wrong.
-#[derive(Clone, Debug, Default)]
-pub struct Clock(Arc<Mutex<Option<(Timestamp, tokio::time::Instant)>>>);
-
-impl Clock {
-    /// The time now by AWS's clock; by this machine's before the first answer.
-    pub fn now(&self) -> Timestamp {
-        let told = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.and_then(|(told, at)| told.checked_add(jiff::SignedDuration::try_from(at.elapsed()).ok()?).ok())
-            .unwrap_or_else(Timestamp::now)
-    }
-}
-
-#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl Intercept for Clock {
-    fn name(&self) -> &'static str {
-        "seqstack-clock"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let Some(now) = context.response().headers().get("date").and_then(http_clock) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, tokio::time::Instant::now()));
         }
         Ok(())
     }

@@ -2,25 +2,39 @@
 
 use crate::cli::{Apply, Consent, Wish};
 use crate::event::Event;
-use crate::plan::{Plan, Verb};
+use crate::plan::Verb;
 use crate::report;
 use crate::report::span;
 use crate::run::{Due, Outcome, Verdict, observe, summary};
+use crate::saved::Saved;
 use crate::stack::pipeline::OnFailure;
 
 use super::session::Session;
-use super::{Exit, Problem, outlook, prepare, proceed, session};
+use super::{Console, Exit, Problem, cost, outlook, prepare, proceed, saved, session};
 
 /// How many fresh instances one apply makes, beside its plan's own, for a run that loses them.
-const FRESH_INSTANCES: u32 = 2;
+pub(super) const FRESH_INSTANCES: u32 = 2;
 
 /// Shows the plan, asks, and converges.
 ///
 /// # Errors
 /// When the stack file is wrong, AWS could not be read, or nobody agreed.
 pub async fn run(args: &Apply) -> Result<Exit, Problem> {
-    let session = session::open(&args.target, args.wish.sample.as_deref(), true).await?;
-    apply(&session, &args.wish, &args.consent).await
+    let console = Console::for_changes(args.json, args.target.verbose);
+    let consent = Consent { overwrite: args.overwrite, ..args.consent.clone() };
+    let applied = Box::pin(async {
+        if let Some(plan) = saved::read(&args.target.stack)? {
+            let mut session = saved::open(&args.target, &args.wish, &plan).await?;
+            session.console = console;
+            session.warn();
+            return apply_saved(&session, &plan, &consent).await;
+        }
+        let mut session = session::open(&args.target, args.wish.sample.as_deref(), true).await?;
+        session.console = console;
+        session.warn();
+        apply(&session, &args.wish, &consent).await
+    });
+    console.end(applied.await)
 }
 
 /// The same, in a session that is open.
@@ -28,9 +42,30 @@ pub async fn run(args: &Apply) -> Result<Exit, Problem> {
 /// # Errors
 /// As [`run`].
 pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<Exit, Problem> {
+    converge(session, wish, consent, None).await
+}
+
+/// The same for a plan that was saved, if it is what would be done now. Who saved it has looked at it: only what would be
+/// lost, or is somebody's and would be overwritten, is asked about.
+///
+/// # Errors
+/// As [`run`], and when anything has moved since.
+pub async fn apply_saved(session: &Session, saved: &Saved, consent: &Consent) -> Result<Exit, Problem> {
+    converge(session, &saved.request.wish, consent, Some(saved)).await
+}
+
+async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Option<&Saved>) -> Result<Exit, Problem> {
     let mut lock = proceed::Lock::take(&session.state_dir, session.console).await?;
     let mut prepared = Box::pin(prepare::converge(session, wish, "apply")).await?;
-    session.console.print(&prepared.text(session.verbose))?;
+    if let Some(driver) = &prepared.driver
+        && driver.is_gone(session).await?
+    {
+        prepared = Box::pin(prepare::converge(session, wish, "apply")).await?;
+    }
+    if let Some(saved) = saved {
+        saved::still(session, saved, &prepared)?;
+    }
+    prepare::show(session, &prepared)?;
     if !prepared.plan.conflicts.is_empty() {
         return Ok(Exit::Failed);
     }
@@ -42,7 +77,10 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         }
         return Ok(if failed_before { Exit::RunFailed } else { Exit::Done });
     }
-    proceed::consent(&prepared, consent, "applied")?;
+    match saved {
+        Some(_) => proceed::loss_agreed(session.console, &prepared, consent)?,
+        None => proceed::consent(session.console, &prepared, consent, "applied")?,
+    }
     if let Some(host) = prepared.host.as_ref().filter(|_| prepared.plan.run.is_some()) {
         session.console.say(&outlook::opening(host));
     }
@@ -65,7 +103,7 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         };
         proceed::note(session, &again);
         lock = proceed::Lock::take(&session.state_dir, session.console).await?;
-        prepared = Box::pin(again_on_a_fresh_instance(session, wish, consent, &prepared.plan)).await?;
+        prepared = Box::pin(again_on_a_fresh_instance(session, wish, consent, &prepared)).await?;
     };
     let exit = proceed::exit(&outcome, run_end.as_ref());
     let once_more = matches!(&run_end, Some(Ok(Outcome::HostLost { .. }))) && lost == FRESH_INSTANCES;
@@ -84,7 +122,10 @@ pub async fn apply(session: &Session, wish: &Wish, consent: &Consent) -> Result<
         Exit::Done if failed_before => {
             "applied, but for the run, which failed before; --retry starts it again".to_owned()
         }
-        Exit::Done => "applied: the stack is as its file says".to_owned(),
+        Exit::Done => match prepared.plan.left_out.len() {
+            0 => "applied: the stack is as its file says".to_owned(),
+            left_out => format!("applied what was chosen; left out: {left_out} more to change"),
+        },
         _ => format!(
             "not converged: {} done, {} failed, {} not begun; apply again goes on from here",
             outcome.done.len(),
@@ -104,12 +145,12 @@ async fn again_on_a_fresh_instance(
     session: &Session,
     wish: &Wish,
     consent: &Consent,
-    agreed: &Plan,
+    agreed: &prepare::Prepared,
 ) -> Result<prepare::Prepared, Problem> {
     let next = prepare::converge(session, wish, "apply").await.map_err(|problem| {
         problem.hint("the run has lost its instance; apply again makes a fresh one and begins it from its start")
     })?;
-    let instance = agreed.run.as_ref().map(|run| &run.spec.instance_at);
+    let instance = agreed.plan.run.as_ref().map(|run| &run.spec.instance_at);
     let mut others: Vec<String> = next
         .plan
         .steps
@@ -125,7 +166,8 @@ async fn again_on_a_fresh_instance(
         ))
         .hint("look at the plan, and apply again: the run then begins from its start, on a fresh instance"));
     }
-    proceed::consent(&next, &Consent { yes: true, ..consent.clone() }, "applied")?;
+    let overwrite = consent.overwrite || next.overwrites_others().all(|one| agreed.overwrites.contains(one));
+    proceed::consent(session.console, &next, &Consent { yes: true, overwrite, ..consent.clone() }, "applied")?;
     Ok(next)
 }
 
@@ -143,7 +185,8 @@ async fn afterwards(session: &Session, instance: &str) -> String {
     format!(
         "the instance {instance} stays with the intermediate files, so that the next apply goes on from the failed step; {until}\n\
          to look around on it: aws ssm start-session --target {instance}, or SSH where its security group lets you in (files are under the task definition's mounts)\n\
-         to let it go: seqstack destroy --discard-intermediates"
+         to let it go: {}",
+        session.command("destroy", &["--discard-intermediates"])
     )
 }
 
@@ -167,6 +210,9 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
     let observed =
         Box::pin(observe(&session.aws, &run.spec)).await.map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
     let Some(kept) = &observed.ledger else { return Ok(()) };
+    if let Some(run) = kept.ledger.run() {
+        session.console.say(&format!("cost: {}", cost::so_far(session, &run.instance).await));
+    }
     let rows = summary(&kept.ledger);
     let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
     let mut text = String::new();

@@ -2,72 +2,101 @@
 
 use std::collections::BTreeSet;
 
+use crate::address::Address;
 use crate::aws::Class;
+use crate::choose::Choice;
 use crate::cli::{Consent, Destroy};
 use crate::event::Event;
-use crate::plan::Verb;
-use crate::report::progress;
+use crate::plan::{StepId, Verb};
+use crate::report::plan::view::Loss;
 use crate::run::strays::{TaggedTask, stop_tasks, tasks_of};
 use crate::run::{DriveOptions, Holder, RunError, RunEvent, in_progress, list_ledgers, read_ledger, stop_run};
 
+use super::prepare::Prepared;
 use super::session::Session;
-use super::{Exit, Problem, prepare, proceed, session};
+use super::{Console, Exit, Problem, prepare, proceed, session};
 
 /// Shows what would go, asks, and takes it down.
 ///
 /// # Errors
 /// When the stack file is wrong, AWS could not be read, a run is going on, or nobody agreed.
 pub async fn run(args: &Destroy) -> Result<Exit, Problem> {
-    let session = session::open(&args.target, None, false).await?;
-    destroy(&session, args.stop_run, &args.consent).await
+    let console = Console::for_changes(args.json, args.target.verbose);
+    let destroyed = Box::pin(async {
+        let mut session = session::open(&args.target, None, false).await?;
+        session.console = console;
+        destroy_chosen(&session, &args.choice, args.stop_run, &args.consent).await
+    });
+    console.end(destroyed.await)
 }
 
-/// The same, in a session that is open.
+/// All of it, in a session that is open.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Result<Exit, Problem> {
-    let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
-    let mut prepared = Box::pin(prepare::destroy(session)).await?;
-    // All of it is read before any of it is shown: what is not known is not a plan.
-    let running = runs(session).await?;
-    let strays = strays(session, &prepared, &running).await?;
-    prepared.losses = losses(session, &prepared).await?;
-    session.console.print(&prepared.text(session.verbose))?;
-    if let (Some(run), false) = (running.first(), stop_run) {
-        return Err(Problem::failed(format!(
-            "a run of sample {} is going on, driven by {} since {}",
-            run.sample, run.holder.who, run.holder.since
-        ))
-        .hint(format!(
-            "wait until it has ended (`{}` shows where it is), or stop it with --stop-run; its ledger and results stay",
-            session.command("status", &[])
-        )));
-    }
-    if let (Some(task), false) = (strays.iter().find_map(|(_, tasks)| tasks.first()), stop_run) {
-        return Err(Problem::failed(format!(
-            "the task {} (sample {}, step {}) is running, and no ledger knows of it",
-            task.arn, task.sample, task.step
-        ))
-        .hint("stop it with --stop-run, or apply, which stops it and runs the step again"));
-    }
-    if prepared.plan.is_empty() && running.is_empty() {
-        return Ok(Exit::Done);
-    }
-    proceed::consent(&prepared, consent, "destroyed")?;
-    for run in &running {
-        stop(session, run, &prepared.header.identity).await?;
-    }
-    for (cluster, tasks) in strays.iter().filter(|(_, tasks)| !tasks.is_empty()) {
-        let (_never, stopped) = tokio::sync::watch::channel(false);
-        stop_tasks(&session.aws, cluster, tasks, &tell(session), stopped)
-            .await
-            .map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
-    }
-    let (outcome, _) = proceed::proceed(session, &prepared.plan, &prepared.header.identity, false, lock).await?;
-    let exit = proceed::exit(&outcome, None);
+    Box::pin(destroy_chosen(session, &Choice::default(), stop_run, consent)).await
+}
+
+/// What is chosen of it, in a session that is open.
+///
+/// # Errors
+/// As [`run`].
+pub async fn destroy_chosen(
+    session: &Session,
+    choice: &Choice,
+    stop_run: bool,
+    consent: &Consent,
+) -> Result<Exit, Problem> {
+    let mut gone = BTreeSet::new();
+    let mut interrupts = None;
+    // Again after it was carried out: what was made a moment before may not have been listed yet. It is looked at as
+    // closely as all of it was.
+    let (exit, left_out) = loop {
+        let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
+        let sight = Sight::of(session, choice, &gone).await?;
+        let plan = &sight.prepared.plan;
+        let mut things: BTreeSet<Thing> =
+            plan.steps.iter().map(|(id, step)| (id.clone(), step.subject.clone())).collect();
+        if interrupts.is_some() {
+            // What was just deleted may be listed for a while yet.
+            if things.is_subset(&gone) {
+                break (Exit::Done, plan.left_out.len());
+            }
+            session.console.say("more of the stack has shown up since:");
+        }
+        prepare::show(session, &sight.prepared)?;
+        if !plan.conflicts.is_empty() {
+            if interrupts.is_none() {
+                return Ok(Exit::Failed);
+            }
+            break (Exit::Failed, 0);
+        }
+        if !stop_run {
+            sight.nothing_runs(session)?;
+        }
+        if interrupts.is_some() {
+            proceed::loss_agreed(session.console, &sight.prepared, consent)?;
+        } else if plan.is_empty() && sight.running.is_empty() {
+            return Ok(Exit::Done);
+        } else {
+            proceed::consent(session.console, &sight.prepared, consent, "destroyed")?;
+        }
+        sight.stop(session).await?;
+        let interrupts = interrupts.get_or_insert_with(|| proceed::Interrupts::heed(session));
+        let identity = &sight.prepared.header.identity;
+        let (outcome, _) = Box::pin(proceed::carry_out(session, plan, identity, false, lock, interrupts)).await?;
+        let exit = proceed::exit(&outcome, None);
+        if exit != Exit::Done || interrupts.raised() {
+            break (exit, plan.left_out.len());
+        }
+        gone.append(&mut things);
+    };
     if exit == Exit::Done {
-        session.console.say("destroyed: nothing of the stack is left");
+        session.console.say(&match left_out {
+            0 => "destroyed: nothing of the stack is left".to_owned(),
+            left => format!("destroyed what was chosen; left out, and still there: {left} more"),
+        });
         let buckets: Vec<&str> = session.stack.info.buckets.values().map(String::as_str).collect();
         if !buckets.is_empty() {
             session
@@ -78,6 +107,70 @@ pub async fn destroy(session: &Session, stop_run: bool, consent: &Consent) -> Re
         session.console.say("not all of it is gone; destroy again goes on from here");
     }
     Ok(exit)
+}
+
+/// A step, and what it takes down, as a person knows it.
+type Thing = (StepId, String);
+
+/// What would go, and what runs on it.
+struct Sight {
+    prepared: Prepared,
+    running: Vec<Running>,
+    /// Tasks that no ledger knows of, by cluster.
+    strays: Vec<(String, Vec<TaggedTask>)>,
+}
+
+impl Sight {
+    /// All of it is read before any of it is shown: what is not known is not a plan.
+    async fn of(session: &Session, choice: &Choice, gone: &BTreeSet<Thing>) -> Result<Self, Problem> {
+        let gone: BTreeSet<Address> = gone.iter().map(|(id, _)| id.at.clone()).collect();
+        let mut prepared = Box::pin(prepare::destroy(session, choice, &gone)).await?;
+        let running = runs(session).await?;
+        let strays = strays(session, &prepared.clusters, &running).await?;
+        prepared.losses = losses(session, &prepared).await?;
+        Ok(Self { prepared, running, strays })
+    }
+
+    /// Refuses while anything runs.
+    fn nothing_runs(&self, session: &Session) -> Result<(), Problem> {
+        if let Some(run) = self.running.first() {
+            return Err(Problem::failed(format!(
+                "a run of sample {} is going on, driven by {} since {}",
+                run.sample, run.holder.who, run.holder.since
+            ))
+            .hint(format!(
+                "wait until it has ended (`{}` shows where it is), or stop it with --stop-run; its ledger and results stay",
+                session.command("status", &[])
+            )));
+        }
+        if let Some(task) = self.strays.iter().find_map(|(_, tasks)| tasks.first()) {
+            return Err(Problem::failed(format!(
+                "the task {} (sample {}, step {}) is running, and no ledger knows of it",
+                task.arn, task.sample, task.step
+            ))
+            .hint("stop it with --stop-run, or apply, which stops it and runs the step again"));
+        }
+        Ok(())
+    }
+
+    /// Stops whatever runs.
+    async fn stop(&self, session: &Session) -> Result<(), Problem> {
+        let failed = |error: RunError| Problem::failed(crate::aws::chain(&error));
+        // Nobody asks it to stop half-way: it is bounded by itself.
+        let (_never, stopped) = tokio::sync::watch::channel(false);
+        let tell = tell(session);
+        for run in &self.running {
+            session.console.say(&format!("stopping the run of sample {}", run.sample));
+            let options = DriveOptions::new(&self.prepared.header.identity);
+            let stop = stop_run(&session.aws, &run.bucket, &run.key, &options, &tell, stopped.clone());
+            stop.await.map_err(failed)?;
+        }
+        for (cluster, tasks) in self.strays.iter().filter(|(_, tasks)| !tasks.is_empty()) {
+            let stop = stop_tasks(&session.aws, cluster, tasks, &tell, stopped.clone());
+            stop.await.map_err(failed)?;
+        }
+        Ok(())
+    }
 }
 
 /// A run that is going on.
@@ -117,32 +210,33 @@ async fn runs(session: &Session) -> Result<Vec<Running>, Problem> {
 /// Tasks of the stack that no ledger knows of, by cluster.
 async fn strays(
     session: &Session,
-    prepared: &prepare::Prepared,
+    clusters: &BTreeSet<String>,
     running: &[Running],
 ) -> Result<Vec<(String, Vec<TaggedTask>)>, Problem> {
     let info = &session.stack.info;
     let known: Vec<&String> = running.iter().flat_map(|run| run.holder.tasks.values()).collect();
-    let ours = prepared.plan.steps.iter().filter(|(id, _)| id.at.kind == "cluster").map(|(_, step)| &step.subject);
-    let theirs = session.stack.existing.iter().filter(|(at, _)| at.kind == "cluster").map(|(_, name)| name);
     let mut out = Vec::new();
-    for cluster in ours.chain(theirs).collect::<BTreeSet<_>>() {
+    for cluster in clusters {
         let tasks = tasks_of(&session.aws, cluster, &info.name, &info.region).await;
         let tasks = tasks.map_err(|error| Problem::failed(format!("which tasks are running is not known: {error}")))?;
-        out.push((cluster.clone(), tasks.into_iter().filter(|task| !known.contains(&&task.arn)).collect()));
+        out.push((
+            cluster.clone(),
+            tasks.into_iter().filter(|task| !task.stopped && !known.contains(&&task.arn)).collect(),
+        ));
     }
     Ok(out)
 }
 
 /// What would be lost: the files on instances of runs that have not succeeded, whichever sample's.
-async fn losses(session: &Session, prepared: &prepare::Prepared) -> Result<Vec<String>, Problem> {
+async fn losses(session: &Session, prepared: &Prepared) -> Result<Vec<Loss>, Problem> {
     let info = &session.stack.info;
     let failed = |error: &dyn std::error::Error| Problem::failed(format!("what would be lost is not known: {error}"));
-    let ended: Vec<&str> = prepared
+    let ended: Vec<(String, &str)> = prepared
         .plan
         .steps
         .iter()
         .filter(|(id, _)| id.at.kind == "instance" && id.verb == Verb::Delete)
-        .map(|(_, step)| step.subject.as_str())
+        .map(|(id, step)| (id.at.to_string(), step.subject.as_str()))
         .collect();
     let mut out = Vec::new();
     for bucket in info.buckets.values().filter(|_| !ended.is_empty()) {
@@ -153,13 +247,16 @@ async fn losses(session: &Session, prepared: &prepare::Prepared) -> Result<Vec<S
         for (sample, key) in ledgers {
             let kept = match read_ledger(&session.aws, bucket, &key).await {
                 Err(RunError::Ledger { source, .. }) if source.is_replaced() => {
-                    out.push(format!("the intermediate files of {sample} (which, its ledger does not tell: {source})"));
+                    // Which instance was its own, it does not tell either.
+                    let address = ended.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>().join(" or ");
+                    let unknown = Some(source.to_string());
+                    out.push(Loss { address, sample, steps: Vec::new(), seconds: 0, unknown });
                     continue;
                 }
                 answer => answer.map_err(|error| failed(&error))?,
             };
-            let worth = kept.and_then(|kept| ended.iter().find_map(|id| prepare::intermediates(&kept.ledger, id)));
-            out.extend(worth.map(|worth| format!("the intermediate files of {sample} ({worth})")));
+            let on = |(at, id): &(String, &str)| prepare::intermediates(&kept.as_ref()?.ledger, &sample, at, id);
+            out.extend(ended.iter().find_map(on));
         }
     }
     Ok(out)
@@ -167,19 +264,5 @@ async fn losses(session: &Session, prepared: &prepare::Prepared) -> Result<Vec<S
 
 fn tell(session: &Session) -> impl Fn(RunEvent) + Send + Sync {
     let console = session.console;
-    move |event| {
-        if let Some(line) = progress::line(&Event::Run(event), true) {
-            console.say(&line);
-        }
-    }
-}
-
-async fn stop(session: &Session, run: &Running, identity: &str) -> Result<(), Problem> {
-    session.console.say(&format!("stopping the run of sample {}", run.sample));
-    // Nobody asks it to stop half-way: it is bounded by itself.
-    let (_never, stopped) = tokio::sync::watch::channel(false);
-    stop_run(&session.aws, &run.bucket, &run.key, &DriveOptions::new(identity), &tell(session), stopped)
-        .await
-        .map(|_| ())
-        .map_err(|error| Problem::failed(crate::aws::chain(&error)))
+    move |event| console.tell(&Event::Run(event), true)
 }

@@ -1,4 +1,4 @@
-//! The journal: one line an event under `state/`, for a person who wants to know afterwards. Nothing reads it back, and
+//! The journal: one line an event under `state/` (the same as those of `--json`), for a person who wants to know afterwards. Nothing reads it back, and
 //! nothing depends on it: what keeps it from being written is told once, and the work goes on.
 
 use std::fs::{File, OpenOptions};
@@ -7,20 +7,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use serde::Serialize;
-
 use super::Console;
 use crate::event::Event;
+use crate::report::events::Line;
 
 /// How every line begins; the number is that of the lines' schema.
 const HEAD: &[u8] = br#"{"schema":1,"#;
-
-#[derive(Serialize)]
-struct Line<'a> {
-    schema: u32,
-    at: jiff::Timestamp,
-    event: &'a Event,
-}
 
 /// The journal of one stack.
 pub struct Journal {
@@ -57,11 +49,10 @@ impl Journal {
     pub fn note(&self, event: &Event) {
         let Ok(mut place) = self.place.lock() else { return };
         let Place::Open { file, torn } = &mut *place else { return };
-        let line = Line { schema: 1, at: jiff::Timestamp::now(), event };
         // One write a line: two commands may be at it.
-        let written = serde_json::to_string(&line).map_err(io::Error::other).and_then(|line| {
+        let written = Line::now(event).map_err(io::Error::other).and_then(|line| {
             let begin = if *torn { "\n" } else { "" };
-            file.write_all(format!("{begin}{line}\n").as_bytes())
+            file.write_all(format!("{begin}{line}").as_bytes())
         });
         match written {
             Ok(()) => *torn = false,

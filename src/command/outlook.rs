@@ -10,12 +10,14 @@ use crate::desired::Desired;
 use crate::facts::Facts;
 use crate::kinds::instance::{Running, deadline, running};
 use crate::live::Live;
+use crate::report::cost::hours;
 use crate::report::span;
 use crate::run::strays::{tasks_of, unrecorded};
 use crate::run::{Ledger, Observed, RunSpec, StepPlan, Verdict};
+use crate::stack::values::Price;
 
-use super::Problem;
 use super::session::Session;
+use super::{Problem, cost};
 
 /// The run's instance, as far as its end is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,16 +166,17 @@ pub async fn left(session: &Session) -> String {
         Err(error) => format!("what is still running on AWS could not be read ({error})\nhint: {hint}"),
         Ok(there) if there.is_empty() => format!("no instance of this stack is running on AWS\nhint: {hint}"),
         Ok(there) => {
-            let lines: Vec<String> = there.iter().map(|one| line(one, session.aws.clock.now())).collect();
+            let price = |one: &Running| cost::price(&session.stack, Some(&one.at), &one.r#type);
+            let lines: Vec<String> = there.iter().map(|one| line(one, price(one), session.aws.clock.now())).collect();
             format!("still running on AWS, and billed:\n{}\nhint: {hint}", lines.join("\n"))
         }
     }
 }
 
-fn line(one: &Running, now: Timestamp) -> String {
-    let hours = one.launched.map(|at| now.duration_since(at).max(SignedDuration::ZERO).as_secs_f64() / 3600.0);
+fn line(one: &Running, price: Option<Price>, now: Timestamp) -> String {
+    let seconds = one.launched.map(|at| now.duration_since(at).max(SignedDuration::ZERO).as_secs());
     let since = one.launched.map(|at| format!(" since {at:.0}")).unwrap_or_default();
-    let hours = hours.map(|hours| format!(", {hours:.1} instance-hours so far")).unwrap_or_default();
+    let hours = seconds.map(|seconds| format!(", so far {}", hours(seconds, price))).unwrap_or_default();
     let ends = one.ends_itself_at.as_ref().map_or("never ends itself".to_owned(), |at| format!("ends itself at {at}"));
     format!("  {} {} ({}){since}{hours}; {ends}", one.id, one.r#type, one.at)
 }
@@ -196,8 +199,8 @@ mod tests {
             ends_itself_at: Some(at(12).to_string()),
         };
         assert_eq!(
-            line(&one, Timestamp::from_second(at(1).as_second() + 1800).unwrap()),
-            "  i-1 r6i.2xlarge (instance.worker[S1]) since 2023-11-14T22:13:20Z, 1.5 instance-hours so far; ends itself at 2023-11-15T10:13:20Z"
+            line(&one, None, Timestamp::from_second(at(1).as_second() + 1800).unwrap()),
+            "  i-1 r6i.2xlarge (instance.worker[S1]) since 2023-11-14T22:13:20Z, so far 1.50 instance-hours; ends itself at 2023-11-15T10:13:20Z"
         );
     }
 }

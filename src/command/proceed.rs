@@ -11,13 +11,15 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::address::{Address, Ids};
+use crate::aws::absence::{SEEN, unseen};
 use crate::aws::{AwsError, Class};
 use crate::cli::Consent;
 use crate::event::{Event, Failure};
 use crate::execute::{Outcome, Performer, execute};
 use crate::kind::{Acting, kind};
 use crate::plan::Plan;
-use crate::report::progress;
+use crate::report::live::Live;
+use crate::report::live::board::Outline;
 use crate::run::{self, DriveOptions, RunSpec, drive};
 
 use super::journal::Journal;
@@ -26,27 +28,55 @@ use super::prepare::Prepared;
 use super::session::Session;
 use super::{Console, Exit, Problem};
 
+/// How often the live part of a terminal is drawn anew.
+const REDRAWN: Duration = Duration::from_millis(250);
 /// How often another command's lock is looked at.
 const GLANCE: Duration = Duration::from_millis(250);
+
+const DISCARD: &str = "add --discard-intermediates, or finish the run first";
+const OVERWRITE: &str = "add --overwrite, or put what is there elsewhere first";
 
 /// Asks whether to go on, unless `--yes`.
 ///
 /// # Errors
-/// When there is nobody to ask, when the answer is no, or when intermediates would be lost without consent.
-pub fn consent(prepared: &Prepared, consent: &Consent, what: &str) -> Result<(), Problem> {
-    if !prepared.losses.is_empty() && !consent.discard_intermediates {
-        if consent.yes || !std::io::stdin().is_terminal() {
-            return Err(Problem::failed(format!(
-                "this would lose {}, and --yes alone does not agree to that",
-                prepared.losses.join(" and ")
-            ))
-            .hint("add --discard-intermediates, or finish the run first"));
+/// When there is nobody to ask, when the answer is no, or when [`loss_agreed`] refuses.
+pub fn consent(console: Console, prepared: &Prepared, consent: &Consent, what: &str) -> Result<(), Problem> {
+    loss_agreed(console, prepared, consent)?;
+    if !consent.yes && matches!(console, Console::Json(_)) {
+        return Err(Problem::failed("with --json nobody is asked: nothing was changed")
+            .hint("look at the plan, then add --yes"));
+    }
+    agree(consent.yes, &format!("Shall this be {what}? [y/N] "), "look at the plan above, then add --yes")
+}
+
+/// Asks whether intermediate files may be lost, and objects overwritten that this stack has not written, where they would be.
+///
+/// # Errors
+/// When there is nobody to ask, or when the answer is no.
+pub fn loss_agreed(console: Console, prepared: &Prepared, consent: &Consent) -> Result<(), Problem> {
+    let lost: Vec<String> = prepared.losses.iter().map(ToString::to_string).collect();
+    let others: Vec<String> = prepared.overwrites_others().map(ToString::to_string).collect();
+    let discard = "Intermediate files would be lost. Type `discard` to agree: ";
+    let overwrite = "What others have written would be overwritten. Type `overwrite` to agree: ";
+    for (what, agreed, verb, question, word, hint) in [
+        (lost, consent.discard_intermediates, "lose", discard, "discard", DISCARD),
+        (others, consent.overwrite, "overwrite", overwrite, "overwrite", OVERWRITE),
+    ] {
+        if what.is_empty() || agreed {
+            continue;
         }
-        if ask("Intermediate files would be lost. Type `discard` to agree: ")?.trim() != "discard" {
+        if consent.yes || !console.asks() {
+            return Err(Problem::failed(format!(
+                "this would {verb} {}, and nobody has agreed to that (--yes alone does not)",
+                what.join(" and ")
+            ))
+            .hint(hint));
+        }
+        if ask(question)?.trim() != word {
             return Err(Problem::failed("not agreed: nothing was changed"));
         }
     }
-    agree(consent.yes, &format!("Shall this be {what}? [y/N] "), "look at the plan above, then add --yes")
+    Ok(())
 }
 
 /// Asks a question, unless the answer is known to be yes.
@@ -115,25 +145,10 @@ impl Lock {
     }
 }
 
-/// Carries the plan out, heeding interrupts meanwhile.
+/// Carries the plan out, as one of several during which the same interrupts are heeded.
 ///
 /// # Errors
 /// When this machine does not let us begin. What fails on the way is in the outcome.
-pub async fn proceed(
-    session: &Session,
-    plan: &Plan,
-    identity: &str,
-    retry: bool,
-    lock: Lock,
-) -> Result<(Outcome, Option<RunEnd>), Problem> {
-    let interrupts = Interrupts::heed(session);
-    Box::pin(carry_out(session, plan, identity, retry, lock, &interrupts)).await
-}
-
-/// The same, as one of several plans during which the same interrupts are heeded.
-///
-/// # Errors
-/// As [`proceed`].
 pub async fn carry_out(
     session: &Session,
     plan: &Plan,
@@ -148,11 +163,12 @@ pub async fn carry_out(
         if matches!(&event, Event::Run(_)) {
             lock.release();
         }
-        journal.note(&event);
-        if let Some(line) = progress::line(&event, verbose) {
-            console.say(&line);
+        if !event.is_fleeting() {
+            journal.note(&event);
         }
+        console.tell(&event, verbose);
     });
+    let shown = Shown::begin(console, plan);
     let told = tell.clone();
     let hands = Hands {
         session,
@@ -164,6 +180,7 @@ pub async fn carry_out(
         signed_out: AtomicBool::new(false),
     };
     let outcome = Box::pin(execute(plan, &hands, &|event| told(event), &interrupts.raised)).await;
+    drop(shown);
     let run_end = hands.run_end.into_inner().ok().flatten();
     if interrupts.raised() {
         session.console.say(&outlook::left(session).await);
@@ -174,8 +191,33 @@ pub async fn carry_out(
 /// Notes an event of the command's own, between plans, and tells it.
 pub fn note(session: &Session, event: &Event) {
     Journal::open(&session.state_dir, session.console).note(event);
-    if let Some(line) = progress::line(event, session.verbose) {
-        session.console.say(&line);
+    session.console.tell(event, session.verbose);
+}
+
+/// The live part of a terminal, as long as a plan is being carried out; it is drawn anew all the time.
+struct Shown(Option<(&'static Live, tokio::task::JoinHandle<()>)>);
+
+impl Shown {
+    fn begin(console: Console, plan: &Plan) -> Self {
+        let Console::Live(live) = console else { return Self(None) };
+        live.begin(Outline::of(plan));
+        let drawing = tokio::spawn(async move {
+            let mut times = tokio::time::interval(REDRAWN);
+            loop {
+                times.tick().await;
+                live.tick();
+            }
+        });
+        Self(Some((live, drawing)))
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Some((live, drawing)) = &self.0 {
+            drawing.abort();
+            live.end();
+        }
     }
 }
 
@@ -218,7 +260,8 @@ fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, cons
                 _ = term.recv() => {}
             }
             if interrupted.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+                console.leave(Exit::Interrupted);
+                std::process::exit(Exit::Interrupted as i32);
             }
             console.say(&format!(
                 "interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them, and `{status}` shows where they are"
@@ -276,11 +319,17 @@ impl Performer for Hands<'_> {
             say: Arc::new(move |text| tell(Event::Waiting { at: waiting.clone(), text })),
         };
         let mut pause = FIRST_PAUSE;
+        let seen_by = tokio::time::Instant::now() + SEEN.within;
         loop {
             match kind.perform(acting.clone(), call.clone()).await {
                 // A call that is refused for its credentials was not carried out, and what came before it in here is
                 // found again: identity is in the create calls.
                 Err(error) if error.class == Class::Credentials && self.sign_in(at, &error, &mut pause).await => {}
+                // What is gone already is no failure of a deletion: this is about something that is not seen yet.
+                Err(error) if unseen(&error) && tokio::time::Instant::now() < seen_by => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 3 / 2).min(SEEN.most);
+                }
                 Err(error) => return Err(failure(kind.describe(&call), &error)),
                 Ok(ids) => {
                     self.signed_out.store(false, Ordering::SeqCst);
@@ -300,6 +349,7 @@ impl Performer for Hands<'_> {
         let options = DriveOptions {
             retry: self.retry,
             holder: seat.as_ref().map(|seat| seat.id.clone()),
+            watched: matches!(self.session.console, Console::Live(_)),
             ..DriveOptions::new(self.identity.clone())
         };
         let told = move |event| tell(Event::Run(event));

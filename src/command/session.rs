@@ -7,7 +7,7 @@ use crate::aws::{Aws, OrAws};
 use crate::cli::Target;
 use crate::stack::{ReadError, Request, Stack};
 
-use super::{Console, Exit, Problem};
+use super::{Console, Exit, Problem, saved};
 
 /// Everything that a verb works with.
 pub struct Session {
@@ -17,6 +17,8 @@ pub struct Session {
     pub aws: Aws,
     /// `SANDBOX (docker)`, where it is the sandbox.
     pub sandbox: Option<String>,
+    /// The options that led here, for commands that a person may type next: `--profile lab`, `--set reference=hs37d5`.
+    pub options: Vec<String>,
     /// The folder with journal and keys of this stack.
     pub state_dir: PathBuf,
     /// Tell more.
@@ -32,6 +34,13 @@ impl Session {
         self.stack.info.buckets.get(&first.bucket.text).map(String::as_str)
     }
 
+    /// Tells what is sound in the stack file and seldom meant.
+    pub fn warn(&self) {
+        if !self.stack.warnings.is_empty() {
+            self.console.say(&format!("{}\n", self.stack.warnings.render(color())));
+        }
+    }
+
     /// Another command about this stack, and its sample where there are several, for a person to type: `seqstack logs
     /// germline.toml align --sample S1`.
     pub fn command(&self, verb: &str, words: &[&str]) -> String {
@@ -39,12 +48,11 @@ impl Session {
         let file = stack.file.display().to_string();
         let mut line = vec!["seqstack", verb, &file];
         line.extend(words);
-        if let (Some(sample), [_, _, ..]) = (&stack.sample, stack.samples.as_slice()) {
+        // What is taken down is every sample's.
+        if let (Some(sample), [_, _, ..], true) = (&stack.sample, stack.samples.as_slice(), verb != "destroy") {
             line.extend(["--sample", sample]);
         }
-        if self.sandbox.is_some() {
-            line.push("--sandbox");
-        }
+        line.extend(self.options.iter().map(String::as_str));
         shell_words::join(line)
     }
 }
@@ -54,18 +62,43 @@ impl Session {
 /// # Errors
 /// The stack file's faults (exit code 64), or why there is no connection.
 pub async fn open(target: &Target, sample: Option<&str>, needs_sample: bool) -> Result<Session, Problem> {
+    saved::refuse(&target.stack)?;
     let request = Request { sample, set: &target.set, needs_sample };
-    let mut stack = Stack::read(&target.stack, &request).map_err(|error| match error {
-        ReadError::Faulty(faults) => Problem { text: faults.render(color()), hint: None, exit: Exit::Usage },
-        error @ ReadError::Unreadable { .. } => {
-            Problem { text: format!("error: {}", crate::aws::chain(&error)), hint: None, exit: Exit::Usage }
-        }
-    })?;
+    let mut stack = Stack::read(&target.stack, &request).map_err(unread)?;
     let project = project(&target.stack);
     let state_dir = project.join("state").join(&stack.info.name);
     let (aws, sandbox) = connect(target, &mut stack, &project).await?;
     stack.info.region = aws.region.clone();
-    Ok(Session { stack, aws, sandbox, state_dir, verbose: target.verbose, console: Console::Process })
+    // A command that a person may copy out of a log is no place for a credential.
+    let set = target.set.iter().map(|(key, value)| (key.clone(), stack.credentials.text(value)));
+    let options = options(&Target { set: set.collect(), ..target.clone() });
+    Ok(Session { stack, aws, sandbox, options, state_dir, verbose: target.verbose, console: Console::Process })
+}
+
+/// A stack file that is wrong, or cannot be read.
+pub(super) fn unread(error: ReadError) -> Problem {
+    let text = match error {
+        ReadError::Faulty(faults) => faults.render(color()),
+        error @ ReadError::Unreadable { .. } => format!("error: {}", crate::aws::chain(&error)),
+    };
+    Problem { text, hint: None, exit: Exit::Usage }
+}
+
+/// The options that name a place and a request, for a command that a person may type.
+pub(super) fn options(target: &Target) -> Vec<String> {
+    let mut out = Vec::new();
+    #[cfg(feature = "sandbox")]
+    out.extend(target.sandbox.then(|| "--sandbox".to_owned()));
+    let set = target.set.iter().map(|(key, value)| ("--set", Some(format!("{key}={value}"))));
+    let place = [
+        ("--profile", target.profile.clone()),
+        ("--region", target.region.clone()),
+        ("--endpoint-url", target.endpoint_url.clone()),
+    ];
+    for (option, value) in set.chain(place) {
+        out.extend(value.into_iter().flat_map(|value| [option.to_owned(), value]));
+    }
+    out
 }
 
 /// Whether stderr takes colour.
@@ -155,4 +188,22 @@ async fn make_bucket(aws: &Aws, name: &str, region: &str) -> Result<(), Problem>
         .or_else(|error| if error.is(&["BucketAlreadyOwnedByYou"]) { Ok(()) } else { Err(failed(error)) })?;
     Console::Process.say(&format!("made the bucket {name} in the sandbox"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::options;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_next_command_goes_to_the_same_place() {
+        let given = ["--set", "regions=FH 2.bed", "--profile", "lab", "--region", "eu-west-2"];
+        let line = ["seqstack", "plan", "lab.toml"].into_iter().chain(given);
+        let Ok(Cli { command: Command::Plan(plan) }) = Cli::try_parse_from(line) else {
+            panic!("it is a command line for plan");
+        };
+        assert_eq!(options(&plan.target), given);
+    }
 }

@@ -16,7 +16,7 @@ use crate::run::spec::DEFAULT_SAMPLE;
 use crate::run::{ledger_key, list_ledgers, status::look};
 
 use super::session::Session;
-use super::{Exit, Problem, prepare, session};
+use super::{Exit, Problem, cost, prepare, session};
 
 /// How many ledgers are read at once.
 const AT_ONCE: usize = 16;
@@ -85,7 +85,10 @@ pub async fn read(session: &Session) -> Result<(Header, Status), Problem> {
         }
     }
     let mut told = |what: &str, error: &AwsError| unknown.push(format!("which {what} there are is not known: {error}"));
-    let instances = instances.map_err(|error| told("instances", &error)).ok();
+    let mut instances = instances.map_err(|error| told("instances", &error)).ok();
+    for one in instances.iter_mut().flatten() {
+        one.price_per_hour = cost::price(&session.stack, one.address.as_deref(), &one.r#type);
+    }
     let volumes = volumes.map_err(|error| told("volumes", &error)).ok();
     let looks = places.iter().map(|at| look(&session.aws, &at.sample, &at.bucket, &at.key));
     let runs = stream::iter(looks).buffered(AT_ONCE).collect().await;

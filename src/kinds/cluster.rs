@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use aws_sdk_ecs::types::{Cluster as Live, ClusterField};
 use futures_util::future::{try_join, try_join_all};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::key_pair::settled;
 use super::role::last_part;
 use crate::address::{Address, Ids, Link};
-use crate::aws::absence::{OrAbsent, again};
+use crate::aws::absence::{again, none, taken_away};
 use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
 use crate::aws::{Aws, AwsError, OrAws, tags};
@@ -19,14 +20,14 @@ use crate::kind::{Acting, Context, Found, Kind, Lifetime, Owner, Reading, Tags};
 /// The kind.
 pub enum Cluster {}
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An ECS cluster: where the tasks run. It costs nothing by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// The cluster's name, instead of `<stack>-<name>`.
+    /// The cluster's name in ECS, instead of `<stack>-<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `always`, or `run` for one that exists for each sample's run.
+    /// Whether it stays until destroy, or exists for each sample's run only.
     #[serde(default)]
     pub lifetime: Lifetime,
 }
@@ -98,6 +99,10 @@ impl Kind for Cluster {
             Call::UntagResource { name, keys, .. } => format!("ecs:UntagResource {name} {}", keys.join(" ")),
             Call::DeleteCluster { name } => format!("ecs:DeleteCluster {name}"),
         }
+    }
+
+    fn gist(state: &State) -> Vec<String> {
+        vec![state.name.clone()]
     }
 
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
@@ -216,11 +221,13 @@ async fn delete(cx: &Acting, name: &str) -> Result<(), AwsError> {
         ])
     };
     let pace = Pace { within: Duration::from_secs(600), ..Pace::SETTLING };
-    let sent = again(pace, NAME, "the cluster to be empty", emptying, || {
-        let request = cx.aws.ecs.delete_cluster().cluster(name);
-        async move { request.send().await.or_aws(NAME) }
+    let sent = taken_away(&*cx.say, NAME, name, none, || {
+        again(pace, NAME, "the cluster to be empty", emptying, || {
+            let request = cx.aws.ecs.delete_cluster().cluster(name);
+            async move { request.send().await.or_aws(NAME) }
+        })
     });
-    sent.await.or_absent().map(|_| ())
+    sent.await.map(|_| ())
 }
 
 #[cfg(test)]

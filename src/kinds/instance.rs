@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::role::last_part;
 use crate::address::{Address, Ids, Link};
@@ -13,9 +15,11 @@ use crate::aws::{AwsError, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Lifetime, Owner, Reading, SpecFault, StackInfo, TAG_STACK, Tags};
 use crate::stack::reference::{Cluster, KeyPair, Ref, Role, SecurityGroup};
-use crate::stack::values::{Int, PLACEHOLDER};
+use crate::stack::values::{Int, Price};
+use crate::stack::warning::SpecWarning;
 
 pub mod billed;
+mod check;
 mod launch;
 mod live;
 mod user_data;
@@ -36,32 +40,35 @@ pub const TAG_DEADLINE: &str = "seqstack:deadline";
 const TAG_ASKED: &str = "seqstack:asked";
 const TECHNICAL: &[&str] = &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE];
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An EC2 instance that runs a cluster's tasks, and ends itself when its time is up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// Its `Name` tag, instead of `<stack>-<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The cluster whose tasks it runs.
+    /// The cluster whose tasks it runs: the name of a `[cluster.…]`, or an ARN.
     pub cluster: Ref<Cluster>,
-    /// The instance type.
+    /// The instance type, e.g. `r6i.2xlarge`.
     pub r#type: String,
     /// Further types, tried in turn where there is no capacity or quota for the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<String>,
-    /// `ami-…`, or `ssm:/…` for a public parameter that holds its id.
+    /// The machine image: `ami-…`, or `ssm:/…` for a public parameter that holds its id, such as
+    /// `ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id`.
+    #[schemars(regex(pattern = "^(ami-|ssm:/)"))]
     pub ami: String,
-    /// The role that it has; it needs an instance profile.
+    /// The role that it has, with `instance_profile = true`: the name of a `[role.…]`, or an ARN.
     pub role: Ref<Role>,
-    /// For signing in over SSH.
+    /// For signing in over SSH: the name of a `[key_pair.…]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_pair: Option<Ref<KeyPair>>,
-    /// Left out, the VPC's default group.
+    /// Names of `[security_group.…]`, or `sg-…`; left out, the VPC's default group.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<Ref<SecurityGroup>>,
-    /// `subnet-…`; left out, one of the default VPC's.
+    /// `subnet-…`; left out, one of the default VPC's, and the plan says which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^subnet-"))]
     pub subnet: Option<String>,
     /// Availability zones of the default VPC, tried in turn; left out, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,19 +76,32 @@ pub struct Spec {
     /// Its root volume; left out, 30 GiB of encrypted gp3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeSpec>,
-    /// `run`: exactly while a run is due; or `always`.
+    /// Whether it stays until destroy, or exists exactly while a sample's run is due.
     #[serde(default)]
     pub lifetime: Lifetime,
-    /// It ends itself then, whatever happened to us. Left out, 24 for `run`, never for `always`.
+    /// It ends itself so many hours after its launch, whatever happened to your terminal. Left out: 24 for
+    /// `lifetime = "run"`, never for `always`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_hours: Option<Int<1, 8760>>,
+    /// What an hour of `type` costs you, in your currency: for telling the money beside the instance-hours. It changes
+    /// nothing on AWS, and no price is looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<Price>,
 }
 
-/// A root volume as a person writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+impl Spec {
+    /// Hours from its launch to its end; none if it never ends itself.
+    pub fn hours(&self) -> Option<i64> {
+        let default = (self.lifetime == Lifetime::Run).then_some(24);
+        self.max_hours.map(|hours| hours.0).or(default)
+    }
+}
+
+/// An instance's root volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeSpec {
-    /// GiB.
+    /// Its size in GiB.
     pub size_gib: Int<1, 16_384>,
     /// What sort of disk.
     #[serde(default)]
@@ -89,10 +109,10 @@ pub struct VolumeSpec {
     /// Whether it is encrypted.
     #[serde(default = "yes")]
     pub encrypted: bool,
-    /// Operations a second (gp3, io1, io2).
+    /// Operations a second (gp3, io1, io2; the latter two need it); left out, EBS's 3000 for gp3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iops: Option<Int<100, 256_000>>,
-    /// MiB a second (gp3).
+    /// MiB a second (gp3 only); left out, EBS's 125.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<Int<125, 2000>>,
 }
@@ -102,7 +122,7 @@ fn yes() -> bool {
 }
 
 /// What sort of disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "EBS's own names")]
 pub enum VolumeType {
@@ -195,6 +215,14 @@ pub struct Volume {
     pub iops: Option<i64>,
     /// MiB a second, where they can be chosen.
     pub throughput: Option<i64>,
+}
+
+impl Volume {
+    /// `200 GiB gp3, encrypted`.
+    fn told(&self) -> String {
+        let encrypted = if self.encrypted { "encrypted" } else { "not encrypted" };
+        format!("{} GiB {} {encrypted}", self.size_gib, self.r#type)
+    }
 }
 
 /// The mutating calls.
@@ -300,47 +328,18 @@ impl Kind for Instance {
         "volume.throughput",
         "launch",
     ];
+    const MINOR: &'static [&'static str] = &["ami_behind", "choices", "root_device"];
     const PARTS: &'static [&'static str] = &["id"];
     type Spec = Spec;
     type State = State;
     type Call = Call;
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
-        let fault = |key: &str, message: String, hint: &str| SpecFault {
-            key: key.to_owned(),
-            message,
-            hint: Some(hint.to_owned()),
-        };
-        let mut faults = Vec::new();
-        if spec.subnet.is_some() && !spec.zones.is_empty() {
-            let hint = "a subnet is in one zone; name zones without it for subnets of the default VPC";
-            faults.push(fault("zones", "`subnet` and `zones` exclude each other".to_owned(), hint));
-        }
-        let ami = &spec.ami;
-        if ami != PLACEHOLDER && !(ami.starts_with("ami-") || ami.starts_with("ssm:/")) {
-            let hint = "`ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id`, or `ami-…`";
-            faults.push(fault("ami", format!("`{ami}` is no AMI"), hint));
-        }
-        if let Some(subnet) = spec.subnet.as_ref().filter(|id| *id != PLACEHOLDER && !id.starts_with("subnet-")) {
-            faults.push(fault("subnet", format!("`{subnet}` is no subnet id"), "`subnet-…`"));
-        }
-        if let Some(volume) = &spec.volume {
-            let kind = volume.r#type;
-            let faster = matches!(kind, VolumeType::Gp3 | VolumeType::Io1 | VolumeType::Io2);
-            if volume.iops.is_some() && !faster {
-                let message = format!("the operations of a {} volume cannot be chosen", kind.name());
-                faults.push(fault("volume.iops", message, "gp3, io1 and io2 take `iops`"));
-            }
-            if volume.iops.is_none() && matches!(kind, VolumeType::Io1 | VolumeType::Io2) {
-                let message = format!("a {} volume needs `iops`", kind.name());
-                faults.push(fault("volume", message, "or use gp3"));
-            }
-            if volume.throughput.is_some() && kind != VolumeType::Gp3 {
-                let message = format!("the throughput of a {} volume cannot be chosen", kind.name());
-                faults.push(fault("volume.throughput", message, "gp3 takes `throughput`"));
-            }
-        }
-        faults
+        check::check(spec)
+    }
+
+    fn warn(spec: &Spec) -> Vec<SpecWarning> {
+        check::warn(spec)
     }
 
     fn lifetime(spec: &Spec) -> Lifetime {
@@ -388,7 +387,7 @@ impl Kind for Instance {
             Link::Theirs { kind, id } => Link::Theirs { kind, id: last_part(&id).to_owned() },
             ours @ Link::Ours { .. } => ours,
         };
-        let default_hours = (spec.lifetime == Lifetime::Run).then_some(24);
+        let max_hours = spec.hours();
         Ok(State {
             r#type,
             ami: image.id.clone(),
@@ -401,7 +400,7 @@ impl Kind for Instance {
             subnet,
             choices,
             volume: Some(volume(spec.volume.as_ref())),
-            max_hours: spec.max_hours.map(|hours| hours.0).or(default_hours),
+            max_hours,
             launch: user_data::digest(),
             stopped: false,
             id: None,
@@ -413,9 +412,6 @@ impl Kind for Instance {
     fn keep(want: &mut State, live: &State) -> Vec<String> {
         want.id.clone_from(&live.id);
         want.launched.clone_from(&live.launched);
-        if want.security_groups.is_empty() {
-            want.security_groups.clone_from(&live.security_groups);
-        }
         if live.volume.is_none() {
             want.volume = None;
         }
@@ -440,6 +436,9 @@ impl Kind for Instance {
                 notes.push(format!("{behind} is {} by now; the instance keeps {}", want.ami, live.ami));
                 want.ami.clone_from(&live.ami);
                 want.root_device.clone_from(&live.root_device);
+            }
+            if want.security_groups.is_empty() {
+                want.security_groups.clone_from(&live.security_groups);
             }
             want.ami_behind = None;
             want.r#type.clone_from(&live.r#type);
@@ -504,6 +503,27 @@ impl Kind for Instance {
             Call::CreateTags { instance, tags } => format!("ec2:CreateTags {instance} {}", tags::keys(tags)),
             Call::DeleteTags { instance, keys } => format!("ec2:DeleteTags {instance} {}", keys.join(" ")),
             Call::TerminateInstances { instance, .. } => format!("ec2:TerminateInstances {instance}"),
+        }
+    }
+
+    fn gist(state: &State) -> Vec<String> {
+        let ends = state.max_hours.map(|hours| format!("ends itself after {hours} h"));
+        std::iter::once(state.r#type.clone())
+            .chain(state.volume.as_ref().map(Volume::told))
+            .chain(ends)
+            .chain([state.ami.clone(), state.subnet.clone()])
+            .collect()
+    }
+
+    fn phrase(path: &str, value: &Value) -> Option<String> {
+        match path {
+            "volume" => Volume::deserialize(value).ok().map(|volume| volume.told()),
+            "launch" => Some(format!("boot script {}", value.as_str()?.get(..12)?)),
+            "max_hours" => Some(format!("{} h", value.as_i64()?)),
+            "choices" => {
+                Choice::deserialize(value).ok().map(|choice| format!("{} in {}", choice.r#type, choice.subnet))
+            }
+            _ => None,
         }
     }
 

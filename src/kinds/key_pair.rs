@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{Filter, KeyPairInfo, ResourceType};
 use futures_util::future::try_join;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, Ids, Link};
-use crate::aws::absence::OrAbsent;
+use crate::aws::absence::{OrAbsent, SEEN, none, taken_away};
 use crate::aws::trace::branch;
+use crate::aws::wait::until;
 use crate::aws::{Aws, AwsError, Class, OrAws, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault, TAG_STACK, Tags};
@@ -24,8 +26,8 @@ pub use private::{KeyError, public_half};
 /// The kind.
 pub enum KeyPair {}
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An EC2 key pair. The private half is made on your machine and never leaves it; only the public half goes to AWS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The key pair's name in EC2, instead of `<stack>-<name>`.
@@ -139,6 +141,11 @@ impl Kind for KeyPair {
         }
     }
 
+    fn gist(state: &State) -> Vec<String> {
+        let made = if state.public_key.is_none() { "made on this machine" } else { "the public key is given" };
+        vec![state.name.clone(), made.to_owned()]
+    }
+
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
         let names: BTreeMap<String, &Address> = wanted
             .iter()
@@ -189,8 +196,12 @@ impl Kind for KeyPair {
             }
             Call::DeleteKeyPair { name } => {
                 // EC2 says yes to the deletion of a key pair that is not there.
-                let sent = cx.aws.ec2.delete_key_pair().key_name(name).send().await.or_aws("ec2:DeleteKeyPair");
-                sent.or_absent().map(|_| Ids::new())
+                const NAME: &str = "ec2:DeleteKeyPair";
+                let sent = taken_away(&*cx.say, NAME, &name, none, || {
+                    let request = cx.aws.ec2.delete_key_pair().key_name(&name);
+                    async move { request.send().await.or_aws(NAME) }
+                });
+                sent.await.map(|_| Ids::new())
             }
         }
     }
@@ -255,9 +266,16 @@ async fn import(
         let id = made.key_pair_id.unwrap_or_default();
         return Ok(Ids::from([("name".to_owned(), name.to_owned()), ("id".to_owned(), id)]));
     }
-    // It exists meanwhile: our own call that was lost, or another machine's that was quicker.
-    let there = found(&cx.aws, "key-name", vec![name.to_owned()]).await?;
-    let owned = there.first().filter(|pair| {
+    // It exists meanwhile: our own call that was lost, or another machine's that was quicker. So it will be seen.
+    let there = until(
+        SEEN,
+        NAME,
+        &format!("{name}, which exists, to be seen"),
+        |_| false,
+        || async { Ok(found(&cx.aws, "key-name", vec![name.to_owned()]).await?.into_iter().next()) },
+    )
+    .await?;
+    let owned = Some(&there).filter(|pair| {
         let (owner, tagged) = cx.stack.owner(&tags::from_ec2(pair.tags()));
         matches!(owner, Owner::Ours | Owner::Adopted) && tagged.as_ref() == Some(at)
     });

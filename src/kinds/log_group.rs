@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use aws_sdk_cloudwatchlogs::types as logs;
 use futures_util::future::{try_join, try_join_all};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::key_pair::settled;
 use crate::address::{Address, Ids, Link};
-use crate::aws::absence::{OrAbsent, SEEN};
+use crate::aws::absence::{OrAbsent, SEEN, none, taken_away};
 use crate::aws::trace::branch;
 use crate::aws::wait::until;
 use crate::aws::{Aws, AwsError, OrAws, tags};
@@ -21,15 +22,16 @@ pub enum LogGroup {}
 const RETENTIONS: &[i64] =
     &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A CloudWatch log group, and how long it keeps what the tasks print.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The group's name, instead of `/seqstack/<stack>/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// How long events are kept; left out, for ever.
+    /// How many days events are kept; left out, for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = RETENTIONS))]
     pub retention_days: Option<i64>,
 }
 
@@ -137,6 +139,11 @@ impl Kind for LogGroup {
         }
     }
 
+    fn gist(state: &State) -> Vec<String> {
+        let kept = state.retention_days.map_or("kept for ever".to_owned(), |days| format!("kept {days} days"));
+        vec![state.name.clone(), kept]
+    }
+
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
         let prefix = format!("/seqstack/{}/", cx.stack.name);
         let names: BTreeMap<String, &Address> =
@@ -200,8 +207,12 @@ impl Kind for LogGroup {
                 request.send().await.or_aws("logs:UntagResource").map(|_| ())
             }
             Call::DeleteLogGroup { name } => {
-                let sent = logs.delete_log_group().log_group_name(name).send().await.or_aws("logs:DeleteLogGroup");
-                sent.or_absent().map(|_| ())
+                const NAME: &str = "logs:DeleteLogGroup";
+                let sent = taken_away(&*cx.say, NAME, &name, none, || {
+                    let request = logs.delete_log_group().log_group_name(&name);
+                    async move { request.send().await.or_aws(NAME) }
+                });
+                sent.await.map(|_| ())
             }
         }
         .map(|()| Ids::new())

@@ -6,48 +6,55 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::address::{Address, Ids};
 use crate::aws::{AwsError, tags};
 use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, TAG_ADOPTED, TAG_STACK, Tags};
+use crate::phrase::span;
 use crate::stack::reference::{Bucket, Ref};
-use crate::stack::values::{Int, PLACEHOLDER};
+use crate::stack::values::Int;
+use crate::stack::warning::SpecWarning;
 
 mod act;
+mod check;
 pub mod document;
 mod live;
+mod wildcard;
 
 /// The kind.
 pub enum Role {}
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An IAM role: what a task, an instance or ECS itself may do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The role's name in IAM, instead of `<stack>-<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The service that may take it on, e.g. `ecs-tasks.amazonaws.com`, or an ARN.
+    #[schemars(regex(pattern = r"\.amazonaws\.com|^arn:"))]
     pub trusts: String,
     /// A description, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// The longest session; left out, AWS's hour.
+    /// The longest session in seconds; left out, AWS's hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_seconds: Option<Int<3600, 43200>>,
     /// Managed policies: ARNs, or AWS's own by name such as `service-role/AmazonECSTaskExecutionRolePolicy`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attach: Vec<String>,
-    /// Buckets that it may list and read.
+    /// Buckets that it may list and read: names of `[bucket.…]`. The least policy for it is made for you.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<Ref<Bucket>>,
-    /// Buckets that it may list and write to.
+    /// Buckets that it may list and write to: names of `[bucket.…]`. The least policy for it is made for you.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub write: Vec<Ref<Bucket>>,
     /// A whole policy document instead of `read` and `write`: a table, or JSON in a string.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "document::schema")]
     pub policy: Option<Value>,
     /// Whether instances can be given it, by an instance profile of the same name.
     #[serde(default)]
@@ -226,33 +233,11 @@ impl Kind for Role {
     type Call = Call;
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
-        let fault = |key: &str, message: String, hint: &str| SpecFault {
-            key: key.to_owned(),
-            message,
-            hint: Some(hint.to_owned()),
-        };
-        let mut faults = Vec::new();
-        if spec.policy.is_some() && !(spec.read.is_empty() && spec.write.is_empty()) {
-            let hint = "write the whole document in `policy`, or leave it out and name buckets in `read` and `write`";
-            faults.push(fault("policy", "`policy` and `read` or `write` exclude each other".to_owned(), hint));
-        }
-        match &spec.policy {
-            Some(Value::String(text)) if text != PLACEHOLDER => {
-                if let Err(error) = serde_json::from_str::<serde_json::Map<String, Value>>(text) {
-                    faults.push(fault("policy", format!("not a JSON object: {error}"), "or write it as a table"));
-                }
-            }
-            Some(Value::Object(_) | Value::Null | Value::String(_)) | None => {}
-            Some(_) => {
-                faults.push(fault("policy", "not a policy document".to_owned(), "a table, or JSON in a string"));
-            }
-        }
-        let trusted = &spec.trusts;
-        if !(trusted == PLACEHOLDER || trusted.contains(".amazonaws.com") || trusted.starts_with("arn:")) {
-            let hint = "such as `ecs-tasks.amazonaws.com` for tasks, `ec2.amazonaws.com` for instances";
-            faults.push(fault("trusts", format!("`{trusted}` is neither an AWS service nor an ARN"), hint));
-        }
-        faults
+        check::check(spec)
+    }
+
+    fn warn(spec: &Spec) -> Vec<SpecWarning> {
+        wildcard::warn(spec)
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
@@ -319,6 +304,23 @@ impl Kind for Role {
 
     fn describe(call: &Call) -> String {
         act::describe(call)
+    }
+
+    fn gist(state: &State) -> Vec<String> {
+        let attached = state.attached.iter().map(|arn| last_part(arn).to_owned());
+        let own = state.policy.iter().flat_map(|policy| document::gist(&policy.document));
+        let can: Vec<String> = attached.chain(own).collect();
+        vec![format!("{}: {}", document::gist(&state.trust).join(" and "), can.join(", "))]
+    }
+
+    fn phrase(path: &str, value: &Value) -> Option<String> {
+        let told = |statement: &Value| document::sentences(statement).join("\n");
+        match path {
+            "policy.document.Statement" | "trust.Statement" => Some(told(value)).filter(|text| !text.is_empty()),
+            "policy" => Some(document::whole(value.get("document")?).join("\n")),
+            "session_seconds" => Some(span(value.as_i64()?)),
+            _ => None,
+        }
     }
 
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
@@ -414,7 +416,10 @@ fn converge(at: &Address, old: &State, new: &State) -> Vec<Call> {
         (Some(old), None) => delete_policy(&mut calls, &new.name, old),
         (None, None) => {}
     }
-    calls.extend(old.attached.difference(&new.attached).map(detach));
+    // Its own policy is not to go, even where only its attachment was seen.
+    let own = new.policy.as_ref().map(|policy| &policy.arn);
+    let others = old.attached.difference(&new.attached).filter(|policy| Some(*policy) != own);
+    calls.extend(others.map(detach));
     let lost = old.inline.difference(&new.inline);
     calls.extend(lost.map(|name| Call::DeleteRolePolicy { role: role(), name: name.clone() }));
     converge_profile(&mut calls, old, new);

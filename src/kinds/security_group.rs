@@ -8,29 +8,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types as ec2;
 use futures_util::future::try_join;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::key_pair::settled;
 use crate::address::{Address, Ids, Link};
-use crate::aws::absence::{OrAbsent, SEEN, again};
+use crate::aws::absence::{OrAbsent, SEEN, again, none, taken_away};
 use crate::aws::trace::branch;
-use crate::aws::wait::Pace;
-use crate::aws::{Aws, AwsError, Class, OrAws, tags};
+use crate::aws::wait::{Pace, until};
+use crate::aws::{Aws, AwsError, OrAws, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, Replace, SpecFault, TAG_STACK, Tags};
 use crate::stack::values::PLACEHOLDER;
+use crate::stack::warning::SpecWarning;
 
+mod open;
 mod rule;
 
-use rule::{Change, changes, check};
+use rule::{Change, changes, check, check_text, check_twice};
 pub use rule::{Peer, Protocol, Rule, RuleSpec};
 
 /// The kind.
 pub enum SecurityGroup {}
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An EC2 security group: who may connect to an instance, and where it may connect to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The group's name, instead of `<stack>-<name>-<hash>`.
@@ -42,7 +46,7 @@ pub struct Spec {
     /// `vpc-…`; left out, the default VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc: Option<String>,
-    /// Who may connect.
+    /// Who may connect; left out, nobody.
     #[serde(default)]
     pub ingress: Vec<RuleSpec>,
     /// Where it may connect to; left out, everywhere.
@@ -93,6 +97,7 @@ pub enum Call {
 impl Kind for SecurityGroup {
     const TABLE: &'static str = "security_group";
     const FIXED: &'static [&'static str] = &["name", "description", "vpc"];
+    const MINOR: &'static [&'static str] = &["name"];
     const PARTS: &'static [&'static str] = &["id"];
     const REPLACE: Replace = Replace::CreateFirst;
     type Spec = Spec;
@@ -100,14 +105,26 @@ impl Kind for SecurityGroup {
     type Call = Call;
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
-        let egress = spec.egress.iter().flatten().map(|rule| ("egress", rule));
-        let rules = spec.ingress.iter().map(|rule| ("ingress", rule)).chain(egress);
         let own = spec.description.iter().filter_map(|text| check_text("description", text));
-        own.chain(rules.flat_map(|(key, rule)| {
-            let text = check_text(key, &rule.description);
-            check(key, rule).into_iter().chain(text)
-        }))
-        .collect()
+        let vpc = spec.vpc.iter().filter(|id| *id != PLACEHOLDER && !id.starts_with("vpc-")).map(|id| SpecFault {
+            key: "vpc".to_owned(),
+            message: format!("`{id}` is no VPC id"),
+            hint: Some("`vpc-…`".to_owned()),
+        });
+        let sides = [("ingress", Some(&spec.ingress)), ("egress", spec.egress.as_ref())];
+        let rules = sides.into_iter().flat_map(|(side, rules)| {
+            let rules = rules.map(Vec::as_slice).unwrap_or_default();
+            rules.iter().enumerate().flat_map(move |(at, rule)| {
+                let text = check_text(&format!("{side}[{at}].description"), &rule.description);
+                let twice = check_twice(&format!("{side}[{at}]"), rule, rules.get(..at).unwrap_or_default());
+                check(&format!("{side}[{at}]"), rule).into_iter().chain(text).chain(twice)
+            })
+        });
+        own.chain(vpc).chain(rules).collect()
+    }
+
+    fn warn(spec: &Spec) -> Vec<SpecWarning> {
+        open::warn(&spec.ingress)
     }
 
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
@@ -217,6 +234,23 @@ impl Kind for SecurityGroup {
         }
     }
 
+    fn gist(state: &State) -> Vec<String> {
+        let everywhere = BTreeSet::from([Rule::everywhere("0.0.0.0/0")]);
+        let out = state.egress.iter().filter(|_| state.egress != everywhere);
+        let inwards = state.ingress.iter().map(|rule| format!("lets in {}", rule.told("from")));
+        let closed = state.ingress.is_empty().then(|| "lets nothing in".to_owned());
+        closed.into_iter().chain(inwards).chain(out.map(|rule| format!("lets out {}", rule.told("to")))).collect()
+    }
+
+    fn phrase(path: &str, value: &Value) -> Option<String> {
+        let way = match path {
+            "ingress" => "from",
+            "egress" => "to",
+            _ => return None,
+        };
+        Rule::deserialize(value).ok().map(|rule| rule.told(way))
+    }
+
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
         let names: BTreeMap<&str, &Address> =
             wanted.iter().filter_map(|(at, spec)| Some((spec.name.as_deref()?, at))).collect();
@@ -274,26 +308,17 @@ impl Kind for SecurityGroup {
                 let id = settled(NAME, &name, &group)?;
                 // Held until every instance that used it has let go of its network interface (terraform-aws #27476).
                 let held = |error: &AwsError| error.is(&["DependencyViolation"]);
-                let sent = again(Pace::SETTLING, NAME, "nothing to use the group any more", held, || {
-                    let request = cx.aws.ec2.delete_security_group().group_id(&id);
-                    async move { request.send().await.or_aws(NAME) }
+                let sent = taken_away(&*cx.say, NAME, &name, none, || {
+                    again(Pace::SETTLING, NAME, "nothing to use the group any more", held, || {
+                        let request = cx.aws.ec2.delete_security_group().group_id(&id);
+                        async move { request.send().await.or_aws(NAME) }
+                    })
                 });
-                sent.await.or_absent().map(|_| Ids::new())
+                sent.await.map(|_| Ids::new())
             }
-            rule => change_rule(&cx.aws, rule).await.map(|()| Ids::new()),
+            rule => Box::pin(change_rule(&cx, rule)).await.map(|()| Ids::new()),
         }
     }
-}
-
-/// What EC2 takes as a description, of a group or of a rule (EC2 API, CreateSecurityGroup, GroupDescription).
-fn check_text(key: &str, text: &str) -> Option<SpecFault> {
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(letter);
-    let sound = text == PLACEHOLDER || (text.len() <= 255 && text.chars().all(allowed));
-    (!sound).then(|| SpecFault {
-        key: key.to_owned(),
-        message: format!("EC2 takes no such description: `{text}`"),
-        hint: Some("at most 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*".to_owned()),
-    })
 }
 
 fn fixed_hash(description: &str, vpc: &str) -> String {
@@ -349,8 +374,19 @@ async fn create(
     if let Some(id) = made {
         return Ok(Ids::from([("id".to_owned(), id)]));
     }
+    // It exists, so it will be seen.
+    let there = until(
+        SEEN,
+        NAME,
+        &format!("{name}, which exists, to be seen"),
+        |_| false,
+        || async {
+            let by = vec![("group-name", vec![name.to_owned()]), ("vpc-id", vec![vpc.to_owned()])];
+            Ok(Some(found(&cx.aws, by).await?).filter(|found| !found.is_empty()))
+        },
+    )
+    .await?;
     // One that differs in what cannot change is the old one, which this create is to replace.
-    let there = found(&cx.aws, vec![("group-name", vec![name.to_owned()]), ("vpc-id", vec![vpc.to_owned()])]).await?;
     let there: Vec<_> = there.into_iter().filter(|group| group.description() == Some(description)).collect();
     let ours = there.iter().find(|group| {
         let (owner, tagged) = cx.stack.owner(&tags::from_ec2(group.tags()));
@@ -363,43 +399,41 @@ async fn create(
 }
 
 /// One rule, added, revoked or described. What is so already is so.
-async fn change_rule(aws: &Aws, call: Call) -> Result<(), AwsError> {
-    let ec2 = &aws.ec2;
+async fn change_rule(cx: &Acting, call: Call) -> Result<(), AwsError> {
+    let ec2 = &cx.aws.ec2;
     let duplicate = |error: &AwsError| error.is(&["InvalidPermission.Duplicate"]);
-    let gone = |error: &AwsError| error.is(&["InvalidPermission.NotFound"]);
     match call {
         Call::AuthorizeSecurityGroupIngress { group, name, rule } => {
             const NAME: &str = "ec2:AuthorizeSecurityGroupIngress";
             let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
-            let sent = seen(NAME, || {
-                let request = ec2.authorize_security_group_ingress().group_id(&id).ip_permissions(rule.clone());
-                async move { request.send().await.or_aws(NAME).map(|_| ()) }
-            });
-            sent.await.or_absent_if(duplicate).map(|_| ())
+            let request = ec2.authorize_security_group_ingress().group_id(id).ip_permissions(rule);
+            request.send().await.or_aws(NAME).or_absent_if(duplicate).map(|_| ())
         }
         Call::AuthorizeSecurityGroupEgress { group, name, rule } => {
             const NAME: &str = "ec2:AuthorizeSecurityGroupEgress";
             let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
-            let sent = seen(NAME, || {
-                let request = ec2.authorize_security_group_egress().group_id(&id).ip_permissions(rule.clone());
-                async move { request.send().await.or_aws(NAME).map(|_| ()) }
-            });
-            sent.await.or_absent_if(duplicate).map(|_| ())
+            let request = ec2.authorize_security_group_egress().group_id(id).ip_permissions(rule);
+            request.send().await.or_aws(NAME).or_absent_if(duplicate).map(|_| ())
         }
         Call::RevokeSecurityGroupIngress { group, name, rule } => {
             const NAME: &str = "ec2:RevokeSecurityGroupIngress";
             let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
             let request = ec2.revoke_security_group_ingress().group_id(id).ip_permissions(rule);
-            request.send().await.or_aws(NAME).or_absent_if(gone).map(|_| ())
+            let sent = taken_away(&*cx.say, NAME, &name, none, || {
+                let request = request.clone();
+                async move { request.send().await.or_aws(NAME) }
+            });
+            sent.await.map(|_| ())
         }
         Call::RevokeSecurityGroupEgress { group, name, rule } => {
             const NAME: &str = "ec2:RevokeSecurityGroupEgress";
             let (id, rule) = (settled(NAME, &name, &group)?, rule.permission(NAME)?);
-            let sent = seen(NAME, || {
-                let request = ec2.revoke_security_group_egress().group_id(&id).ip_permissions(rule.clone());
-                async move { request.send().await.or_aws(NAME).map(|_| ()) }
+            let request = ec2.revoke_security_group_egress().group_id(id).ip_permissions(rule);
+            let sent = taken_away(&*cx.say, NAME, &name, none, || {
+                let request = request.clone();
+                async move { request.send().await.or_aws(NAME) }
             });
-            sent.await.or_absent_if(gone).map(|_| ())
+            sent.await.map(|_| ())
         }
         Call::UpdateSecurityGroupRuleDescriptionsIngress { group, name, rule } => {
             const NAME: &str = "ec2:UpdateSecurityGroupRuleDescriptionsIngress";
@@ -415,15 +449,6 @@ async fn change_rule(aws: &Aws, call: Call) -> Result<(), AwsError> {
         }
         _ => Ok(()),
     }
-}
-
-/// A group just made may not be seen yet (`InvalidGroup.NotFound`).
-async fn seen<F>(operation: &'static str, ask: impl FnMut() -> F) -> Result<(), AwsError>
-where
-    F: Future<Output = Result<(), AwsError>>,
-{
-    let unseen = |error: &AwsError| error.class == Class::NotFound && error.is(&["InvalidGroup.NotFound"]);
-    again(SEEN, operation, "the group to be seen", unseen, ask).await
 }
 
 #[cfg(test)]

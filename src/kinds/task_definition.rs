@@ -6,15 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::log_group::name_of;
 use crate::address::{Address, Ids, Link};
 use crate::aws::{AwsError, tags};
 use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, StackInfo, Tags};
 use crate::stack::reference::{LogGroup, Ref, Role};
+use crate::stack::schema;
 use crate::stack::values::{Int, PLACEHOLDER};
+use crate::stack::warning::SpecWarning;
 
+mod container;
 mod ecs;
 mod variable;
 
@@ -23,45 +28,51 @@ pub use variable::Variable;
 /// The kind.
 pub enum TaskDefinition {}
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An ECS task definition: an image, and how its container is run. `[task_defaults]` holds what they share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// The family, instead of `<stack>--<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The image; pin it with `@sha256:…`.
+    /// The image, e.g. `biocontainers/bwa:v0.7.17_cv1`; `@sha256:…` pins it for good.
+    #[schemars(regex(pattern = container::IMAGE))]
     pub image: String,
-    /// Instead of the image's own entry point.
+    /// Instead of the image's own entry point: a list of words, or a string that is split as a shell would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words")]
     pub entry_point: Option<Vec<String>>,
-    /// Instead of the image's own command; a pipeline step usually gives one.
+    /// Instead of the image's own command: a list of words, or a string that is split as a shell would. A pipeline step
+    /// usually gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words")]
     pub command: Option<Vec<String>>,
-    /// Values, or secrets that ECS fetches.
+    /// Environment variables: values, or secrets that ECS fetches, `{ secret = "ssm:/…" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, Variable>,
-    /// `uid`, `uid:gid` or a name.
+    /// Whom the container runs as: `uid`, `uid:gid` or a name; left out, the image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = container::USER))]
     pub user: Option<String>,
-    /// The working folder in the container.
+    /// The working folder in the container; left out, the image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^/"))]
     pub working_dir: Option<String>,
     /// The task's cpu units, a hard share of the machine (1024 a virtual CPU).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Int<128, 196_608>>,
-    /// MiB, of the task and the container's hard limit.
+    /// MiB, of the task, and what the container is killed above.
     pub memory: Int<6, 1_000_000>,
     /// Folders of the instance in the container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
-    /// What ECS itself may do: pull the image, write logs, fetch secrets.
+    /// What ECS itself may do (pull the image, write logs, fetch secrets): the name of a `[role.…]`, or an ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_role: Option<Ref<Role>>,
-    /// What the task may do.
+    /// What the task may do: the name of a `[role.…]`, or an ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_role: Option<Ref<Role>>,
-    /// Where its output goes.
+    /// Where its output goes: the name of a `[log_group.…]`, or an ARN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_group: Option<Ref<LogGroup>>,
     /// Whether the container may do all that the instance may.
@@ -70,12 +81,14 @@ pub struct Spec {
 }
 
 /// A folder of the instance in the container.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
     /// The folder on the instance.
+    #[schemars(regex(pattern = "^/"))]
     pub host: String,
     /// Where it is in the container.
+    #[schemars(regex(pattern = "^/+[^/]"))]
     pub container: String,
     /// Whether it is for reading only.
     #[serde(default)]
@@ -167,6 +180,7 @@ fn revision(arn: &str) -> &str {
 impl Kind for TaskDefinition {
     const TABLE: &'static str = "task_definition";
     const FIXED: &'static [&'static str] = &[];
+    const MINOR: &'static [&'static str] = &["container", "family", "log_options", "older", "inactive"];
     const PARTS: &'static [&'static str] = &["arn", "family"];
     type Spec = Spec;
     type State = State;
@@ -196,11 +210,12 @@ impl Kind for TaskDefinition {
                 ));
             }
         }
-        let paths = spec.mounts.iter().flat_map(|mount| [&mount.host, &mount.container]);
-        for path in paths.filter(|path| *path != PLACEHOLDER && !path.starts_with('/')) {
-            faults.push(fault("mounts".to_owned(), &format!("`{path}` is not absolute"), "start it with `/`"));
-        }
+        faults.extend(container::check(spec));
         faults
+    }
+
+    fn warn(spec: &Spec) -> Vec<SpecWarning> {
+        container::warn(spec)
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
@@ -322,6 +337,26 @@ impl Kind for TaskDefinition {
                 format!("ecs:DeleteTaskDefinitions {}", arns.join(" "))
             }
         }
+    }
+
+    fn gist(state: &State) -> Vec<String> {
+        // Quarters of a virtual CPU are what people count in.
+        let cpu = state.cpu.map(|units| match units % 256 {
+            0 => format!("{} vCPU", units as f64 / 1024.0),
+            _ => format!("cpu {units}"),
+        });
+        let memory = state.memory.map(|mib| match mib % 1024 {
+            0 => format!("{} GiB", mib / 1024),
+            _ => format!("{mib} MiB"),
+        });
+        let privileged = state.privileged.then(|| "privileged".to_owned());
+        std::iter::once(state.image.clone()).chain(cpu).chain(memory).chain(privileged).collect()
+    }
+
+    fn phrase(path: &str, value: &Value) -> Option<String> {
+        let mount = (path == "mounts").then(|| Mount::deserialize(value).ok()).flatten()?;
+        let only = if mount.read_only { ", read only" } else { "" };
+        Some(format!("{} as {}{only}", mount.host, mount.container))
     }
 
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::address::{Address, Ids};
@@ -16,6 +18,7 @@ use crate::aws::trace::branch;
 use crate::aws::{Aws, AwsError, OrAws};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault};
+use crate::phrase::{counted, size};
 use crate::stack::reference::{Bucket, Ref};
 use crate::stack::values::PLACEHOLDER;
 
@@ -31,15 +34,15 @@ const PART_BYTES: u64 = 8 << 20;
 /// How many parts, or questions about objects, are under way at once.
 const AT_ONCE: usize = 8;
 
-/// What a person writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Local files, brought to a bucket when what is there differs. Objects are never deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// The bucket that they go to.
+    /// The bucket that they go to: the name of a `[bucket.…]`.
     pub bucket: Ref<Bucket>,
     /// Local files, relative to the stack file's folder.
     pub files: Vec<String>,
-    /// What their keys start with, before the file's own name.
+    /// What their keys start with, before the file's own name, e.g. `reads/`; left out, nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
 }
@@ -49,7 +52,7 @@ pub struct Spec {
 pub struct State {
     /// The bucket's physical name.
     pub bucket: String,
-    /// SHA-256 by key; `unknown` for an object that was not put there by us.
+    /// SHA-256 by key; [`UNKNOWN`] for an object that was not put there by us.
     pub objects: BTreeMap<String, String>,
     /// The files that are still to be sent, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -64,6 +67,9 @@ pub struct Source {
     /// Bytes.
     pub size: u64,
 }
+
+/// In the place of a checksum, that of an object that was not put there by us.
+pub const UNKNOWN: &str = "unknown";
 
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +97,7 @@ fn key(prefix: &str, file: &str) -> String {
 impl Kind for Upload {
     const TABLE: &'static str = "upload";
     const FIXED: &'static [&'static str] = &[];
+    const MINOR: &'static [&'static str] = &["from"];
     const PARTS: &'static [&'static str] = &[];
     type Spec = Spec;
     type State = State;
@@ -152,6 +159,22 @@ impl Kind for Upload {
         format!("s3:PutObject s3://{bucket}/{key} ({size} bytes)")
     }
 
+    fn gist(state: &State) -> Vec<String> {
+        let bytes = state.from.values().map(|source| source.size).sum();
+        vec![format!("{} to s3://{}", counted(state.from.len(), "file"), state.bucket), size(bytes)]
+    }
+
+    fn phrase(path: &str, value: &Value) -> Option<String> {
+        match path.split_once('.')? {
+            ("objects", _) => value.as_str().map(|sha| match sha.get(..12) {
+                Some(start) => format!("sha256 {start}…"),
+                None => "content that seqstack did not put there".to_owned(),
+            }),
+            ("from", _) => Some(format!("a file of {}", size(value.get("size")?.as_u64()?))),
+            _ => None,
+        }
+    }
+
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {
         let each = wanted.iter().filter_map(|(at, spec)| {
             let bucket = cx.stack.buckets.get(&spec.bucket.text)?;
@@ -199,7 +222,7 @@ async fn checksum(aws: &Aws, bucket: &str, key: &str) -> Result<Option<String>, 
     let asked = aws.s3.head_object().bucket(bucket).key(key).send().await.or_aws("s3:HeadObject").or_absent()?;
     Ok(asked.map(|object| {
         let ours = object.metadata().and_then(|metadata| metadata.get(CHECKSUM));
-        ours.cloned().unwrap_or_else(|| "unknown".to_owned())
+        ours.cloned().unwrap_or_else(|| UNKNOWN.to_owned())
     }))
 }
 

@@ -66,8 +66,13 @@ fn run_line(event: &RunEvent) -> Option<String> {
         RunEvent::WaitingForAgent { instance } => {
             format!("run: waiting for the container agent of {instance} to register")
         }
+        // Only the live part has a place for what changes all the time.
+        RunEvent::RunBegun { .. } | RunEvent::InstanceEnds { .. } | RunEvent::StepHeard { .. } => return None,
+        RunEvent::StepDoubted { name, why } => format!("step {name}: its result is not relied upon: {why}"),
         RunEvent::StepKept { name } => format!("step {name}: kept, its result is there"),
-        RunEvent::StepFound { name, attempt } => format!("step {name}: attempt {attempt} is under way; following it"),
+        RunEvent::StepFound { name, attempt, .. } => {
+            format!("step {name}: attempt {attempt} is under way; following it")
+        }
         RunEvent::StepStarting { .. } => return None,
         RunEvent::StepWaiting { name, reason } => format!("step {name}: waiting: {reason}"),
         RunEvent::StepAgain { name, attempt, of, memory, because } => {

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::{Deserialize, Serialize};
 
 use super::plan::Header;
-use super::span;
+use super::{cost, span};
 use crate::kinds::instance::billed::{Disk, Machine};
 use crate::run::RunStatus;
 use crate::run::status::{State, StepState, StepStatus};
@@ -154,13 +154,16 @@ fn billed_text(out: &mut String, status: &Status) {
         let address = one.address.as_deref().unwrap_or("an instance without an address");
         let since = one.launched_at.map(|at| format!(" since {at:.0}")).unwrap_or_default();
         let hours = match (one.seconds.filter(|_| one.billed), one.state.as_str()) {
-            (Some(seconds), _) => format!(", {} so far ({} instance-hours)", span(seconds), hours(seconds)),
+            (Some(seconds), _) => {
+                let hours = cost::hours(seconds, one.price_per_hour);
+                format!(", {} so far ({hours})", span(seconds))
+            }
             (None, "stopped" | "stopping") => ", of which only the volumes are billed".to_owned(),
             (None, _) => ", which is not billed".to_owned(),
         };
         let end = match &one.ends_itself_at {
             Some(at) => format!("ends itself at {at}"),
-            None => "has no deadline: it is there until it is let go of".to_owned(),
+            None => "has no deadline: it is there, and billed, until destroy".to_owned(),
         };
         line(out, &format!("  {address}  {}  {}  {}{since}{hours}; {end}", one.id, one.r#type, one.state));
     }
@@ -175,10 +178,4 @@ fn billed_text(out: &mut String, status: &Status) {
     for unknown in &status.unknown {
         line(out, &format!("  {BAD}!{BAD:#} {unknown}"));
     }
-}
-
-/// Hours to the hundredth.
-fn hours(seconds: i64) -> String {
-    let hundredths = seconds / 36;
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }

@@ -1,5 +1,6 @@
 //! The beginning of a drive: the run's record, what an earlier driver left running, and the instance's agent.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -33,8 +34,10 @@ impl<W: World> Driver<'_, W> {
             .collect();
         let (plans, keys, instance) = (&self.plans, &self.keys, &self.instance);
         let settings = settings(self.spec);
-        self.book
+        let seconds = self
+            .book
             .update(|ledger, now| {
+                ledger.put_back = None;
                 for plan in plans.iter().filter(|plan| !plan.kept) {
                     let last = ledger.last_attempt(&plan.name).filter(|last| last.verdict == Some(Verdict::Succeeded));
                     let last = last.map(|last| last.n);
@@ -48,7 +51,7 @@ impl<W: World> Driver<'_, W> {
                 if let Some(run) = going_on {
                     run.instance.clone_from(instance);
                     run.settings = settings;
-                    return;
+                    return now.as_second() - run.started_at.as_second();
                 }
                 for note in &mut steps {
                     note.first = ledger.next_number(&note.name);
@@ -64,12 +67,15 @@ impl<W: World> Driver<'_, W> {
                     state: RunState::Running,
                     outputs: Vec::new(),
                 });
+                0
             })
-            .await
+            .await?;
+        (self.patience.events)(RunEvent::RunBegun { seconds });
+        Ok(())
     }
 
     /// What an earlier driver started: followed where it is what we would start, stopped where it is not.
-    pub(super) async fn leftovers(&mut self) -> Result<(), RunError> {
+    pub(super) async fn leftovers(&mut self, doubted: &BTreeMap<String, String>) -> Result<(), RunError> {
         let now = Instant::now();
         self.stages = self
             .plans
@@ -77,11 +83,13 @@ impl<W: World> Driver<'_, W> {
             .map(|plan| (plan.name.clone(), if plan.kept { Stage::Done } else { Stage::Waiting { until: now } }))
             .collect();
         let ledger = self.book.ledger().await;
+        let aws_now = self.book.now().await;
         let (mut strays, mut found, mut forgotten_ones) = (Vec::new(), Vec::new(), Vec::new());
         for (name, attempt) in ledger.open() {
             let step = self.spec.steps.iter().find(|step| step.name == name);
             let follow = step.is_some_and(|step| {
                 self.keys.steps.get(name) == Some(&attempt.key)
+                    && !doubted.contains_key(name)
                     && attempt.request.instance == self.instance
                     && step.follows.iter().all(|before| matches!(self.stages.get(before), Some(Stage::Done)))
                     && attempt.after.iter().all(|(name, n)| ledger.last_attempt(name).is_some_and(|last| last.n == *n))
@@ -110,7 +118,8 @@ impl<W: World> Driver<'_, W> {
                     told: false,
                 },
             };
-            (self.patience.events)(RunEvent::StepFound { name: name.to_owned(), attempt: attempt.n });
+            let seconds = attempt.made_at.map(|made| aws_now.as_second() - made.as_second());
+            (self.patience.events)(RunEvent::StepFound { name: name.to_owned(), attempt: attempt.n, seconds });
             self.stages.insert(name.to_owned(), stage);
         }
         if strays.is_empty() && found.is_empty() && forgotten_ones.is_empty() {

@@ -11,10 +11,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::attempts::Tried;
+use super::doubt::doubted;
 use super::due::{Due, StepPlan, due};
+use super::hear::{Places, listen};
 use super::key::{Keys, keys, parts};
 use super::lease::{Book, Fresh, Patience, Wants};
-use super::ledger::{Attempt, Request, RunState};
+use super::ledger::{Attempt, Request, RunState, log_stream};
 use super::observe::{Kept, Observed, objects};
 use super::place::request;
 use super::spec::{RunSpec, StepSpec};
@@ -28,6 +30,8 @@ use crate::aws::Aws;
 const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(1500));
 /// How often EC2 is asked whether the instance is there: ECS takes minutes to notice that one went away.
 pub(super) const HOST_CHECK: Duration = Duration::from_secs(30);
+/// For how long after a task was ended by a signal its machine is looked at.
+const GOING_DOWN: Duration = Duration::from_secs(60);
 /// How long a fresh task may be unknown to DescribeTasks.
 pub(super) const VISIBLE: Duration = Duration::from_secs(60);
 
@@ -43,6 +47,8 @@ pub struct DriveOptions {
     /// An id that only one living process can be using (it holds a lock on where the id is kept): with it, a lease that
     /// this machine's last, killed process left behind is taken over at once. Left out, a random one.
     pub holder: Option<String>,
+    /// Somebody watches: tells how long ago running steps wrote their last lines, and when the instance ends itself.
+    pub watched: bool,
     /// Makes tokens and nonces.
     pub fresh: Arc<Fresh>,
 }
@@ -50,7 +56,14 @@ pub struct DriveOptions {
 impl DriveOptions {
     /// For this identity, on this machine, with the system's randomness.
     pub fn new(identity: impl Into<String>) -> Self {
-        Self { retry: false, identity: identity.into(), host: host_name(), holder: None, fresh: Arc::new(random) }
+        Self {
+            retry: false,
+            identity: identity.into(),
+            host: host_name(),
+            holder: None,
+            watched: false,
+            fresh: Arc::new(random),
+        }
     }
 
     pub(super) fn who(&self) -> String {
@@ -129,6 +142,14 @@ pub(super) async fn drive_in<W: World>(
         stages: BTreeMap::new(),
         registered: None,
         containers: BTreeMap::new(),
+        audible: watch::Sender::default(),
+    };
+    let (audible, on) = (driver.audible.subscribe(), driver.instance.clone());
+    let listening = async {
+        if !options.watched {
+            return std::future::pending().await;
+        }
+        listen(world, &on, &audible, events).await
     };
     let work = async {
         let outcome = driver.go().await;
@@ -147,6 +168,7 @@ pub(super) async fn drive_in<W: World>(
     tokio::select! {
         outcome = work => outcome,
         error = book.renew() => Err(error),
+        never = listening => match never {},
     }
 }
 
@@ -190,12 +212,23 @@ pub(super) struct Driver<'a, W> {
     pub(super) registered: Option<(i64, i64)>,
     /// Container, log group and stream prefix by step.
     pub(super) containers: BTreeMap<String, (String, Option<(String, String)>)>,
+    /// Where running steps write their logs.
+    audible: watch::Sender<Places>,
 }
 
 impl<W: World> Driver<'_, W> {
     async fn go(&mut self) -> Result<Outcome, RunError> {
         let (inputs, outputs) = self.patience.ask(|| objects(self.world, self.spec)).await?;
         self.keys = keys(self.spec, &inputs);
+        let (stack, region) = (&self.spec.stack, &self.spec.region);
+        let tasks = self.patience.ask(|| self.world.tagged(&self.cluster, stack, region)).await?;
+        let doubted = doubted(&self.book.ledger().await, &tasks, &self.spec.sample);
+        if !doubted.is_empty() {
+            self.book.update(|ledger, _| ledger.doubt(&doubted)).await?;
+            for (name, why) in &doubted {
+                (self.patience.events)(RunEvent::StepDoubted { name: name.clone(), why: why.clone() });
+            }
+        }
         let ledger = self.book.ledger().await;
         let kept = Kept { ledger, etag: String::new(), age: Duration::ZERO };
         let observed = Observed { inputs, outputs, ledger: Some(kept), unusable: None };
@@ -215,8 +248,8 @@ impl<W: World> Driver<'_, W> {
             Due::KnownAfterUpload { uploads } => return Err(RunError::NoSuchInputs(uploads)),
         }
         self.begin(&observed.inputs).await?;
-        self.leftovers().await?;
-        self.strays().await?;
+        self.leftovers(&doubted).await?;
+        self.strays(tasks).await?;
         self.name_containers().await?;
         for plan in self.plans.iter().filter(|plan| plan.kept) {
             (self.patience.events)(RunEvent::StepKept { name: plan.name.clone() });
@@ -405,6 +438,11 @@ impl<W: World> Driver<'_, W> {
                 _ => None,
             })
             .collect();
+        self.audible.send_if_modified(|places| {
+            let now = running.iter().filter_map(|(name, _, arn, _)| Some((name.clone(), self.log_place(name, arn)?)));
+            let before = std::mem::replace(places, now.collect());
+            before != *places
+        });
         if running.is_empty() {
             return Ok(Vec::new());
         }
@@ -419,7 +457,9 @@ impl<W: World> Driver<'_, W> {
             let (end, judgement) = match now {
                 TaskNow::Stopped(end) => {
                     let judgement = verdict(&end);
-                    (end, judgement)
+                    let by_signal = matches!(judgement.verdict, Verdict::Failed { exit } if exit > 128);
+                    let lost = by_signal && self.host_goes_down().await?;
+                    (end, if lost { host_lost(&self.instance) } else { judgement })
                 }
                 TaskNow::Going(_) | TaskNow::Missing if host_gone => (TaskEnd::default(), host_lost(&self.instance)),
                 TaskNow::Missing if since.elapsed() >= VISIBLE => (TaskEnd::default(), forgotten()),
@@ -428,6 +468,26 @@ impl<W: World> Driver<'_, W> {
             ended.push(self.ended(&step, n, end, judgement).await?);
         }
         Ok(ended)
+    }
+
+    /// Whether the machine goes away in these moments: its system ends the containers before EC2 tells of it.
+    async fn host_goes_down(&self) -> Result<bool, RunError> {
+        let since = Instant::now();
+        loop {
+            if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
+                return Ok(true);
+            }
+            if since.elapsed() >= GOING_DOWN {
+                return Ok(false);
+            }
+            self.patience.sleep(Duration::from_secs(10)).await?;
+        }
+    }
+
+    fn log_place(&self, step: &str, task_arn: &str) -> Option<(String, String)> {
+        let (container, log) = self.containers.get(step)?;
+        let (group, prefix) = log.as_ref()?;
+        Some((group.clone(), log_stream(prefix, container, task_arn)))
     }
 
     /// We were asked to stop: what runs on, and what was not started.

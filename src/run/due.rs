@@ -22,7 +22,7 @@ pub struct Assessment {
     pub due: Due,
     /// The run key; none where uploads come first.
     pub key: Option<String>,
-    /// Notes: outputs that somebody changed, and what a run will overwrite, with dates.
+    /// Notes: outputs that somebody changed, with dates.
     pub notes: Vec<String>,
 }
 
@@ -136,8 +136,7 @@ pub fn due(
     let ledger = observed.ledger.as_ref().map(|kept| &kept.ledger);
     let uploads = uploads_to_inputs(spec, pending_uploads);
     if !uploads.is_empty() {
-        let notes = overwrites(ledger, &observed.outputs);
-        return Ok(Assessment { due: Due::KnownAfterUpload { uploads }, key: None, notes });
+        return Ok(Assessment { due: Due::KnownAfterUpload { uploads }, key: None, notes: Vec::new() });
     }
     let keys = keys(spec, &observed.inputs);
     let missing = missing_outputs(spec, ledger.and_then(|ledger| succeeded(ledger, &keys.run)), &observed.outputs);
@@ -159,7 +158,7 @@ pub fn due(
         steps: step_plans(spec, ledger, &keys, live_instance, &redone(spec, ledger, &keys, &missing)),
         in_progress: observed.ledger.as_ref().and_then(holder),
     };
-    answer(Due::Yes(work), overwrites(ledger, &observed.outputs))
+    answer(Due::Yes(work), Vec::new())
 }
 
 /// Who holds the lease, if anybody does.
@@ -201,9 +200,10 @@ fn succeeded<'a>(ledger: &'a Ledger, key: &str) -> Option<&'a RunRecord> {
 }
 
 /// Whether a success still speaks for the outputs: the last run's does even if somebody changed them (that is a note);
-/// an earlier one's only while they are what it wrote, since a later run may have begun to overwrite them.
+/// an earlier one's only while they are what it wrote, since a later run may have begun to overwrite them. So may one have
+/// that a ledger which was put back knows nothing of.
 fn stands(ledger: &Ledger, run: &RunRecord, outputs: &[Object]) -> bool {
-    let last = ledger.run().is_some_and(|last| std::ptr::eq(last, run));
+    let last = ledger.put_back.is_none() && ledger.run().is_some_and(|last| std::ptr::eq(last, run));
     last || run
         .outputs
         .iter()
@@ -244,28 +244,11 @@ fn changed_since(run: &RunRecord, outputs: &[Object]) -> Vec<String> {
         .collect()
 }
 
-/// What a run will overwrite that no run of ours wrote.
-fn overwrites(ledger: Option<&Ledger>, outputs: &[Object]) -> Vec<String> {
-    let ours = |now: &Object| {
-        ledger.is_some_and(|ledger| {
-            ledger
-                .runs
-                .iter()
-                .flat_map(|run| &run.outputs)
-                .any(|was| same_place(&was.object, now) && was.object.etag == now.etag)
-        })
-    };
-    outputs
-        .iter()
-        .filter(|now| !ours(now))
-        .map(|now| {
-            format!("{} of {} was not written by a finished run, and will be overwritten", place(now), date(now))
-        })
-        .collect()
-}
-
 /// The failure of this very run under these very settings.
 fn failed_alike(ledger: &Ledger, spec: &RunSpec, keys: &Keys) -> Option<Earlier> {
+    if ledger.put_back.is_some() {
+        return None;
+    }
     let run = ledger.run().filter(|run| run.key == keys.run && run.settings == settings(spec))?;
     let RunState::Failed { step, verdict, explanation } = &run.state else { return None };
     // What passes is worth another try without being asked for one.
@@ -293,9 +276,12 @@ fn reasons(
 ) -> Vec<String> {
     let Some((ledger, run)) = ledger.and_then(|ledger| Some((ledger, ledger.run()?))) else {
         let unknown = |why| format!("what was run is not known: of the ledger, {why}");
-        return vec![observed.unusable.as_ref().map_or_else(|| "never run".to_owned(), unknown)];
+        return vec![observed.unusable.as_ref().map_or_else(|| "it was never run".to_owned(), unknown)];
     };
     let mut reasons = Vec::new();
+    if let Some(at) = ledger.put_back {
+        reasons.push(format!("the ledger was put back from a copy at {at:.0}: what was run since is not known"));
+    }
     if run.key != keys.run {
         reasons.extend(input_changes(run, &observed.inputs));
         reasons.extend(step_changes(run, spec));

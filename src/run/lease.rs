@@ -14,6 +14,7 @@ use super::ledger::{Lease, Ledger, SCHEMA};
 use super::observe::age;
 use super::world::{Only, World};
 use super::{RunError, RunEvent};
+use crate::aws::absence::{SEEN, unseen};
 use crate::aws::{AwsError, Class};
 
 /// How long a lease is good for without a write.
@@ -59,9 +60,25 @@ impl Patience<'_> {
     ///
     /// # Errors
     /// That error; or [`RunError::Stopped`].
-    pub(super) async fn ask<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, RunError>
+    pub(super) async fn ask<T, F>(&self, call: impl FnMut() -> F) -> Result<T, RunError>
     where
         F: Future<Output = Result<T, AwsError>>,
+    {
+        self.ask_while(|| std::future::ready(Ok(())), call).await
+    }
+
+    /// The same, for what only the lease's holder may do: it is made sure of before each time but the first.
+    ///
+    /// # Errors
+    /// Those of [`Self::ask`], and what `holds` says against another time.
+    pub(super) async fn ask_while<T, F, H>(
+        &self,
+        holds: impl Fn() -> H,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, RunError>
+    where
+        F: Future<Output = Result<T, AwsError>>,
+        H: Future<Output = Result<(), RunError>>,
     {
         let mut since = None;
         let mut told = None;
@@ -73,6 +90,9 @@ impl Patience<'_> {
             };
             match error.class {
                 Class::Credentials => {}
+                // A cluster that was made a moment ago, say.
+                Class::NotFound if unseen(&error) && since.get_or_insert_with(Instant::now).elapsed() < SEEN.within => {
+                }
                 Class::Passing | Class::Throttled | Class::Unsent
                     if since.get_or_insert_with(Instant::now).elapsed() < OUTAGE => {}
                 _ => return Err(error.into()),
@@ -87,6 +107,7 @@ impl Patience<'_> {
             }
             self.sleep(pause).await?;
             pause = (pause * 2).min(Duration::from_secs(15));
+            holds().await?;
         }
     }
 }
@@ -154,7 +175,7 @@ impl<'a, W: World> Book<'a, W> {
             let (mut ledger, etag, written) = match read.object {
                 None => (Ledger { schema: SCHEMA, ..Ledger::default() }, None, read.now),
                 Some((body, etag, written)) => match Ledger::read(&body, wants.at) {
-                    Ok(ledger) => (ledger, Some(etag), written),
+                    Ok(ledger) => (ledger.found(written), Some(etag), written),
                     Err(source) if source.is_replaced() => {
                         let kept_as = patience.ask(|| world.set_aside(body.clone(), &etag)).await?;
                         (patience.events)(RunEvent::LedgerSetAside { why: source.to_string(), kept_as });
@@ -238,7 +259,13 @@ impl<'a, W: World> Book<'a, W> {
         next.schema = SCHEMA;
         next.nonce = (self.fresh)();
         next.at.clone_from(&self.at);
-        let body = next.sealed().map_err(|error| RunError::Unwritable(error.to_string()))?;
+        let (inner_now, confirmed) = (inner.now, inner.confirmed);
+        let dated = || {
+            // Dated anew for each attempt: one that arrives late is no older version put back.
+            let now = inner_now + confirmed.elapsed();
+            let dated = Ledger { written_at: Some(now), ..next.clone() };
+            dated.sealed().map_err(|error| AwsError::refused("s3:PutObject", error.to_string()))
+        };
         let only = inner.etag.clone().map_or(Only::IfAbsent, Only::IfMatch);
         let before = inner.unanswered.replace(next.nonce.clone());
         let mut only = only;
@@ -246,7 +273,12 @@ impl<'a, W: World> Book<'a, W> {
         loop {
             let begun = Moment::now();
             // Asked again after a passing failure, the same write meets 412 if the first one took effect after all.
-            let written = self.patience.ask(|| self.world.write_ledger(body.clone(), &only)).await;
+            let only_if = &only;
+            let write = || {
+                let body = dated();
+                async move { self.world.write_ledger(body?, only_if).await }
+            };
+            let written = self.patience.ask(write).await;
             match written {
                 Ok((etag, now)) => {
                     *inner = Inner { ledger: next, etag: Some(etag), confirmed: begun, now, unanswered: None };

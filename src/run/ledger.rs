@@ -1,5 +1,6 @@
 //! The ledger: what has been run on a sample, as one JSON object in the output bucket. Data and its reading; the
-//! writing is [`super::lease`]'s. Never holds a secret: requests hold variables as the stack file writes them.
+//! writing is [`super::lease`]'s. Holds no secret that ECS fetches; other variables it
+//! holds as the stack file writes them.
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,12 @@ pub struct Ledger {
     pub digest: String,
     /// Set anew by each write, so that a writer that gets 412 can see whether the write was its own.
     pub nonce: String,
+    /// When it was written, by S3's clock as its writer knew it.
+    #[serde(default)]
+    pub written_at: Option<Timestamp>,
+    /// When an older version of it was put back by somebody; none once a run was begun on it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_back: Option<Timestamp>,
     /// Who may change it.
     #[serde(default)]
     pub lease: Option<Lease>,
@@ -294,6 +301,15 @@ impl Ledger {
         self.runs.last()
     }
 
+    /// Whether a run that has not succeeded was going on then, by S3's clock: until it ended, or the next one began.
+    pub fn was_running(&self, at: Timestamp) -> bool {
+        let begins = self.runs.iter().skip(1).map(|next| Some(next.started_at)).chain([None]);
+        self.runs.iter().zip(begins).filter(|(run, _)| run.state != RunState::Succeeded).any(|(run, next)| {
+            let end = run.ended_at.or(next).map(|end| end.as_second() + SLACK_SECONDS);
+            run.started_at.as_second() <= at.as_second() && end.is_none_or(|end| at.as_second() <= end)
+        })
+    }
+
     /// The last attempt at a step that may have left something behind: one that never started did not.
     pub fn last_attempt(&self, step: &str) -> Option<&Attempt> {
         let attempts = &self.steps.get(step)?.attempts;
@@ -308,6 +324,7 @@ impl Ledger {
                 && attempt.request.instance == instance
                 && attempt.verdict == Some(Verdict::Succeeded)
                 && !attempt.void
+                && self.put_back.is_none()
                 && attempt.after.iter().all(|(name, n)| self.last_attempt(name).is_some_and(|last| last.n == *n))
         })
     }
@@ -375,13 +392,17 @@ impl Attempt {
         Some(self.ended_at?.as_second() - self.started_at?.as_second())
     }
 
-    /// The log group and stream that its task writes to, once the task is known: the awslogs driver names streams
-    /// `prefix/container/task-id`.
+    /// The log group and stream that its task writes to, once the task is known.
     pub fn log_place(&self) -> Option<(String, String)> {
-        let (group, prefix) = self.request.log.clone()?;
-        let task = self.task_arn.as_deref()?.rsplit('/').next()?;
-        Some((group, format!("{prefix}/{}/{task}", self.request.container)))
+        let (group, prefix) = self.request.log.as_ref()?;
+        Some((group.clone(), log_stream(prefix, &self.request.container, self.task_arn.as_deref()?)))
     }
+}
+
+/// A task's log stream: the awslogs driver names them `prefix/container/task-id`.
+pub(super) fn log_stream(prefix: &str, container: &str, task_arn: &str) -> String {
+    let task = task_arn.rsplit('/').next().unwrap_or(task_arn);
+    format!("{prefix}/{container}/{task}")
 }
 
 /// One line of a run's summary.

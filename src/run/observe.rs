@@ -66,11 +66,21 @@ pub(super) async fn objects<W: World>(world: &W, spec: &RunSpec) -> Result<(Vec<
     tokio::try_join!(matching(world, &spec.inputs), matching(world, &spec.outputs))
 }
 
+/// What of these is in S3 now.
+///
+/// # Errors
+/// When S3 cannot be asked.
+pub async fn written(aws: &Aws, globs: &[Globs]) -> Result<Vec<Object>, AwsError> {
+    // Listing needs no ledger.
+    matching(&Live { aws, bucket: "", key: "" }, globs).await
+}
+
 /// A ledger as it was read.
 pub(super) fn kept(read: Read, spec: &RunSpec) -> Result<Option<Kept>, RunError> {
     let Some((body, etag, written)) = read.object else { return Ok(None) };
     let at = format!("s3://{}/{}", spec.ledger_bucket, spec.ledger_key);
     let ledger = Ledger::read(&body, &at).map_err(|source| RunError::Ledger { at, source })?;
+    let ledger = ledger.found(written);
     Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 
@@ -120,12 +130,12 @@ fn matcher(glob: &str) -> Option<GlobMatcher> {
 }
 
 /// Whether a glob matches a key.
-pub(super) fn matches(glob: &str, key: &str) -> bool {
+pub(crate) fn matches(glob: &str, key: &str) -> bool {
     glob == key || matcher(glob).is_some_and(|glob| glob.is_match(key))
 }
 
 /// The globs that match none of these keys, as `s3://bucket/glob`.
-pub(super) fn unmatched<'a>(globs: &[Globs], has: impl Fn(&str, &str) -> bool + 'a) -> Vec<String> {
+pub(crate) fn unmatched<'a>(globs: &[Globs], has: impl Fn(&str, &str) -> bool + 'a) -> Vec<String> {
     globs
         .iter()
         .flat_map(|globs| globs.keys.iter().map(move |key| (&globs.bucket, key)))

@@ -12,6 +12,7 @@ use super::spec::{RunSpec, StepSpec};
 use super::verdict::{Judgement, TaskEnd, Verdict};
 use super::world::{Agent, Placed, World};
 use super::{RunError, RunEvent};
+use crate::aws::absence::SEEN;
 use crate::aws::{AwsError, Class};
 use crate::kind::{TAG_REGION, TAG_SAMPLE, TAG_STACK};
 
@@ -72,6 +73,10 @@ fn of_error(error: AwsError) -> Result<Answer, RunError> {
     // ECS's `ClientException`: "TaskDefinition is inactive".
     if error.message.to_lowercase().replace(' ', "").contains("taskdefinitionisinactive") {
         return Ok(Answer::Stale(error.message));
+    }
+    // ECS's `ClientException` of a revision that was registered a moment ago: "TaskDefinition not found."
+    if error.message.to_lowercase().replace(' ', "").contains("taskdefinitionnotfound") {
+        return Ok(Answer::Wait(error.message, SEEN.within));
     }
     match error.class {
         Class::Refused | Class::NotFound => Ok(Answer::Never(error.to_string())),
@@ -146,9 +151,9 @@ impl<W: World> Driver<'_, W> {
             return Ok(Vec::new());
         }
         self.book.hold().await?;
-        let (world, patience) = (self.world, self.patience);
+        let (world, patience, book) = (self.world, self.patience, self.book);
         let answers = join_all(asked.iter().map(|(_, _, token, request)| async move {
-            answer(patience.ask(|| world.run_task(request, token)).await)
+            answer(patience.ask_while(|| book.hold(), || world.run_task(request, token)).await)
         }))
         .await;
         let mut started = Vec::new();

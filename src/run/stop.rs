@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::drive::DriveOptions;
+use super::drive::{DriveOptions, HOST_CHECK, VISIBLE, host_lost};
 use super::due::{Holder, holder};
 use super::lease::{Book, Patience, Wants};
 use super::ledger::{Attempt, Ledger, RunState};
@@ -67,6 +67,7 @@ async fn read<W: World>(world: &W, at: &str) -> Result<Option<Kept>, RunError> {
     let read = world.read_ledger().await?;
     let Some((body, etag, written)) = read.object else { return Ok(None) };
     let ledger = Ledger::read(&body, at).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
+    let ledger = ledger.found(written);
     Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 
@@ -135,10 +136,21 @@ pub(super) async fn put_down<W: World>(
         next: String::new(),
     };
     let end = Instant::now() + STOPPING;
+    // Written down a moment ago, by a driver that died since: its task may be there, and not seen yet.
+    let now = book.now().await;
+    let age = attempt.made_at.map_or(VISIBLE, |made| Duration::try_from(now - made).unwrap_or_default());
+    let seen_by = Instant::now() + VISIBLE.saturating_sub(age);
     let mut pause = Duration::from_millis(250);
     let mut told = false;
+    let mut host_checked: Option<Instant> = None;
     loop {
-        let Some((arn, now)) = patience.ask(|| task_of(world, attempt)).await? else {
+        let found = patience.ask(|| task_of(world, attempt)).await?;
+        if matches!(found, None | Some((_, TaskNow::Missing))) && Instant::now() < seen_by {
+            patience.sleep(pause).await?;
+            pause = (pause * 3 / 2).min(Duration::from_secs(3));
+            continue;
+        }
+        let Some((arn, now)) = found else {
             return Ok((None, TaskEnd::default(), unknown("no task is known to have been started for it")));
         };
         match now {
@@ -154,6 +166,14 @@ pub(super) async fn put_down<W: World>(
                 book.hold().await?;
                 patience.ask(|| world.stop_task(&attempt.request.cluster, &arn, reason)).await?;
                 told = true;
+            }
+            // ECS shows the tasks of an instance that is gone as running for minutes yet.
+            TaskNow::Going(_) if host_checked.is_none_or(|at| at.elapsed() >= HOST_CHECK) => {
+                host_checked = Some(Instant::now());
+                let instance = &attempt.request.instance;
+                if patience.ask(|| world.instance_gone(instance)).await? {
+                    return Ok((Some(arn), TaskEnd::default(), host_lost(instance)));
+                }
             }
             TaskNow::Going(_) if Instant::now() > end => return Err(RunError::StillRunning(vec![arn])),
             TaskNow::Going(_) => {

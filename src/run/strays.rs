@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_ecs::types as ecs;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,13 +15,15 @@ use super::lease::Patience;
 use super::ledger::Ledger;
 use super::place::TAG_STEP;
 use super::stop::STOPPING;
+use super::verdict::Verdict;
 use super::world::{Live, TaskNow, World};
 use super::{RunError, RunEvent};
 use crate::aws::absence::OrAbsent;
+use crate::aws::clock::timestamp;
 use crate::aws::{Aws, AwsError, OrAws, tags};
 use crate::kind::{TAG_REGION, TAG_SAMPLE, TAG_STACK};
 
-/// A task of a stack that has not stopped, as its tags say what it is.
+/// A task of a stack, as its tags say what it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaggedTask {
     /// The task.
@@ -31,9 +34,13 @@ pub struct TaggedTask {
     pub step: String,
     /// The digest of its attempt's token.
     pub started_by: String,
+    /// When ECS made it.
+    pub made_at: Option<Timestamp>,
+    /// Whether it has stopped: ECS keeps it for an hour then.
+    pub stopped: bool,
 }
 
-/// The tasks of a stack in a cluster that have not stopped. A cluster that is gone has none.
+/// The tasks of a stack in a cluster, as far as ECS still has them. A cluster that is gone has none.
 ///
 /// # Errors
 /// When ECS cannot be asked.
@@ -54,7 +61,7 @@ pub async fn tasks_of(aws: &Aws, cluster: &str, stack: &str, region: &str) -> Re
         for task in answer.iter().flat_map(|answer| answer.tasks()) {
             let tags = tags::from_ecs(task.tags());
             let tag = |key: &str| tags.get(key).cloned().unwrap_or_default();
-            if task.last_status() == Some("STOPPED") || tag(TAG_STACK) != stack || tag(TAG_REGION) != region {
+            if tag(TAG_STACK) != stack || tag(TAG_REGION) != region {
                 continue;
             }
             out.push(TaggedTask {
@@ -62,6 +69,8 @@ pub async fn tasks_of(aws: &Aws, cluster: &str, stack: &str, region: &str) -> Re
                 sample: tag(TAG_SAMPLE),
                 step: tag(TAG_STEP),
                 started_by: task.started_by().unwrap_or_default().to_owned(),
+                made_at: timestamp(task.created_at()),
+                stopped: task.last_status() == Some("STOPPED"),
             });
         }
     }
@@ -113,22 +122,23 @@ async fn put_down<W: World>(
     Ok(())
 }
 
-/// Of these tasks, those of this sample that the ledger has no open attempt for.
+/// Of these tasks, those of this sample that run, and that the ledger has no open attempt for. One that it has lost with its instance
+/// runs nowhere, although ECS shows it for minutes yet.
 pub fn unrecorded(tasks: Vec<TaggedTask>, sample: &str, ledger: Option<&Ledger>) -> Vec<TaggedTask> {
     let known: BTreeSet<&str> = ledger
         .into_iter()
-        .flat_map(Ledger::open)
-        .flat_map(|(_, attempt)| attempt.task_arn.as_deref().into_iter().chain([attempt.request.started_by.as_str()]))
+        .flat_map(|ledger| ledger.steps.values())
+        .flat_map(|step| &step.attempts)
+        .filter(|attempt| matches!(attempt.verdict, None | Some(Verdict::HostLost)))
+        .flat_map(|attempt| attempt.task_arn.as_deref().into_iter().chain([attempt.request.started_by.as_str()]))
         .collect();
     let strange = |task: &TaggedTask| !known.contains(task.arn.as_str()) && !known.contains(task.started_by.as_str());
-    tasks.into_iter().filter(|task| task.sample == sample && strange(task)).collect()
+    tasks.into_iter().filter(|task| task.sample == sample && !task.stopped && strange(task)).collect()
 }
 
 impl<W: World> Driver<'_, W> {
     /// Stops this sample's tasks that the ledger does not know of.
-    pub(super) async fn strays(&self) -> Result<(), RunError> {
-        let (stack, region) = (&self.spec.stack, &self.spec.region);
-        let tasks = self.patience.ask(|| self.world.tagged(&self.cluster, stack, region)).await?;
+    pub(super) async fn strays(&self, tasks: Vec<TaggedTask>) -> Result<(), RunError> {
         let strays = unrecorded(tasks, &self.spec.sample, Some(&self.book.ledger().await));
         if strays.is_empty() {
             return Ok(());

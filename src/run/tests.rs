@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,6 +26,7 @@ use crate::aws::Class;
 use crate::stack::pipeline::OnFailure;
 
 mod attempts;
+mod put_back;
 /// Where the ledger of [`spec()`] is.
 const AT: &str = "s3://out/.seqstack/eu-west-2/g/s1/ledger.json";
 
@@ -63,7 +64,24 @@ struct Inner {
     inactive: Vec<String>,
     life: Option<Life>,
     gone: bool,
+    /// Instances that are gone, where not all are.
+    gone_instances: Vec<String>,
+    /// For so long a task is not shown.
+    unseen_for: Duration,
+    /// Until when a call is out of reach.
+    out_of_reach: BTreeMap<&'static str, Instant>,
+    /// Tasks do not stop when they are told to.
+    deaf: bool,
     calls: Vec<String>,
+}
+
+impl Inner {
+    fn reach(&self, call: &str) -> Result<(), AwsError> {
+        match self.out_of_reach.get(call) {
+            Some(until) if Instant::now() < *until => Err(failure(None, "cut", Class::Passing)),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl FakeTask {
@@ -164,6 +182,7 @@ impl World for Fake {
     async fn write_ledger(&self, body: Vec<u8>, only: &Only) -> Result<(String, Timestamp), AwsError> {
         let now = self.now();
         let mut inner = self.inner.lock().unwrap();
+        inner.reach("PutObject")?;
         let etag = inner.ledger.as_ref().map(|ledger| ledger.1);
         match (only, etag) {
             (Only::IfAbsent, None) => {}
@@ -209,6 +228,7 @@ impl World for Fake {
         }
         let lost = {
             let mut inner = self.inner.lock().unwrap();
+            inner.reach("RunTask")?;
             let step = request.tags["seqstack:step"].clone();
             inner.calls.push(format!("RunTask {step}"));
             let known = |task: &FakeTask| task.token == token && task.token_is_good();
@@ -264,27 +284,34 @@ impl World for Fake {
     async fn find_task(&self, _cluster: &str, started_by: &str) -> Result<Option<String>, AwsError> {
         self.settle();
         let inner = self.inner.lock().unwrap();
-        let known = |task: &FakeTask| task.request.started_by == started_by && !task.is_forgotten();
+        let unseen_for = inner.unseen_for;
+        let known = |task: &FakeTask| {
+            task.request.started_by == started_by && !task.is_forgotten() && task.made.elapsed() >= unseen_for
+        };
         Ok(inner.tasks.iter().position(known).map(Self::arn))
     }
 
     async fn tagged(&self, _cluster: &str, _stack: &str, _region: &str) -> Result<Vec<TaggedTask>, AwsError> {
         self.settle();
         let inner = self.inner.lock().unwrap();
-        let going = inner.tasks.iter().enumerate().filter(|(_, task)| !task.stopped);
+        let shown = |task: &FakeTask| !task.is_forgotten() && task.made.elapsed() >= inner.unseen_for;
+        let there = inner.tasks.iter().enumerate().filter(|(_, task)| shown(task));
         let tagged = |(index, task): (usize, &FakeTask)| TaggedTask {
             arn: Self::arn(index),
             sample: task.request.tags["seqstack:sample"].clone(),
             step: task.request.tags["seqstack:step"].clone(),
             started_by: task.request.started_by.clone(),
+            made_at: Some(Timestamp::from_second(1_700_000_000).unwrap() + (task.made - self.started)),
+            stopped: task.stopped,
         };
-        Ok(going.map(tagged).collect())
+        Ok(there.map(tagged).collect())
     }
 
     async fn stop_task(&self, _cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {
         let mut inner = self.inner.lock().unwrap();
+        let deaf = inner.deaf;
         for (index, task) in inner.tasks.iter_mut().enumerate() {
-            if Self::arn(index) == arn && !task.stopped {
+            if Self::arn(index) == arn && !task.stopped && !deaf {
                 task.stopped = true;
                 task.end = TaskEnd {
                     stop_code: Some("UserInitiated".to_owned()),
@@ -304,8 +331,9 @@ impl World for Fake {
         Ok(Agent::Ready { registered: (2048, 4096), remaining: (2048, 4096) })
     }
 
-    async fn instance_gone(&self, _instance: &str) -> Result<bool, AwsError> {
-        Ok(self.inner.lock().unwrap().gone)
+    async fn instance_gone(&self, instance: &str) -> Result<bool, AwsError> {
+        let inner = self.inner.lock().unwrap();
+        Ok(inner.gone || inner.gone_instances.iter().any(|gone| gone == instance))
     }
 
     async fn life(&self, _instance: &str) -> Result<Option<Life>, AwsError> {
@@ -315,6 +343,10 @@ impl World for Fake {
     async fn log_tail(&self, group: &str, stream: &str, lines: i32) -> Result<Vec<String>, AwsError> {
         assert_eq!(lines, 20);
         Ok(vec![format!("{group} {stream}")])
+    }
+
+    async fn silence(&self, _group: &str, _stream: &str) -> Result<Option<SignedDuration>, AwsError> {
+        Ok(None)
     }
 
     async fn container(&self, _task_definition: &str) -> Result<(String, Option<(String, String)>), AwsError> {
@@ -397,7 +429,7 @@ async fn killed_after(fake: &Fake, spec: &RunSpec, seconds: u64) {
 async fn a_run_succeeds_once_and_is_not_due_again() {
     let (fake, spec) = (Fake::new(), spec());
     let Due::Yes(work) = is_due(&fake, &spec, None).await else { panic!("due") };
-    assert_eq!(work.reasons, ["never run"]);
+    assert_eq!(work.reasons, ["it was never run"]);
     let Outcome::Succeeded(success) = run(&fake, &spec).await else { panic!("success") };
     // pull, then align beside qc, then call: each follows the one before it in less than 2 s.
     let tasks = fake.started.elapsed().as_secs();
@@ -597,6 +629,45 @@ async fn an_agent_that_is_away_is_waited_for_under_the_same_token() {
     assert_eq!(fake.ledger().last_attempt("pull").unwrap().n, 1);
 }
 
+/// RunTask was asked for an hour long, and somebody else has taken over in that time: it is not asked once more.
+#[tokio::test(start_paused = true)]
+async fn who_was_cut_off_makes_sure_of_the_lease_before_asking_again() {
+    let (fake, spec, options) = (Fake::new(), spec(), options());
+    let now = Instant::now();
+    let reach = [("RunTask", now + Duration::from_secs(420)), ("PutObject", now + Duration::from_secs(450))];
+    let cut = async {
+        // The attempt is in the ledger by then.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        fake.inner.lock().unwrap().out_of_reach = BTreeMap::from(reach);
+        tokio::time::sleep(Duration::from_secs(360)).await;
+        let mut ledger = fake.ledger();
+        assert_eq!(ledger.open().count(), 1);
+        ledger.nonce = "theirs".to_owned();
+        ledger.lease = Some(Lease { holder: "x".to_owned(), who: "arn:other".to_owned(), since: fake.now() });
+        fake.set_ledger(&ledger);
+    };
+    fake.inner.lock().unwrap().out_of_reach = BTreeMap::from([reach[0]]);
+    let ((outcome, _), ()) = tokio::join!(run_with(&fake, &spec, &options), cut);
+    assert!(matches!(&outcome, Err(RunError::LeaseLost { by }) if by == "arn:other"), "{outcome:?}");
+    assert_eq!(fake.inner.lock().unwrap().tasks.len(), 0);
+}
+
+/// Its machine's system ends the containers as it goes down, before EC2 tells of it.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_killed_with_its_machine_is_a_lost_host_and_no_failure() {
+    for (gone_after, lost) in [(40, true), (400, false)] {
+        let (fake, spec, options) = (Fake::new(), spec(), options());
+        fake.ends("pull", vec![(20, exit(137))]);
+        let goes = async {
+            tokio::time::sleep(Duration::from_secs(gone_after)).await;
+            fake.inner.lock().unwrap().gone = true;
+        };
+        let ((outcome, _), ()) = tokio::join!(run_with(&fake, &spec, &options), goes);
+        assert_eq!(matches!(outcome, Ok(Outcome::HostLost { .. })), lost, "{outcome:?}");
+        assert_eq!(matches!(outcome, Ok(Outcome::Failed(_))), !lost, "{outcome:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_host_is_noticed_although_ecs_still_says_running() {
     let (fake, spec) = (Fake::new(), spec());
@@ -606,6 +677,48 @@ async fn a_lost_host_is_noticed_although_ecs_still_says_running() {
     assert!(matches!(&outcome, Outcome::HostLost { steps, .. } if *steps == ["pull"]), "{outcome:?}");
     let Due::Yes(work) = is_due(&fake, &spec, None).await else { panic!("due") };
     assert_eq!(work.reasons, ["the last run lost its instance i-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_not_shown_yet_is_stopped_before_its_step_runs_otherwise() {
+    let (fake, mut spec) = (Fake::new(), spec());
+    fake.ends("pull", vec![(36_000, exit(0)), (10, exit(0))]);
+    {
+        let mut inner = fake.inner.lock().unwrap();
+        inner.lose_run_task_of = Some("pull".to_owned());
+        inner.unseen_for = Duration::from_secs(20);
+    }
+    let mine = DriveOptions { holder: Some("this machine".to_owned()), ..options() };
+    let cut = tokio::time::timeout(Duration::from_secs(25), run_with(&fake, &spec, &mine)).await;
+    assert!(cut.is_err());
+    fake.inner.lock().unwrap().lose_run_task_of = None;
+    spec.steps[0].content.image = "pull:2".to_owned();
+    let (outcome, _) = run_with(&fake, &spec, &mine).await;
+    assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
+    let inner = fake.inner.lock().unwrap();
+    let pulls: Vec<&FakeTask> =
+        inner.tasks.iter().filter(|task| task.request.tags["seqstack:step"] == "pull").collect();
+    assert_eq!(pulls.len(), 2);
+    assert_eq!(pulls[0].end.stop_code.as_deref(), Some("UserInitiated"), "it ran on beside the other one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_of_an_instance_that_is_gone_does_not_hold_a_drive() {
+    let (fake, spec) = (Fake::new(), spec());
+    fake.ends("pull", vec![(36_000, exit(0)), (10, exit(0))]);
+    killed_after(&fake, &spec, 100).await;
+    {
+        // Nobody stops what runs on a machine that is no more, and ECS has not noticed.
+        let mut inner = fake.inner.lock().unwrap();
+        inner.deaf = true;
+        inner.gone_instances = vec!["i-1".to_owned()];
+    }
+    let began = Instant::now();
+    let fresh = RunSpec { instance: Link::theirs("instance", "i-2"), ..spec.clone() };
+    let outcome = run(&fake, &fresh).await;
+    assert!(matches!(outcome, Outcome::Succeeded(_)), "{outcome:?}");
+    assert!(began.elapsed() < Duration::from_secs(400), "{:?}, with a lease to wait for", began.elapsed());
+    assert_eq!(fake.ledger().steps["pull"].attempts[0].verdict, Some(Verdict::HostLost));
 }
 
 #[tokio::test(start_paused = true)]

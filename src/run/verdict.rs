@@ -25,7 +25,7 @@ pub struct TaskEnd {
 }
 
 /// What became of one attempt at a pipeline step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It ran and exited with 0.

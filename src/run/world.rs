@@ -2,16 +2,22 @@
 //!
 //! The trait is the seam between driving a run and AWS: each method is one call, or one listing with its pages.
 
+use std::time::Duration;
+
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::types as ecs;
-use jiff::Timestamp;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use jiff::{SignedDuration, Timestamp};
 
+use super::drive::VISIBLE;
 use super::ledger::{Object, Request};
 use super::observe::Listing;
 use super::strays::TaggedTask;
 use super::verdict::TaskEnd;
-use crate::aws::absence::OrAbsent;
-use crate::aws::clock::{DateHeader, timestamp};
+use crate::aws::absence::{OrAbsent, SEEN, again};
+use crate::aws::clock::{Clock, timestamp};
+use crate::aws::wait::Pace;
 use crate::aws::{Aws, AwsError, Class, OrAws};
 
 /// The ledger as S3 has it.
@@ -112,7 +118,7 @@ pub(crate) trait World: Send + Sync {
         cluster: &str,
         started_by: &str,
     ) -> impl Future<Output = Result<Option<String>, AwsError>> + Send;
-    /// The tasks of a stack in a cluster that have not stopped, by their tags.
+    /// The tasks of a stack in a cluster, by their tags.
     fn tagged(
         &self,
         cluster: &str,
@@ -134,11 +140,31 @@ pub(crate) trait World: Send + Sync {
         stream: &str,
         lines: i32,
     ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
+    /// How long ago a log stream's last line was written, by AWS's clock; none if there is none.
+    fn silence(
+        &self,
+        group: &str,
+        stream: &str,
+    ) -> impl Future<Output = Result<Option<SignedDuration>, AwsError>> + Send;
     /// The first container of a task definition, and its log group and stream prefix.
     fn container(
         &self,
         task_definition: &str,
     ) -> impl Future<Output = Result<(String, Option<(String, String)>), AwsError>> + Send;
+}
+
+/// After how long an unanswered write of the ledger is made anew, with a date of its own: well within the lease.
+const WRITTEN: Duration = Duration::from_secs(20);
+/// After how long an unanswered RunTask is made again.
+const STARTED: Duration = Duration::from_secs(60);
+
+/// No attempts by the SDK itself: before each the lease is looked at, and the ledger dated.
+fn once() -> RetryConfig {
+    RetryConfig::disabled()
+}
+
+fn within(attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().operation_attempt_timeout(attempt).build()
 }
 
 /// AWS itself, for one ledger.
@@ -152,7 +178,7 @@ pub(crate) struct Live<'a> {
 impl World for Live<'_> {
     async fn read_ledger(&self) -> Result<Read, AwsError> {
         const OPERATION: &str = "s3:GetObject";
-        let date = DateHeader::default();
+        let clock = Clock::default();
         let answer = self
             .aws
             .s3
@@ -160,18 +186,18 @@ impl World for Live<'_> {
             .bucket(self.bucket)
             .key(self.key)
             .customize()
-            .interceptor(date.clone())
+            .interceptor(clock.clone())
             .send()
             .await
             .or_aws(OPERATION);
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) if error.is(&["NoSuchKey"]) => {
-                return Ok(Read { object: None, now: date.read(OPERATION)? });
+                return Ok(Read { object: None, now: clock.answered(OPERATION)? });
             }
             Err(error) => return Err(error),
         };
-        let now = date.read(OPERATION)?;
+        let now = clock.answered(OPERATION)?;
         let written = timestamp(answer.last_modified()).unwrap_or(now);
         let etag = answer.e_tag().unwrap_or_default().to_owned();
         let body = answer.body.collect().await.map_err(|error| AwsError {
@@ -187,7 +213,7 @@ impl World for Live<'_> {
 
     async fn write_ledger(&self, body: Vec<u8>, only: &Only) -> Result<(String, Timestamp), AwsError> {
         const OPERATION: &str = "s3:PutObject";
-        let date = DateHeader::default();
+        let clock = Clock::default();
         let put = self
             .aws
             .s3
@@ -200,8 +226,10 @@ impl World for Live<'_> {
             Only::IfAbsent => put.if_none_match("*"),
             Only::IfMatch(etag) => put.if_match(etag),
         };
-        let answer = put.customize().interceptor(date.clone()).send().await.or_aws(OPERATION)?;
-        Ok((answer.e_tag().unwrap_or_default().to_owned(), date.read(OPERATION)?))
+        let once = aws_sdk_s3::config::Config::builder().retry_config(once()).timeout_config(within(WRITTEN));
+        let put = put.customize().interceptor(clock.clone()).config_override(once);
+        let answer = put.send().await.or_aws(OPERATION)?;
+        Ok((answer.e_tag().unwrap_or_default().to_owned(), clock.answered(OPERATION)?))
     }
 
     async fn set_aside(&self, body: Vec<u8>, etag: &str) -> Result<String, AwsError> {
@@ -286,6 +314,10 @@ impl World for Live<'_> {
             .placement_constraints(pinned)
             .overrides(overrides)
             .set_tags(Some(tags))
+            .customize()
+            .config_override(
+                aws_sdk_ecs::config::Config::builder().retry_config(once()).timeout_config(within(STARTED)),
+            )
             .send()
             .await;
         if let Err(SdkError::ServiceError(error)) = &answer
@@ -406,20 +438,24 @@ impl World for Live<'_> {
     }
 
     async fn instance_gone(&self, instance: &str) -> Result<bool, AwsError> {
-        let answer =
-            self.aws.ec2.describe_instances().instance_ids(instance).send().await.or_aws("ec2:DescribeInstances");
-        let answer = match answer {
-            // Also what EC2 says of an instance that is seconds old: absence is told from that by the caller's patience.
-            Err(error) if error.is(&["InvalidInstanceID.NotFound"]) => return Ok(true),
-            other => other?,
-        };
+        const OPERATION: &str = "ec2:DescribeInstances";
+        // Also what EC2 says of an instance that is seconds old, and of one that is gone not until an hour after its end.
+        let unseen = |error: &AwsError| error.is(&["InvalidInstanceID.NotFound"]);
+        let pace = Pace { within: VISIBLE, ..SEEN };
+        let asked = again(pace, OPERATION, "the instance to be seen", unseen, || async move {
+            self.aws.ec2.describe_instances().instance_ids(instance).send().await.or_aws(OPERATION)
+        });
+        let Some(answer) = asked.await.or_absent_if(unseen)? else { return Ok(true) };
         let states: Vec<_> = answer
             .reservations()
             .iter()
             .flat_map(|reservation| reservation.instances())
             .filter_map(|instance| instance.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned()))
             .collect();
-        Ok(states.iter().all(|state| matches!(state.as_str(), "shutting-down" | "terminated" | "stopping" | "stopped")))
+        Ok(!states.is_empty()
+            && states
+                .iter()
+                .all(|state| matches!(state.as_str(), "shutting-down" | "terminated" | "stopping" | "stopped")))
     }
 
     async fn life(&self, instance: &str) -> Result<Option<Life>, AwsError> {
@@ -455,6 +491,29 @@ impl World for Live<'_> {
             .await
             .or_aws("logs:GetLogEvents")?;
         Ok(answer.events().iter().filter_map(|event| event.message()).map(|line| line.trim_end().to_owned()).collect())
+    }
+
+    async fn silence(&self, group: &str, stream: &str) -> Result<Option<SignedDuration>, AwsError> {
+        const OPERATION: &str = "logs:GetLogEvents";
+        let clock = Clock::default();
+        // Not DescribeLogStreams: its `lastEventTimestamp` may be an hour late (Logs API, LogStream).
+        let answer = self
+            .aws
+            .logs
+            .get_log_events()
+            .log_group_name(group)
+            .log_stream_name(stream)
+            .start_from_head(false)
+            .limit(1)
+            .customize()
+            .interceptor(clock.clone())
+            .send()
+            .await
+            .or_aws(OPERATION)?;
+        let now = clock.answered(OPERATION)?;
+        let last = answer.events().last().and_then(|event| Timestamp::from_millisecond(event.timestamp()?).ok());
+        // The line's time is the instance's: it may be ahead of the service's by a little.
+        Ok(last.map(|last| now.duration_since(last).max(SignedDuration::ZERO)))
     }
 
     async fn container(&self, task_definition: &str) -> Result<(String, Option<(String, String)>), AwsError> {

@@ -13,7 +13,7 @@ use super::{ec2, ecs, iam, logs, s3, throttle};
 pub const CREDENTIALS_LAST: Duration = Duration::from_secs(6 * 3600);
 
 /// One account in one region.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Account {
     /// The twelve-digit id.
     pub id: String,

@@ -23,6 +23,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
 
+use super::past::Behind;
 use super::{Clock, Key, Sandbox, front, throttle};
 
 /// What happens to a call on its way.
@@ -50,6 +51,9 @@ pub enum Fate {
     Unanswered,
     /// It is delivered twice; the second answer comes back.
     Twice,
+    /// It is answered as from that long ago ([`Sandbox::remember`]): a read does not see what was changed since, and a
+    /// change of what was not there yet is refused for that.
+    Behind(Duration),
     /// The client dies at it.
     Dies(Moment),
 }
@@ -162,7 +166,7 @@ impl Direct {
         HttpResponse::try_from(answer.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
     }
 
-    async fn deliver(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ConnectorError> {
+    async fn deliver(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, ConnectorError> {
         let fails = |_: &str| front::unavailable("a fault of the test");
         let broken = || ConnectorError::io("the connection was reset by a fault of the test".into());
         match self.fate(&request) {
@@ -187,6 +191,9 @@ impl Direct {
             }
             Fate::Twice => {
                 self.answer(request.clone()).await;
+            }
+            Fate::Behind(age) => {
+                request.extensions_mut().insert(Behind(age));
             }
             Fate::Dies(moment) => {
                 let answer = if moment == Moment::BeforeSending { None } else { Some(self.answer(request).await) };

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 use super::account::{Account, CREDENTIALS_PATH};
 use super::answers::{Protocol, fail, json_response, plain, render, worded};
+use super::connector::mutates;
+use super::past::{self, Behind};
 use super::service::{Answer, ApiError, Caller, Cx, Documented, unserved};
 use super::sigv4::{Refusal, Signed, same, sha256_hex};
 use super::wire::{self, Trailers};
-use super::{Sandbox, ec2, ecs, iam, logs, s3, ssm, sts, throttle};
+use super::{Kept, Sandbox, ec2, ecs, iam, logs, s3, ssm, sts, throttle};
 
 /// A request that was let in.
 #[derive(Debug)]
@@ -183,8 +185,9 @@ impl Sandbox {
                 Err(error) => fail(protocol, &id, head, &error),
             };
         }
+        let behind = parts.extensions.get::<Behind>().copied();
         let answered = operation(protocol, &parts, &admitted.body)
-            .and_then(|(operation, input)| Ok((self.call(&admitted, &operation, input)?, operation)));
+            .and_then(|(operation, input)| Ok((self.call(&admitted, &operation, input, behind)?, operation)));
         match answered {
             Ok((value, operation)) => render(protocol, &id, &operation, &value),
             Err(error) => fail(protocol, &id, head, &error),
@@ -192,18 +195,29 @@ impl Sandbox {
     }
 
     /// One operation of any service but S3.
-    fn call(&self, admitted: &Admitted, operation: &str, input: Value) -> Answer {
+    fn call(&self, admitted: &Admitted, operation: &str, input: Value, behind: Option<Behind>) -> Answer {
         let cx = self.cx();
         let mut kept = self.lock();
         if kept.closed {
             return Err(unavailable(kept.fault.as_deref().unwrap_or_default()));
         }
-        let account = &mut kept.account;
-        *account.counts.entry(format!("{}:{operation}", admitted.service)).or_default() += 1;
+        let Kept { account, past, .. } = &mut *kept;
+        let name = format!("{}:{operation}", admitted.service);
+        *account.counts.entry(name.clone()).or_default() += 1;
+        past.begin(account, cx.now);
         account.settle(&cx);
-        let answer = throttle::call(account, &cx, &admitted.service, operation, &input)
-            .and_then(|()| dispatch(account, &cx, &admitted.caller, &admitted.service, operation, input));
-        note_refusal(account, &admitted.service, operation, answer.as_ref().err());
+        let (caller, service) = (&admitted.caller, admitted.service.as_str());
+        let then = behind.and_then(|behind| past.at(service, cx.now, behind));
+        let answer = throttle::call(account, &cx, service, operation, &input).and_then(|()| match then {
+            Some(mut then) if !mutates(&name) => dispatch(&mut then, &cx, caller, service, operation, input),
+            Some(mut then) => match past::refusal(&mut then, &cx, caller, (service, operation), &input) {
+                Some(refusal) => Err(refusal),
+                None => dispatch(account, &cx, caller, service, operation, input),
+            },
+            None => dispatch(account, &cx, caller, service, operation, input),
+        });
+        past.note(account, cx.now, &name);
+        note_refusal(account, service, operation, answer.as_ref().err());
         self.keep(&mut kept)?;
         answer
     }

@@ -20,7 +20,7 @@ mod roles;
 mod tags;
 
 /// Everything in IAM.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// Roles by name.
     pub roles: BTreeMap<String, Role>,

@@ -85,7 +85,7 @@ const S3_WRITES: f64 = 3500.0;
 const S3_READS: f64 = 5500.0;
 
 /// The buckets that were taken from, by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Buckets(BTreeMap<String, Bucket>);
 
 #[derive(Clone, Copy, Debug)]

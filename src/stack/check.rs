@@ -9,7 +9,8 @@ use super::reference::Ref;
 use super::substitute::{Place, Scope};
 use super::tolerant::Table;
 use super::tree::{Node, Value};
-use super::{Pipeline, Request, Stack, head, resources, steps, tree, words};
+use super::warning::{Sightings, take_allowed};
+use super::{Credentials, Pipeline, Request, Stack, credential, head, protect, resources, steps, tree, words};
 use crate::kind::{ErasedKind, StackInfo};
 
 /// The tables that are no kind's.
@@ -25,6 +26,10 @@ pub(super) fn read(
     let sink = Sink::default();
     let mut root = tree::grow(source, &sink);
     top_level(&mut root, kinds, &sink);
+    let kind_tables: Vec<&str> = kinds.iter().map(|kind| kind.table()).collect();
+    let allowed = take_allowed(&mut root, &kind_tables, &sink);
+    let mut seen = Sightings::new();
+    credential::look(&root, source, &mut seen);
 
     let mut scope = Scope::default();
     head::vars(&root, request, &mut scope, &sink);
@@ -35,13 +40,14 @@ pub(super) fn read(
     let (samples, sample) = head::samples(&mut root, source, request, &mut scope, &sink);
 
     words::split(&mut root, &sink);
-    let kind_tables: Vec<&str> = kinds.iter().map(|kind| kind.table()).collect();
     substitute(&mut root, &kind_tables, source, &scope, &sink);
     substitute(&mut root, &["task_defaults", "pipeline"], source, &scope, &sink);
     words::check(&mut root, &sink);
     resources::merge_defaults(&mut root);
 
-    let mut found = resources::read(&root, kinds, &sink);
+    let protect = protect::take(&mut root, &kind_tables, &sink);
+    let mut found = resources::read(&root, kinds, &sink, &mut seen);
+    protect::check(&protect, &found, &sink);
     let pipeline = root.get("pipeline").and_then(|node| {
         let table = Table::new(node, &sink);
         let pipeline = table.read::<Pipeline>();
@@ -50,22 +56,36 @@ pub(super) fn read(
     });
     found.check(&root, &sink);
     steps::check(&root, &sink);
+    if let Some(pipeline) = &pipeline {
+        steps::check_overrides(pipeline, &root, &sink);
+    }
     let instance = steps::instance(&root, &sink);
 
-    let Some(head) = head.filter(|_| sink.is_empty()) else {
-        return Err(sink.into_faults(path.display().to_string(), source));
+    let shown = path.display().to_string();
+    let Some(head) = head.filter(|_| sink.is_empty()) else { return Err(sink.into_faults(shown, source)) };
+    let references = found.between();
+    let info = StackInfo {
+        name: head.name.0,
+        region: String::new(),
+        tags: head.tags,
+        buckets,
+        per_run: found.per_run,
+        protect: protect.into_iter().map(|(at, (said, _))| (at, said)).collect(),
     };
-    let info = StackInfo { name: head.name.0, region: String::new(), tags: head.tags, buckets, per_run: found.per_run };
     Ok(Stack {
         file: path.to_owned(),
+        sha256: crate::saved::sha256(source.as_bytes()),
         folder: path.parent().map_or_else(Default::default, Path::to_path_buf),
         info,
         account: head.account.map(|account| account.0),
         region: head.region.map(|region| region.0),
         samples,
         sample,
+        references,
         resources: found.specs,
         existing: found.existing,
+        credentials: Credentials::of(&root, request.set),
+        warnings: allowed.silence(seen, shown, source),
         pipeline: pipeline.map(|pipeline| Pipeline { instance: instance.map(Ref::new), ..pipeline }),
     })
 }

@@ -3,12 +3,13 @@
 //! Turns spans of bytes into lines and marked text. Never decides what a fault is.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, Title};
 
+use super::credential::{Masks, masked};
 use super::tree::{Node, Value};
 
 /// Where a fault is.
@@ -37,15 +38,93 @@ pub struct Fault {
     pub hint: Option<String>,
 }
 
+/// The text that findings are shown in, what looks like a credential masked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    path: String,
+    text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    pub(super) fn new(path: String, text: &str) -> Self {
+        let text = masked(text).into_owned();
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { path, text, lines }
+    }
+
+    /// A span that is sound in this text, with its line and column.
+    pub(super) fn place(&self, span: Range<usize>) -> (Range<usize>, usize, usize) {
+        let text = self.text.as_str();
+        let boundary = |mut at: usize| {
+            at = at.min(text.len());
+            while !text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let span = boundary(span.start)..boundary(span.end);
+        let line = self.lines.partition_point(|start| *start <= span.start);
+        let line_start = self.lines.get(line - 1).copied().unwrap_or_default();
+        let column = text[line_start..span.start].chars().count() + 1;
+        (span, line, column)
+    }
+
+    /// A finding for a person: its title, the marked text, the hint.
+    pub(super) fn snippet<'a>(
+        &'a self,
+        renderer: &Renderer,
+        title: Title<'a>,
+        span: Option<&Range<usize>>,
+        hint: Option<&'a str>,
+    ) -> String {
+        let mut group = Group::with_title(title);
+        if let Some(span) = span {
+            let mark = AnnotationKind::Primary.span(self.marked(span));
+            group = group.element(Snippet::source(self.text.as_str()).path(&self.path).annotation(mark));
+        }
+        if let Some(hint) = hint {
+            group = group.element(Level::HELP.message(hint));
+        }
+        renderer.render(&[group])
+    }
+
+    /// What of a span is marked: its first line only, so that a long string does not fill the screen.
+    fn marked(&self, span: &Range<usize>) -> Range<usize> {
+        let text = self.text.get(span.clone()).unwrap_or_default();
+        let first = text.find(['\n', '\r']).unwrap_or(text.len());
+        span.start..span.start + first
+    }
+}
+
 /// Every fault of one stack file, by place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults {
-    path: String,
-    source: String,
+    source: Source,
     faults: Vec<Fault>,
 }
 
 impl Faults {
+    /// The faults of several readings of one file, of so many samples: what is not a fault of them all names its samples.
+    pub(super) fn of_samples(readings: Vec<(&str, Self)>, samples: usize) -> Self {
+        let mut source = None;
+        let mut whose: BTreeMap<(usize, usize, String), (Fault, Vec<&str>)> = BTreeMap::new();
+        for (sample, faults) in readings {
+            source = Some(faults.source);
+            for fault in faults.faults {
+                let key = (fault.span.start, fault.span.end, fault.text.clone());
+                whose.entry(key).or_insert_with(|| (fault, Vec::new())).1.push(sample);
+            }
+        }
+        let told = whose.into_values().map(|(fault, own)| {
+            let text =
+                if own.len() == samples { fault.text } else { format!("{} (sample {})", fault.text, own.join(", ")) };
+            Fault { text, ..fault }
+        });
+        Self { faults: told.collect(), source: source.unwrap_or_else(|| Source::new(String::new(), "")) }
+    }
+
     /// How many there are; at least one.
     #[expect(clippy::len_without_is_empty, reason = "there are no faults without a fault")]
     pub fn len(&self) -> usize {
@@ -61,24 +140,11 @@ impl Faults {
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let shown = self.faults.iter().map(|fault| {
-            let mut group = Group::with_title(Level::ERROR.primary_title(fault.text.as_str()));
-            if fault.origin == Origin::File {
-                let mark = AnnotationKind::Primary.span(self.marked(&fault.span));
-                group = group.element(Snippet::source(self.source.as_str()).path(&self.path).annotation(mark));
-            }
-            if let Some(hint) = &fault.hint {
-                group = group.element(Level::HELP.message(hint.as_str()));
-            }
-            renderer.render(&[group])
+            let title = Level::ERROR.primary_title(fault.text.as_str());
+            let span = (fault.origin == Origin::File).then_some(&fault.span);
+            self.source.snippet(&renderer, title, span, fault.hint.as_deref())
         });
         shown.collect::<Vec<_>>().join("\n\n")
-    }
-
-    /// What of a span is marked: its first line only, so that a long string does not fill the screen.
-    fn marked(&self, span: &Range<usize>) -> Range<usize> {
-        let text = self.source.get(span.clone()).unwrap_or_default();
-        let first = text.find(['\n', '\r']).unwrap_or(text.len());
-        span.start..span.start + first
     }
 }
 
@@ -162,27 +228,14 @@ impl Sink {
 
     /// The faults, placed in their source.
     pub(super) fn into_faults(self, path: String, source: &str) -> Faults {
+        let (masks, source) = (Masks::of(source), Source::new(path, source));
+        let mask = |text: String| masks.mask(&text);
         let faults = self.told.into_inner().into_iter().map(|told| {
-            let boundary = |mut at: usize| {
-                at = at.min(source.len());
-                while !source.is_char_boundary(at) {
-                    at -= 1;
-                }
-                at
-            };
-            let span = boundary(told.start)..boundary(told.end);
-            let before = &source[..span.start];
-            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-            Fault {
-                origin: told.origin,
-                line: before.matches('\n').count() + 1,
-                column: before[line_start..].chars().count() + 1,
-                span,
-                text: told.text,
-                hint: told.hint,
-            }
+            let (span, line, column) = source.place(told.start..told.end);
+            let (text, hint) = (mask(told.text), told.hint.map(mask));
+            Fault { origin: told.origin, line, column, span, text, hint }
         });
-        Faults { path, faults: faults.collect(), source: source.to_owned() }
+        Faults { faults: faults.collect(), source }
     }
 }
 
@@ -191,8 +244,26 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// Circles that are told: whoever breaks one may break them all.
+pub(super) const MOST_CIRCLES: usize = 20;
+
+/// A way round, in words; of a long one, its beginning and its end.
+pub(super) fn round(names: &[String], joint: &str) -> String {
+    match names {
+        [first @ .., last] if names.len() > 12 => {
+            let first = first.get(..8).unwrap_or_default().join(joint);
+            format!("they go round: {first}{joint}… ({} more){joint}{last}", names.len() - 9)
+        }
+        all => format!("they go round: {}", all.join(joint)),
+    }
+}
+
 /// The name that a misspelt one was probably meant to be.
 pub(super) fn closest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    // Nobody slips in a name as long as that, and likeness takes the square of its length.
+    if word.len() > 200 {
+        return None;
+    }
     let lower = word.to_lowercase();
     names
         .into_iter()

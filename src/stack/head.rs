@@ -2,8 +2,10 @@
 //!
 //! Turns those tables into the scope of `${…}` and into the stack's own data.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::Request;
@@ -12,11 +14,12 @@ use super::substitute::{Meaning, Place, Scope};
 use super::tolerant::Table;
 use super::tree::{Entry, Node, Value};
 use super::values::PLACEHOLDER;
+use super::warning::ALLOW;
 use crate::kind::Tags;
 
 /// A string that checks itself; the placeholder of a fault told before passes.
 macro_rules! checked {
-    ($(#[$doc:meta] $name:ident $check:ident;)*) => { $(
+    ($(#[$doc:meta] $name:ident $check:ident $pattern:literal;)*) => { $(
         #[$doc]
         #[derive(Clone, Debug, Deserialize)]
         #[serde(try_from = "String")]
@@ -29,35 +32,51 @@ macro_rules! checked {
                 if text == PLACEHOLDER { Ok(Self(text)) } else { $check(&text).map(|()| Self(text)) }
             }
         }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
     )* };
 }
 
 checked! {
     /// The stack's name.
-    StackName stack_name;
+    StackName stack_name "^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$";
     /// An account id.
-    Account account;
+    Account account "^[0-9]{12}$";
     /// A region.
-    Region region;
+    Region region "^[a-z]{2,}(-[a-z]{2,}){1,2}-[0-9]{1,2}$";
     /// A bucket's physical name.
-    BucketName bucket_name;
+    BucketName bucket_name "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
 }
 
-/// `[stack]`
-#[derive(Clone, Debug, Deserialize)]
+/// The stack itself: what it is called, and where it is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Head {
+    /// The stack's name: letters, digits and single dashes, at most 32. Everything that is made is named after it.
+    #[schemars(length(max = 32))]
     pub(super) name: StackName,
+    /// The AWS account (twelve digits): any other is refused before anything is changed. Left out, whichever answers.
     pub(super) account: Option<Account>,
+    /// The AWS region, e.g. `eu-west-2`; left out, the profile's.
     pub(super) region: Option<Region>,
+    /// Tags for everything that is made, e.g. for the bill.
     #[serde(default)]
     pub(super) tags: Tags,
 }
 
-/// `[bucket.…]`
-#[derive(Clone, Debug, Deserialize)]
+/// A bucket that exists. It is never made, emptied or deleted.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Bucket {
+pub(super) struct Bucket {
+    /// The bucket's name in S3.
     name: BucketName,
 }
 
@@ -66,7 +85,7 @@ fn stack_name(name: &str) -> Result<(), String> {
     if !alphabet || name.is_empty() || name.starts_with('-') || name.ends_with('-') || name.contains("--") {
         return Err(format!("`{name}` is no stack name: letters, digits, and single dashes between them"));
     }
-    if name.len() > 32 { Err(format!("`{name}` is longer than 32 characters")) } else { Ok(()) }
+    if name.len() > 32 { Err(format!("`{name}` is longer than 32 characters: make it shorter")) } else { Ok(()) }
 }
 
 fn account(id: &str) -> Result<(), String> {
@@ -123,7 +142,7 @@ pub(super) fn logical_name(entry: &Entry, sink: &Sink) {
         let text = format!("`{}` is no name: letters, digits, `_` and `-`", entry.key);
         sink.tell(&entry.key_span, text, None);
     } else if entry.key.len() > 64 {
-        sink.tell(&entry.key_span, "this name is longer than 64 characters", None);
+        sink.tell(&entry.key_span, "this name is longer than 64 characters", Some("make it shorter".to_owned()));
     }
 }
 
@@ -161,7 +180,8 @@ fn var(entry: &Entry, sink: &Sink) -> Meaning {
         Value::Broken => Meaning::Broken,
         other => {
             let text = format!("expected a string, number or boolean, found {}", other.type_name());
-            sink.tell(&entry.node.span, text, None);
+            let hint = "a var is one value, which `${vars.…}` puts into text".to_owned();
+            sink.tell(&entry.node.span, text, Some(hint));
             Meaning::Broken
         }
     }
@@ -196,7 +216,7 @@ pub(super) fn stack(root: &Node, scope: &mut Scope, sink: &Sink) -> Option<Head>
         scope.define("stack.region".to_owned(), Meaning::Broken);
         return None;
     };
-    let head: Option<Head> = Table::new(node, sink).read();
+    let head: Option<Head> = Table::new(node, sink).beside(&[ALLOW]).read();
     if let Some(tags) = node.get("tags") {
         check_tags(tags, sink);
     }
@@ -236,7 +256,7 @@ fn check_tags(tags: &Node, sink: &Sink) {
                 None,
             );
         } else if key.is_empty() || key.len() > 128 {
-            sink.tell(key_span, "a tag's key has 1 to 128 characters", None);
+            sink.tell(key_span, "a tag's key has 1 to 128 characters", Some("make it that".to_owned()));
         } else if !key.chars().all(sound) || matches!(key.as_str(), "." | ".." | "_index") {
             let hint = "letters, digits and + - = . _ : @, since instances show their tags in their metadata";
             sink.tell(key_span, format!("`{key}` cannot be a tag's key"), Some(hint.to_owned()));
@@ -247,7 +267,7 @@ fn check_tags(tags: &Node, sink: &Sink) {
         let Some(text) = node.text() else { continue };
         let sound = |c: char| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c);
         if text.chars().count() > 256 {
-            sink.tell(&node.span, "a tag's value has at most 256 characters", None);
+            sink.tell(&node.span, "a tag's value has at most 256 characters", Some("make it shorter".to_owned()));
         } else if !text.chars().all(sound) {
             let hint = "letters, digits, spaces and _ . : / = + - @".to_owned();
             sink.tell(&node.span, "a character in this tag's value that AWS does not take", Some(hint));
@@ -339,7 +359,11 @@ fn sample_name(entry: &Entry, sink: &Sink) {
         let text = format!("`{name}` is no sample name: letters, digits, `_`, `.` and `-`, a letter or digit first");
         sink.tell(&entry.key_span, text, None);
     } else if name.len() > 100 {
-        sink.tell(&entry.key_span, "this sample name is longer than 100 characters", None);
+        sink.tell(
+            &entry.key_span,
+            "this sample name is longer than 100 characters",
+            Some("make it shorter".to_owned()),
+        );
     }
 }
 
@@ -361,7 +385,7 @@ fn sample_values(entry: &Entry, sink: &Sink) {
                         entry.key, value.key
                     )),
                     (_, Some(text)) => Some(format!("write it in quotes: \"{text}\"")),
-                    _ => None,
+                    _ => Some("text in quotes: \"…\"".to_owned()),
                 };
                 sink.tell(&value.node.span, format!("expected a string, found {}", found.type_name()), hint);
             }

@@ -2,24 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reference::{Bucket, Cluster, Instance, Ref, Role, TaskDefinition};
+use super::schema;
 use super::values::{Factor, Int};
 
-/// The pipeline of a stack, for one sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What is run on one sample: from which objects, to which, in which steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
-    /// Where its tasks run.
+    /// Where its tasks run: the name of a `[cluster.…]`, or an ARN.
     pub cluster: Ref<Cluster>,
-    /// The instance that they run on; left out, the one instance of that cluster.
+    /// The instance that they run on: the name of an `[instance.…]`; left out, the only one of that cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<Ref<Instance>>,
-    /// The objects that it reads. What they are is part of the run key.
+    /// The objects that it reads. The run is due when one of them has changed.
     #[serde(default)]
     pub inputs: Vec<Objects>,
-    /// The objects that it writes. The first one's bucket holds the ledger.
+    /// The objects that it writes: the run is due when one of them is gone. The first one's bucket holds the runs' ledgers.
+    #[schemars(length(min = 1))]
     pub outputs: Vec<Objects>,
     /// What happens to the run's compute when a pipeline step fails.
     #[serde(default)]
@@ -27,25 +30,27 @@ pub struct Pipeline {
     /// How often a step that ran and failed is tried in one run; a step may say otherwise. Left out, once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Int<1, 10>>,
-    /// What a step's memory is multiplied with after it ran out of it; a step may say otherwise.
+    /// What a step's memory is multiplied with after it ran out of it: more than 1, at most 4. A step may say otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_factor: Option<Factor>,
-    /// `[[pipeline.step]]`, in file order.
+    /// The steps, each a `[[pipeline.step]]`, in the order in which they run.
+    #[schemars(length(min = 1))]
     pub step: Vec<Step>,
 }
 
 /// Objects of one bucket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Objects {
-    /// Logical name of the bucket.
+    /// The name of a `[bucket.…]`.
     pub bucket: Ref<Bucket>,
     /// Keys or globs; `*` does not cross `/`, `**` does.
+    #[schemars(length(min = 1))]
     pub keys: Vec<String>,
 }
 
 /// What happens to the run's compute when a pipeline step fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
     /// It stays, so that the next apply resumes, until its own deadline.
@@ -55,21 +60,23 @@ pub enum OnFailure {
     Release,
 }
 
-/// One pipeline step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One step of the pipeline: a task with its command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// Its name, unique in the pipeline.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     pub name: String,
-    /// The task definition that it runs.
+    /// What it runs: the name of a `[task_definition.…]`, or an ARN.
     pub task: Ref<TaskDefinition>,
-    /// Overrides the task definition's task role.
+    /// Overrides the task definition's task role: the name of a `[role.…]`, or an ARN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_role: Option<Ref<Role>>,
-    /// Overrides the command: a list, or a string split by shell-word rules (and then substituted).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The command: a list of words, or a string that is split as a shell would and then substituted. No shell runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words")]
     pub command: Option<Vec<String>>,
-    /// Adds to or overrides the environment.
+    /// Environment variables, beside or instead of the task definition's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
     /// Overrides the task's cpu units (1024 a virtual CPU).
@@ -84,7 +91,7 @@ pub struct Step {
     /// What its memory is multiplied with after it ran out of it, instead of the pipeline's factor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_factor: Option<Factor>,
-    /// Steps that it follows; left out, the one before it in the file.
+    /// Names of the steps that it follows; left out, the one before it in the file. Independent steps run side by side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needs: Option<Vec<String>>,
 }

@@ -3,14 +3,19 @@
 //! A reference reads itself through a newtype whose name tells the reader which table it points into, so the reader
 //! sees every reference at any depth and no kind has to list its own.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::Link;
 use crate::kind::Context;
+
+/// The pattern of a logical name.
+pub const NAME: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 /// What a reference may point to.
 pub trait Target: 'static {
@@ -18,9 +23,11 @@ pub trait Target: 'static {
     const TABLE: &'static str;
     /// The name under which serde's newtype tells the reader: `ref:` and the table.
     const NEWTYPE: &'static str;
+    /// How the AWS ids and ARNs of such a thing begin.
+    const IDS: &'static [&'static str];
     /// Whether this text is an AWS id or ARN of such a thing, hence somebody else's.
-    fn is_id(_text: &str) -> bool {
-        false
+    fn is_id(text: &str) -> bool {
+        Self::IDS.iter().any(|start| text.starts_with(start))
     }
 }
 
@@ -32,10 +39,7 @@ macro_rules! targets {
         impl Target for $name {
             const TABLE: &'static str = $table;
             const NEWTYPE: &'static str = concat!("ref:", $table);
-            fn is_id(text: &str) -> bool {
-                let starts: &[&str] = &$ids;
-                starts.iter().any(|start| text.starts_with(start))
-            }
+            const IDS: &'static [&'static str] = &$ids;
         }
     )*
         /// Whether this text, in the place of a name in this table, is an AWS id or ARN, hence somebody else's.
@@ -114,6 +118,17 @@ impl<T> PartialEq for Ref<T> {
 }
 
 impl<T> Eq for Ref<T> {}
+
+impl<T: Target> JsonSchema for Ref<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Ref_{}", T::TABLE).into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let ids = T::IDS.iter().map(|start| format!("|^{start}"));
+        json_schema!({ "type": "string", "pattern": format!("{NAME}{}", ids.collect::<String>()) })
+    }
+}
 
 impl<T> Serialize for Ref<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

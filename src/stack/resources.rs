@@ -2,15 +2,17 @@
 //!
 //! Knows no kind: types, checks and lifetimes come from the registry, references from the reading itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use serde_json::Value as Json;
 
-use super::diagnostic::{Sink, suggest};
+use super::diagnostic::{MOST_CIRCLES, Sink, round, suggest};
 use super::head::logical_name;
-use super::reference;
 use super::tolerant::{Reference, Table};
 use super::tree::{Entry, Node, Value};
+use super::warning::{ALLOW, Seen, Sightings, SpecWarning};
+use super::{protect, reference};
 use crate::address::Address;
 use crate::kind::{ErasedKind, Lifetime, SpecFault};
 
@@ -40,7 +42,7 @@ pub(super) fn merge_defaults(root: &mut Node) {
 }
 
 /// Reads every table of the registry.
-pub(super) fn read(root: &Node, kinds: &[&dyn ErasedKind], sink: &Sink) -> Resources {
+pub(super) fn read(root: &Node, kinds: &[&dyn ErasedKind], sink: &Sink, seen: &mut Sightings) -> Resources {
     let mut out = Resources::default();
     for kind in kinds {
         for entry in root.get(kind.table()).map(Node::entries).unwrap_or_default() {
@@ -53,14 +55,14 @@ pub(super) fn read(root: &Node, kinds: &[&dyn ErasedKind], sink: &Sink) -> Resou
             } else if entry.node.get("existing").is_some() {
                 out.existing.extend(existing(&entry.node, sink).map(|id| (at, id)));
             } else {
-                out.resource(*kind, at, entry, sink);
+                out.resource(*kind, at, entry, sink, seen);
             }
         }
         // Once more by themselves, since every definition may override the default that is wrong.
         if kind.table() == "task_definition"
             && let Some(defaults) = root.get("task_defaults")
         {
-            let table = Table::partial(defaults, sink);
+            let table = Table::partial(defaults, sink).beside(&[protect::KEY, ALLOW]);
             let _ = kind.read(&table);
             out.refer(None, table);
         }
@@ -79,25 +81,31 @@ fn existing(node: &Node, sink: &Sink) -> Option<String> {
         Value::String(text) | Value::Typed { text, .. } if !text.trim().is_empty() => Some(text.clone()),
         Value::Broken => None,
         Value::String(_) => {
-            sink.tell(&value.span, "expected its name, id or ARN, found nothing", None);
+            let hint = "its name, id or ARN, as AWS has it".to_owned();
+            sink.tell(&value.span, "expected its name, id or ARN, found nothing", Some(hint));
             None
         }
         other => {
-            sink.tell(&value.span, format!("expected its name, id or ARN, found {}", other.type_name()), None);
+            let hint = "write it in quotes, as AWS has it".to_owned();
+            sink.tell(&value.span, format!("expected its name, id or ARN, found {}", other.type_name()), Some(hint));
             None
         }
     }
 }
 
 impl Resources {
-    fn resource(&mut self, kind: &dyn ErasedKind, at: Address, entry: &Entry, sink: &Sink) {
-        let table = Table::new(&entry.node, sink);
+    fn resource(&mut self, kind: &dyn ErasedKind, at: Address, entry: &Entry, sink: &Sink, seen: &mut Sightings) {
+        let table = Table::new(&entry.node, sink).beside(&[protect::KEY, ALLOW]);
         let spec = kind.read(&table);
         self.refer(Some(&at), table);
         let Some(spec) = spec else { return };
         let spoilt = sink.at_fault(&entry.node);
         for fault in kind.check(&spec) {
             tell_spec_fault(entry, &fault, spoilt, sink);
+        }
+        for SpecWarning { code, key, message: text, hint } in kind.warn(&spec) {
+            let Range { start, end } = at_key(&entry.node, &key).span;
+            seen.insert((Seen { start, end, code, text, hint }, at.clone()));
         }
         if kind.lifetime(&spec) == Lifetime::Run {
             self.per_run.insert(at.clone());
@@ -108,6 +116,12 @@ impl Resources {
     /// Books the references that a table had.
     pub(super) fn refer(&mut self, from: Option<&Address>, table: Table<'_>) {
         self.references.extend(table.into_references().into_iter().map(|to| (from.cloned(), to)));
+    }
+
+    /// Which resource refers to which other thing of the stack; what is named by an id or ARN is none of it.
+    pub(super) fn between(&self) -> BTreeSet<(Address, Address)> {
+        let ours = self.references.iter().filter(|(_, to)| !reference::is_id(to.table, &to.text));
+        ours.filter_map(|(from, to)| Some((from.clone()?, Address::new(to.table, &to.text)))).collect()
     }
 
     /// Every reference points to something that is there and lasts at least as long.
@@ -123,12 +137,41 @@ impl Resources {
                 (Some(_), None) => {}
             }
         }
+        self.check_circles(sink);
         if root.get("pipeline").is_none() {
             for at in &self.per_run {
                 let Some(entry) = root.get(&at.kind).and_then(|table| table.entry(&at.name)) else { continue };
                 let hint = "add a [pipeline] and a sample, or say lifetime = \"always\"".to_owned();
                 let text = format!("`{at}` exists for a sample's run only, and there is no [pipeline]");
                 sink.tell(&entry.node.span, text, Some(hint));
+            }
+        }
+    }
+
+    /// Nothing can be made first of what needs each other in a circle. To name oneself is none: a group may let itself in.
+    fn check_circles(&self, sink: &Sink) {
+        let mut needs: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
+        for (from, to) in &self.references {
+            let Some(from) = from else { continue };
+            let target = Address::new(to.table, &to.text);
+            if *from != target && !reference::is_id(to.table, &to.text) {
+                needs.entry(from.clone()).or_default().insert(target);
+            }
+        }
+        only_round(&mut needs);
+        let mut told = 0;
+        for (from, to) in &self.references {
+            let Some(from) = from else { continue };
+            let target = Address::new(to.table, &to.text);
+            if *from != target
+                && told < MOST_CIRCLES
+                && needs.get(from).is_some_and(|needs| needs.contains(&target))
+                && let Some(way) = way(&needs, &target, from)
+            {
+                told += 1;
+                let names: Vec<String> = std::iter::once(from).chain(way).map(ToString::to_string).collect();
+                let hint = round(&names, " refers to ");
+                sink.tell(&(to.start..to.end), format!("`{target}` itself refers to `{from}`"), Some(hint));
             }
         }
     }
@@ -150,6 +193,59 @@ impl Resources {
     }
 }
 
+/// Leaves only what is in a circle, or leads to one: what refers to nothing is in none, nor what refers to such alone.
+fn only_round(needs: &mut BTreeMap<Address, BTreeSet<Address>>) {
+    let mut by: BTreeMap<Address, Vec<Address>> = BTreeMap::new();
+    let mut left: BTreeMap<Address, usize> = BTreeMap::new();
+    for (from, to) in needs.iter() {
+        left.insert(from.clone(), to.len());
+        for target in to {
+            by.entry(target.clone()).or_default().push(from.clone());
+        }
+    }
+    let mut free: Vec<Address> = by.keys().filter(|target| !needs.contains_key(target)).cloned().collect();
+    while let Some(target) = free.pop() {
+        for from in by.get(&target).into_iter().flatten() {
+            if let Some(count) = left.get_mut(from) {
+                *count -= 1;
+                if *count == 0 {
+                    free.push(from.clone());
+                }
+            }
+        }
+        needs.remove(&target);
+    }
+    let kept: BTreeSet<Address> = needs.keys().cloned().collect();
+    needs.values_mut().for_each(|to| to.retain(|target| kept.contains(target)));
+}
+
+/// The shortest way from one resource to another along what each refers to, both ends included.
+fn way<'a>(
+    needs: &'a BTreeMap<Address, BTreeSet<Address>>,
+    from: &'a Address,
+    to: &'a Address,
+) -> Option<Vec<&'a Address>> {
+    let mut before: BTreeMap<&Address, &Address> = BTreeMap::new();
+    let mut queue = VecDeque::from([from]);
+    while let Some(at) = queue.pop_front() {
+        if at == to {
+            let mut way = vec![at];
+            while let Some(earlier) = way.last().and_then(|last| before.get(last)) {
+                way.push(earlier);
+            }
+            way.reverse();
+            return Some(way);
+        }
+        for next in needs.get(at).into_iter().flatten().filter(|next| *next != from) {
+            if !before.contains_key(next) {
+                before.insert(next, at);
+                queue.push_back(next);
+            }
+        }
+    }
+    None
+}
+
 fn tell_dangling(root: &Node, to: &Reference, sink: &Sink) {
     let Reference { table, text, start, end } = to;
     let names: Vec<&str> = root.get(table).map(|table| table.keys().collect()).unwrap_or_default();
@@ -164,8 +260,18 @@ fn tell_dangling(root: &Node, to: &Reference, sink: &Sink) {
 /// A fault that the kind found, at the key that it names. A value that is a placeholder is not judged again; nor is
 /// the table as a whole, when some of it is.
 fn tell_spec_fault(entry: &Entry, fault: &SpecFault, spoilt: bool, sink: &Sink) {
-    let path = fault.key.replace('[', ".").replace(']', "");
-    let mut node = &entry.node;
+    let node = at_key(&entry.node, &fault.key);
+    let whole = std::ptr::eq(node, &entry.node);
+    if if whole { spoilt } else { sink.at_fault(node) } {
+        return;
+    }
+    sink.tell(&node.span, &fault.message, fault.hint.clone());
+}
+
+/// The value with this dotted path in a table, or the innermost that is there on the way to it.
+fn at_key<'n>(table: &'n Node, key: &str) -> &'n Node {
+    let path = key.replace('[', ".").replace(']', "");
+    let mut node = table;
     for part in path.split('.').filter(|part| !part.is_empty()) {
         let inner = match &node.value {
             Value::Table(_) => node.get(part),
@@ -175,9 +281,5 @@ fn tell_spec_fault(entry: &Entry, fault: &SpecFault, spoilt: bool, sink: &Sink) 
         let Some(inner) = inner else { break };
         node = inner;
     }
-    let whole = std::ptr::eq(node, &entry.node);
-    if if whole { spoilt } else { sink.at_fault(node) } {
-        return;
-    }
-    sink.tell(&node.span, &fault.message, fault.hint.clone());
+    node
 }

@@ -2,11 +2,13 @@
 //!
 //! Reads the tree, not the typed pipeline, so that a fault in one step hides nothing of another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use globset::GlobBuilder;
+use serde_json::json;
 
-use super::diagnostic::{Sink, suggest};
+use super::Pipeline;
+use super::diagnostic::{MOST_CIRCLES, Sink, round, suggest};
 use super::reference::is_id;
 use super::tree::{Node, Value};
 
@@ -43,6 +45,31 @@ pub(super) fn check(root: &Node, sink: &Sink) {
     }
     let hint = "add a table [sample.<name>] with its values".to_owned();
     sink.tell(&pipeline.span, "a pipeline runs on a sample, and the file has none", Some(hint));
+}
+
+/// The longest overrides that RunTask takes, in characters of their JSON (ECS API, RunTask).
+const OVERRIDES: usize = 8192;
+
+/// Tells of every step whose command and environment RunTask would refuse.
+pub(super) fn check_overrides(pipeline: &Pipeline, root: &Node, sink: &Sink) {
+    let nodes = root.get("pipeline").and_then(|node| node.get("step")).map(Node::items).unwrap_or_default();
+    for (step, node) in pipeline.step.iter().zip(nodes) {
+        let environment = step.environment.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+        let container = json!({
+            "name": step.task.text,
+            "command": step.command,
+            "environment": environment.collect::<Vec<_>>(),
+            "cpu": step.cpu,
+            "memory": step.memory,
+        });
+        let length = json!({ "containerOverrides": [container] }).to_string().chars().count();
+        if length > OVERRIDES && !sink.at_fault(node) {
+            let hint = "ECS counts the command and the environment as JSON: put a long one into a script in the image, or \
+                        into a file that an earlier step brings";
+            let text = format!("this step hands over {length} characters, and ECS takes {OVERRIDES}");
+            sink.tell(&node.get("command").unwrap_or(node).span, text, Some(hint.to_owned()));
+        }
+    }
 }
 
 struct Step<'a> {
@@ -98,7 +125,12 @@ fn check_attempts(pipeline: &Node, sink: &Sink) {
 }
 
 fn check_needs(steps: &[Step<'_>], sink: &Sink) {
-    let index = |wanted: &str| steps.iter().position(|step| step.name.is_some_and(|(name, _)| name == wanted));
+    let mut places = BTreeMap::new();
+    for (at, (name, _)) in steps.iter().enumerate().filter_map(|(at, step)| Some((at, step.name?))) {
+        places.entry(name).or_insert(at);
+    }
+    let index = |wanted: &str| places.get(wanted).copied();
+    let mut circles = 0;
     let follows: Vec<Vec<usize>> = steps
         .iter()
         .enumerate()
@@ -118,10 +150,14 @@ fn check_needs(steps: &[Step<'_>], sink: &Sink) {
                 continue;
             };
             if needed == at {
-                sink.tell(&node.span, format!("`{name}` cannot need itself"), None);
-            } else if let Some(way) = way(&follows, needed, at) {
-                let round: Vec<String> = std::iter::once(at).chain(way).map(label).collect();
-                let hint = format!("they go round: {}", round.join(" needs "));
+                let hint = "take it out; [] is for a step that follows none".to_owned();
+                sink.tell(&node.span, format!("`{name}` cannot need itself"), Some(hint));
+            } else if circles < MOST_CIRCLES
+                && let Some(way) = way(&follows, needed, at)
+            {
+                circles += 1;
+                let names: Vec<String> = std::iter::once(at).chain(way).map(label).collect();
+                let hint = round(&names, " needs ");
                 sink.tell(&node.span, format!("`{name}` itself comes after `{}`", label(at)), Some(hint));
             }
         }
@@ -156,12 +192,12 @@ fn way(follows: &[Vec<usize>], from: usize, to: usize) -> Option<Vec<usize>> {
 
 fn check_keys(keys: &Node, sink: &Sink) {
     if matches!(&keys.value, Value::Array(items) if items.is_empty()) {
-        sink.tell(&keys.span, "no keys are named here", None);
+        sink.tell(&keys.span, "no keys are named here", Some("such as [\"${sample.name}.vcf\"]".to_owned()));
     }
     for node in keys.items() {
         let Some(key) = node.text() else { continue };
         if key.is_empty() {
-            sink.tell(&node.span, "an object's key is not empty", None);
+            sink.tell(&node.span, "an object's key is not empty", Some("name one, or take it out".to_owned()));
         } else if key.starts_with('/') {
             let hint = format!("write `{}`", key.trim_start_matches('/'));
             sink.tell(&node.span, "an object's key does not begin with `/`", Some(hint));
@@ -169,7 +205,9 @@ fn check_keys(keys: &Node, sink: &Sink) {
             let hint = "it holds the ledgers of the runs".to_owned();
             sink.tell(&node.span, format!("`{OWN_PREFIX}` is seqstack's own"), Some(hint));
         } else if let Err(error) = GlobBuilder::new(key).literal_separator(true).build() {
-            sink.tell(&node.span, format!("`{key}` is no glob: {}", error.kind()), None);
+            let hint =
+                "`[` begins a class of characters, `{` alternatives: `[[]` and `[{]` are the characters".to_owned();
+            sink.tell(&node.span, format!("`{key}` is no glob: {}", error.kind()), Some(hint));
         }
     }
 }
@@ -181,11 +219,14 @@ pub(super) fn instance(root: &Node, sink: &Sink) -> Option<String> {
     let wanted = cluster.text()?;
     let cluster_of = |node: &Node| node.get("cluster").and_then(Node::text).map(str::to_owned);
     let instances = root.get("instance").map(Node::entries).unwrap_or_default();
+    let there =
+        |name: &str| is_id("cluster", name) || root.get("cluster").is_some_and(|table| table.get(name).is_some());
     if let Some(named) = pipeline.get("instance") {
         let name = named.text()?;
         let entry = instances.iter().find(|entry| entry.key == name)?;
         if let Some(other) = cluster_of(&entry.node)
             && other != wanted
+            && there(wanted)
             && root.get("cluster").is_some_and(|table| table.get(&other).is_some())
         {
             let hint = "a task runs on an instance of its own cluster".to_owned();
@@ -194,8 +235,6 @@ pub(super) fn instance(root: &Node, sink: &Sink) -> Option<String> {
         }
         return Some(name.to_owned());
     }
-    let there =
-        |name: &str| is_id("cluster", name) || root.get("cluster").is_some_and(|table| table.get(name).is_some());
     if !there(wanted) {
         return None; // told as a reference to nothing
     }

@@ -6,7 +6,10 @@ use super::*;
 
 mod faults;
 mod kinds;
+mod refused;
+mod schema;
 mod sound;
+mod warnings;
 
 const GERMLINE: &str = include_str!("../../stacks/germline.toml");
 

@@ -21,6 +21,9 @@ mod node;
 
 use node::At;
 
+/// Faults of one table that are told: each costs a replay, and nobody reads more at once.
+const MOST: usize = 200;
+
 /// A reference that was met while reading.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reference {
@@ -39,6 +42,8 @@ pub struct Table<'a> {
     node: &'a Node,
     sink: &'a Sink,
     partial: bool,
+    /// Keys that were taken out of it before, and may be meant by one that is not known.
+    beside: &'static [&'static str],
     references: RefCell<BTreeSet<Reference>>,
     /// Keys that are missing because they are there under a wrong name, which is told instead.
     misspelt: RefCell<HashSet<Site>>,
@@ -47,7 +52,12 @@ pub struct Table<'a> {
 impl<'a> Table<'a> {
     /// This table, its faults told to `sink`.
     pub(super) fn new(node: &'a Node, sink: &'a Sink) -> Self {
-        Self { node, sink, partial: false, references: RefCell::default(), misspelt: RefCell::default() }
+        Self { node, sink, partial: false, beside: &[], references: RefCell::default(), misspelt: RefCell::default() }
+    }
+
+    /// With keys that every such table may have, and that are read elsewhere.
+    pub(super) fn beside(self, beside: &'static [&'static str]) -> Self {
+        Self { beside, ..self }
     }
 
     /// A table of defaults: what is missing in it is no fault.
@@ -73,6 +83,11 @@ impl<'a> Table<'a> {
             let (site, span) = stop.site.unwrap_or((Site::Value(self.node.id), self.node.span.clone()));
             let told = stop.told || (self.partial && stop.missing.is_some()) || self.misspelt.borrow().contains(&site);
             if pass.muted.insert(site) {
+                if pass.muted.len() > MOST {
+                    let text = format!("more than {MOST} faults in this table, of which the rest is not shown");
+                    self.sink.tell(&self.node.span, text, Some("mend these first".to_owned()));
+                    break;
+                }
                 if !told {
                     self.sink.tell(&span, stop.text, stop.hint);
                 }
@@ -174,7 +189,14 @@ impl de::Error for Stop {
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("expected {expected}, found {found}"))
+        let hint = match found {
+            de::Unexpected::Bool(yes) => Some(format!("write it in quotes: \"{yes}\"")),
+            de::Unexpected::Signed(n) => Some(format!("write it in quotes: \"{n}\"")),
+            de::Unexpected::Unsigned(n) => Some(format!("write it in quotes: \"{n}\"")),
+            de::Unexpected::Float(n) => Some(format!("write it in quotes: \"{n}\"")),
+            _ => Some("write one of what is expected".to_owned()),
+        };
+        Self::new(format!("expected {expected}, found {found}")).hinted(hint)
     }
 
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -192,7 +214,7 @@ impl de::Error for Stop {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        let mut stop = Self::new(format!("`{field}` is missing here"));
+        let mut stop = Self::new(format!("`{field}` is missing here")).hinted(Some(format!("add {field} = …")));
         stop.0.missing = Some(field);
         stop
     }

@@ -9,6 +9,7 @@ use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Sink;
+use super::repair::{Repair, repair};
 use super::values::PLACEHOLDER;
 
 /// How deeply values may be nested: far more than any stack needs, and little enough for every recursive pass.
@@ -165,9 +166,35 @@ pub(super) fn grow(text: &str, sink: &Sink) -> Node {
 
 fn parse(text: &str) -> (Node, Vec<Told>) {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let told: Vec<Told> = errors.iter().map(|error| syntax_fault(text, error)).collect();
-    let spoilt = told.iter().map(|fault| fault.0.clone()).collect();
-    let mut grower = Grower { spoilt, told, next: 0 };
+    if errors.is_empty() {
+        return grown(root, Vec::new(), None);
+    }
+    let repair = repair(text);
+    if repair.told.is_empty() {
+        let told = errors.iter().map(|error| syntax_fault(text, error)).collect();
+        return grown(root, told, None);
+    }
+    let (root, errors) = DeTable::parse_recoverable(&repair.text);
+    let mut told: Vec<Told> = errors
+        .iter()
+        .map(|error| {
+            let (span, said, hint) = syntax_fault(&repair.text, error);
+            (repair.back(&span), said, hint)
+        })
+        .collect();
+    told.extend(repair.told.iter().map(|(span, said, hint)| (span.clone(), said.clone(), Some(hint.clone()))));
+    grown(root, told, Some(&repair))
+}
+
+fn grown(root: Spanned<DeTable<'_>>, told: Vec<Told>, repair: Option<&Repair>) -> (Node, Vec<Told>) {
+    let mut spoilt: Vec<Range<usize>> = told.iter().map(|fault| fault.0.clone()).collect();
+    spoilt.sort_by_key(|at| at.start);
+    let mut furthest = 0;
+    for at in &mut spoilt {
+        furthest = furthest.max(at.end);
+        at.end = furthest;
+    }
+    let mut grower = Grower { spoilt, told, next: 0, repair };
     let span = root.span();
     let root = grower.node(Spanned::new(span, DeValue::Table(root.into_inner())), 0);
     (root, grower.told)
@@ -180,35 +207,47 @@ fn syntax_fault(text: &str, error: &toml::de::Error) -> Told {
     let (said, hint) = match error.message() {
         "duplicate key" => (format!("`{marked}` is there twice"), Some("keep one of them, or give it another name")),
         message if message.starts_with("string values must be quoted") && marked.is_empty() => {
-            ("there is no value here".to_owned(), None)
+            ("there is no value here".to_owned(), Some("write one after the `=`"))
         }
         message if message.starts_with("string values must be quoted") => {
             ("a string must be in quotes".to_owned(), Some("write it as \"…\", or as '…' where it has backslashes"))
         }
-        message => (message.to_owned(), None),
+        message => match message.rsplit_once(", expected ") {
+            Some((said, wanted)) => return (span, said.to_owned(), Some(format!("expected {wanted}"))),
+            None => (message.to_owned(), None),
+        },
     };
     (span, said, hint.map(str::to_owned))
 }
 
-struct Grower {
+struct Grower<'a> {
+    /// Places of faults by their start; each reaches as far as any before it.
     spoilt: Vec<Range<usize>>,
     told: Vec<Told>,
     next: usize,
+    repair: Option<&'a Repair>,
 }
 
-impl Grower {
+impl Grower<'_> {
+    /// A place in the file, of one in the text that was parsed.
+    fn place(&self, span: Range<usize>) -> Range<usize> {
+        self.repair.map_or_else(|| span.clone(), |repair| repair.back(&span))
+    }
+
     fn node(&mut self, from: Spanned<DeValue<'_>>, depth: usize) -> Node {
-        let span = from.span();
+        let span = self.place(from.span());
         let id = self.next;
         self.next += 1;
         let value = from.into_inner();
         let scalar = !matches!(value, DeValue::Array(_) | DeValue::Table(_));
-        let value = if scalar && self.spoilt.iter().any(|at| at.start <= span.end && at.end >= span.start) {
-            Value::Broken
-        } else {
-            self.value(value, &span, depth)
-        };
+        let value = if scalar && self.is_spoilt(&span) { Value::Broken } else { self.value(value, &span, depth) };
         Node { id, span, value }
+    }
+
+    /// Whether a fault touches it.
+    fn is_spoilt(&self, span: &Range<usize>) -> bool {
+        let begun = self.spoilt.partition_point(|at| at.start <= span.end);
+        begun.checked_sub(1).and_then(|last| self.spoilt.get(last)).is_some_and(|at| at.end >= span.start)
     }
 
     fn value(&mut self, value: DeValue<'_>, span: &Range<usize>, depth: usize) -> Value {
@@ -221,7 +260,7 @@ impl Grower {
                 let mut entries: Vec<Entry> = table
                     .into_iter()
                     .map(|(key, value)| Entry {
-                        key_span: key.span(),
+                        key_span: self.place(key.span()),
                         key: key.into_inner().into_owned(),
                         node: self.node(value, depth + 1),
                     })
@@ -231,12 +270,13 @@ impl Grower {
             }
             // The two values that stand for "told already" while a spec is read.
             DeValue::String(text) if text.contains(PLACEHOLDER) => {
-                self.broken(span, "a NUL character cannot be part of any name or value".to_owned(), None)
+                let hint = Some("take it out".to_owned());
+                self.broken(span, "a NUL character cannot be part of any name or value".to_owned(), hint)
             }
             DeValue::String(text) => Value::String(text.into_owned()),
             DeValue::Integer(digits) => match i64::from_str_radix(digits.as_str(), digits.radix()) {
                 Ok(n) if n != i64::MIN => Value::Integer(n),
-                _ => self.broken(span, format!("{digits} is out of range"), None),
+                _ => self.broken(span, format!("{digits} is out of range"), Some("64 bits, with a sign".to_owned())),
             },
             DeValue::Float(digits) => match digits.as_str().parse() {
                 Ok(n) => Value::Float(n),

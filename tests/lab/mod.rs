@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use seqstack::aws::{Aws, clients};
 use seqstack::cli::{Consent, Wish};
 use seqstack::command::prepare::{self, Prepared};
@@ -26,16 +27,38 @@ use seqstack::sandbox::{Key, Sandbox, Setup, Wire, sdk_config};
 use seqstack::stack::{Request, Stack};
 
 pub mod portrait;
+pub mod scene;
 
 pub struct Lab {
     pub sandbox: Arc<Sandbox>,
     pub fake: Arc<Fake>,
     pub wire: Wire,
     pub folder: tempfile::TempDir,
+    script: Arc<Script>,
 }
 
-/// What a task does, by its command line: the tests' programs.
-type Script = dyn Fn(&str) -> Outcome + Send + Sync;
+/// The sandbox that tasks are in, once it is there.
+type Known = Arc<OnceLock<Weak<Sandbox>>>;
+
+/// What a task does: the tests' programs.
+type Script = dyn Fn(&Launch, &Known) -> Outcome + Send + Sync;
+
+fn line_of(launch: &Launch) -> String {
+    launch.command.clone().unwrap_or_default().join(" ")
+}
+
+/// What a task leaves in a bucket when it ends. Inside a request the account is held: the writing comes right after it.
+fn writes(known: &Known, objects: Vec<(String, String)>, content: &'static str) -> Option<Box<dyn FnOnce() + Send>> {
+    let known = known.clone();
+    Some(Box::new(move || {
+        tokio::spawn(async move {
+            let sandbox = known.get().and_then(Weak::upgrade).unwrap();
+            for (bucket, key) in objects {
+                sandbox.put_object(&bucket, &key, content.into()).unwrap();
+            }
+        });
+    }))
+}
 
 /// A task that takes two seconds and succeeds.
 pub fn fine() -> Outcome {
@@ -59,29 +82,21 @@ impl Lab {
     }
 
     pub fn set(options: Options, script: impl Fn(&str) -> Outcome + Send + Sync + 'static) -> Self {
-        let known: Arc<OnceLock<Weak<Sandbox>>> = Arc::default();
-        let script: Box<Script> = Box::new(script);
-        let seen = known.clone();
-        let fake = Arc::new(Fake::new(move |launch: &Launch| {
-            let line = launch.command.clone().unwrap_or_default().join(" ");
-            let mut outcome = script(&line);
-            if let Some(sample) = line.strip_prefix("push ")
-                && outcome.code == 0
-                && outcome.failed.is_none()
-            {
-                let (seen, key) = (seen.clone(), format!("{0}/{0}.vcf", sample.split(' ').next().unwrap()));
-                // Inside a request the account is held: the writing comes right after it.
-                outcome.effect = Some(Box::new(move || {
-                    tokio::spawn(async move {
-                        let sandbox = seen.get().and_then(Weak::upgrade).unwrap();
-                        sandbox.put_object("lab-results", &key, "a variant\n".into()).unwrap();
-                    });
-                }));
-            }
-            outcome
-        }));
-        let lab = Self::around(fake, options);
-        known.set(Arc::downgrade(&lab.sandbox)).unwrap();
+        let lab = Self::around(
+            move |launch: &Launch, known: &Known| {
+                let line = line_of(launch);
+                let mut outcome = script(&line);
+                if let Some(sample) = line.strip_prefix("push ")
+                    && outcome.code == 0
+                    && outcome.failed.is_none()
+                {
+                    let key = format!("{0}/{0}.vcf", sample.split(' ').next().unwrap());
+                    outcome.effect = writes(known, vec![("lab-results".to_owned(), key)], "a variant\n");
+                }
+                outcome
+            },
+            options,
+        );
         for bucket in ["lab-reads", "lab-results"] {
             lab.sandbox.create_bucket(bucket);
         }
@@ -94,6 +109,11 @@ impl Lab {
     /// A lab for a stack file of its own: its buckets, its inputs and the files that it uploads are there (small ones), and
     /// the pipeline's last command writes every output.
     pub fn of(text: &str) -> Self {
+        Self::of_with(text, |_| fine())
+    }
+
+    /// The same with tasks that go as a script says, by command line.
+    pub fn of_with(text: &str, script: impl Fn(&str) -> Outcome + Send + Sync + 'static) -> Self {
         let stack = parsed(text, None, true);
         let physical = stack.info.buckets.clone();
         let (mut outputs, mut last) = (Vec::new(), String::new());
@@ -103,25 +123,17 @@ impl Lab {
             }
             last = pipeline.step.last().unwrap().command.clone().unwrap().join(" ");
         }
-        let known: Arc<OnceLock<Weak<Sandbox>>> = Arc::default();
-        let seen = known.clone();
-        let fake = Arc::new(Fake::new(move |launch: &Launch| {
-            let mut outcome = fine();
-            if launch.command.clone().unwrap_or_default().join(" ") == last {
-                let (seen, outputs) = (seen.clone(), outputs.clone());
-                outcome.effect = Some(Box::new(move || {
-                    tokio::spawn(async move {
-                        let sandbox = seen.get().and_then(Weak::upgrade).unwrap();
-                        for (bucket, key) in outputs {
-                            sandbox.put_object(&bucket, &key, "a result\n".into()).unwrap();
-                        }
-                    });
-                }));
-            }
-            outcome
-        }));
-        let lab = Self::around(fake, Options::default());
-        known.set(Arc::downgrade(&lab.sandbox)).unwrap();
+        let lab = Self::around(
+            move |launch: &Launch, known: &Known| {
+                let line = line_of(launch);
+                let mut outcome = script(&line);
+                if line == last && outcome.code == 0 {
+                    outcome.effect = writes(known, outputs.clone(), "a result\n");
+                }
+                outcome
+            },
+            Options::default(),
+        );
         for bucket in physical.values() {
             lab.sandbox.create_bucket(bucket);
         }
@@ -142,7 +154,11 @@ impl Lab {
         lab
     }
 
-    fn around(fake: Arc<Fake>, options: Options) -> Self {
+    fn around(script: impl Fn(&Launch, &Known) -> Outcome + Send + Sync + 'static, options: Options) -> Self {
+        let script: Arc<Script> = Arc::new(script);
+        let (known, goes) = (Known::default(), script.clone());
+        let seen = known.clone();
+        let fake = Arc::new(Fake::new(move |launch: &Launch| goes(launch, &seen)));
         let sandbox = Sandbox::new(Setup {
             options,
             engine: fake.clone(),
@@ -154,8 +170,28 @@ impl Lab {
             folder: None,
             clock_start: "2026-01-02T03:04:05Z".parse().unwrap(),
         });
+        known.set(Arc::downgrade(&sandbox)).unwrap();
         let wire = Wire { latency: Duration::from_millis(2), ..Wire::default() };
-        Self { sandbox, fake, wire, folder: tempfile::tempdir().unwrap() }
+        Self { sandbox, fake, wire, folder: tempfile::tempdir().unwrap(), script }
+    }
+
+    /// Another lab like this one, account, tasks and folder, in which it is that time now.
+    pub fn copied(&self, now: Timestamp) -> Self {
+        let (known, goes) = (Known::default(), self.script.clone());
+        let seen = known.clone();
+        let fake = Arc::new(self.fake.copied(move |launch: &Launch| goes(launch, &seen)));
+        let sandbox = self.sandbox.copied(fake.clone(), now).unwrap();
+        known.set(Arc::downgrade(&sandbox)).unwrap();
+        let wire = Wire { latency: self.wire.latency, ..Wire::default() };
+        let folder = tempfile::tempdir().unwrap();
+        copy_all(self.folder.path(), folder.path());
+        Self { sandbox, fake, wire, folder, script: self.script.clone() }
+    }
+
+    /// This moment of the lab, to be gone back to.
+    pub fn frozen(&self) -> Frozen {
+        let now = self.sandbox.clock().now();
+        Frozen { lab: self.copied(now), now }
     }
 
     pub fn aws(&self) -> Aws {
@@ -181,6 +217,7 @@ impl Lab {
             stack,
             aws,
             sandbox: Some("SANDBOX (test)".into()),
+            options: vec!["--sandbox".into()],
             verbose: false,
             console: Console::Silent,
         }
@@ -244,6 +281,31 @@ impl Lab {
     }
 }
 
+/// A moment of a lab.
+pub struct Frozen {
+    lab: Lab,
+    now: Timestamp,
+}
+
+impl Frozen {
+    /// The lab as it was then, as often as one likes.
+    pub fn lab(&self) -> Lab {
+        self.lab.copied(self.now)
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let there = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &there);
+        } else {
+            std::fs::copy(entry.path(), there).unwrap();
+        }
+    }
+}
+
 /// The stack in a text that is sound.
 pub fn parsed(text: &str, sample: Option<&str>, needs_sample: bool) -> Stack {
     let request = Request { sample, set: &[], needs_sample };
@@ -256,11 +318,11 @@ fn concrete(glob: &str) -> String {
 }
 
 pub fn wish() -> Wish {
-    Wish { sample: None, adopt: Vec::new(), retry: false }
+    Wish::default()
 }
 
 pub fn yes() -> Consent {
-    Consent { yes: true, discard_intermediates: false }
+    Consent { yes: true, ..Consent::default() }
 }
 
 /// Four roles' worth of stack in small: everything that every kind needs, and three steps.

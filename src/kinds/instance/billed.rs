@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TAG_DEADLINE;
-use super::live::{filter, state_of};
-use crate::aws::clock::{DateHeader, timestamp};
+use super::live::{filter, instances, state_of};
+use crate::aws::clock::timestamp;
 use crate::aws::{Aws, AwsError, OrAws, tags};
 use crate::kind::{Owner, StackInfo, TAG_STACK};
+use crate::stack::values::Price;
 
 /// An instance that is not terminated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,10 @@ pub struct Machine {
     pub seconds: Option<i64>,
     /// When it ends itself (RFC 3339, UTC); none where it has no deadline.
     pub ends_itself_at: Option<String>,
+    /// What an hour of it costs, by the stack file's `price_per_hour`, in the currency that was meant there; none where
+    /// the file says none for this type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<Price>,
 }
 
 /// A volume that is there after its instance, or is attached to none.
@@ -59,11 +64,10 @@ pub async fn machines(aws: &Aws, stack: &StackInfo) -> Result<Vec<Machine>, AwsE
     let mut out = Vec::new();
     let mut token = None;
     loop {
-        let date = DateHeader::default();
         let request = aws.ec2.describe_instances().filters(by_tag.clone()).filters(not_gone.clone());
-        let asked = request.set_next_token(token).customize().interceptor(date.clone()).send().await;
+        let asked = request.set_next_token(token).send().await;
         let page = asked.or_aws(OPERATION)?;
-        let now = date.read(OPERATION)?;
+        let now = aws.clock.now();
         let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
         out.extend(instances.filter_map(|instance| machine(instance, stack, now)));
         token = page.next_token.filter(|token| !token.is_empty());
@@ -72,6 +76,16 @@ pub async fn machines(aws: &Aws, stack: &StackInfo) -> Result<Vec<Machine>, AwsE
             return Ok(out);
         }
     }
+}
+
+/// One instance, also one that has gone and that EC2 still knows (for about an hour); none if it does not.
+///
+/// # Errors
+/// When EC2 cannot be asked.
+pub async fn machine_of(aws: &Aws, stack: &StackInfo, id: &str) -> Result<Option<Machine>, AwsError> {
+    let found = instances(aws, vec![filter("instance-id", &[id])]).await?;
+    let now = aws.clock.now();
+    Ok(found.iter().find_map(|instance| machine(instance, stack, now)))
 }
 
 fn machine(instance: &ec2::Instance, stack: &StackInfo, now: Timestamp) -> Option<Machine> {
@@ -91,6 +105,7 @@ fn machine(instance: &ec2::Instance, stack: &StackInfo, now: Timestamp) -> Optio
         launched_at,
         seconds: launched_at.map(|at| (now.as_second() - at.as_second()).max(0)),
         ends_itself_at: tags.get(TAG_DEADLINE).cloned(),
+        price_per_hour: None,
     })
 }
 

@@ -2,11 +2,13 @@
 //!
 //! The client token is a function of the address, the type, the subnet and a generation, so that a launch whose answer was
 //! lost is found, by tag and token, and never repeated; and that of two commands at once that ask for different things
-//! (an edited stack file) the second one is refused, where a token of all parameters would launch both. Only a definitive
-//! refusal leads to another type or zone, since EC2's idempotency is per zone; only an instance that is gone leads to the
+//! (an edited stack file) the second one is refused, where a token of all parameters would launch both. Where they differ
+//! in type or subnet their tokens differ: who sees another's instance launches none, and of two launched at once the
+//! younger is ended again by who launched it. Only a definitive refusal leads to another type or zone, since EC2's idempotency is per zone; only an instance that is gone leads to the
 //! next generation.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_ec2::types as ec2;
@@ -18,7 +20,7 @@ use super::{
     Call, Choice, State, TAG_ASKED, TAG_CLUSTER, TAG_DEADLINE, TAG_LAUNCH, TAG_MAX_HOURS, deadline, user_data,
 };
 use crate::address::{Address, Ids, Link};
-use crate::aws::absence::{OrAbsent, SEEN, again};
+use crate::aws::absence::{OrAbsent, SEEN, again, taken_away};
 use crate::aws::wait::{Pace, until};
 use crate::aws::{AwsError, Class, OrAws, tags};
 use crate::kind::{Acting, TAG_ADDRESS, TAG_SAMPLE, TAG_STACK, json};
@@ -111,13 +113,22 @@ async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsEr
             return running(cx, &same(at, want, there)?).await;
         }
     }
+    let mut ended = BTreeSet::new();
+    if let Some(other) = Box::pin(others(cx, at, None, &mut ended)).await?.first() {
+        let id = other.instance_id().unwrap_or_default();
+        let message = format!("another command has launched {id} for {at}, with other parameters: apply again");
+        return Err(AwsError::refused(RUN, message));
+    }
     let mut last = None;
     for choice in choices {
         let gone = |generation: &u32| !of_token(&token(choice, *generation)).is_empty();
         let mut generation = (0..GENERATIONS).find(|generation| !gone(generation)).unwrap_or(GENERATIONS);
         while generation < GENERATIONS {
             match attempt(cx, at, want, choice, &token(choice, generation)).await? {
-                Attempt::Launched(id) => return running(cx, &id).await,
+                Attempt::Launched(id) => {
+                    let id = running(cx, &id).await?;
+                    return Box::pin(alone(cx, at, want, id, &mut ended)).await;
+                }
                 Attempt::Gone => generation += 1,
                 Attempt::Refused(error) => {
                     (cx.say)(format!("no {} in {}: {}", choice.r#type, choice.subnet, error.message));
@@ -132,6 +143,66 @@ async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsEr
     }))
 }
 
+/// The living instances of this address but `own`, if they stay: one that was ended just before may be shown as living
+/// for a while. What was once seen to have ended is in `ended`.
+async fn others(
+    cx: &Acting,
+    at: &Address,
+    own: Option<&str>,
+    ended: &mut BTreeSet<String>,
+) -> Result<Vec<ec2::Instance>, AwsError> {
+    let end = tokio::time::Instant::now() + SEEN.within;
+    let (mut pause, mut told) = (SEEN.first, false);
+    loop {
+        let mut there = of_address(cx, at).await?;
+        let id = |one: &ec2::Instance| one.instance_id().unwrap_or_default().to_owned();
+        ended.extend(there.iter().filter(|one| !is_there(one)).map(id));
+        there.retain(|one| one.instance_id() != own && !ended.contains(&id(one)));
+        let Some(first) = there.first() else { return Ok(there) };
+        if tokio::time::Instant::now() + pause > end {
+            return Ok(there);
+        }
+        if !told {
+            (cx.say)(format!("waiting for {}, which is of {at} too, to be gone", id(first)));
+            told = true;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(SEEN.most);
+    }
+}
+
+/// That no other command has launched an instance for this address at the same time, whose token was another one: of two,
+/// the younger is ended by who launched it.
+async fn alone(
+    cx: &Acting,
+    at: &Address,
+    want: &State,
+    id: String,
+    ended: &mut BTreeSet<String>,
+) -> Result<String, AwsError> {
+    let others = others(cx, at, Some(&id), ended).await?;
+    if others.is_empty() {
+        return Ok(id);
+    }
+    let all = of_address(cx, at).await?;
+    let age = |one: &ec2::Instance| {
+        (one.launch_time().map(|at| (at.secs(), at.subsec_nanos())), one.instance_id().map(str::to_owned))
+    };
+    let own = all.iter().find(|one| one.instance_id() == Some(id.as_str())).map(age);
+    let Some(older) = others.iter().find(|one| own.as_ref().is_none_or(|own| age(one) < *own)) else {
+        return Ok(id);
+    };
+    let older = older.instance_id().unwrap_or_default();
+    let message = format!("another command has launched {older} for {at} meanwhile, with other parameters");
+    match terminate(cx, &Link::theirs("instance", id.clone()), &want.cluster).await {
+        Ok(()) => Err(AwsError::refused(RUN, format!("{message}: {id}, launched here, was terminated; apply again"))),
+        Err(error) => {
+            let message = format!("{message}: {id}, launched here, is to be terminated, which failed: {error}");
+            Err(AwsError::refused(RUN, message))
+        }
+    }
+}
+
 /// Every instance that was ever launched for this address and is still described.
 async fn of_address(cx: &Acting, at: &Address) -> Result<Vec<ec2::Instance>, AwsError> {
     let (stack, address) = (format!("tag:{TAG_STACK}"), format!("tag:{TAG_ADDRESS}"));
@@ -140,17 +211,19 @@ async fn of_address(cx: &Acting, at: &Address) -> Result<Vec<ec2::Instance>, Aws
     if let Some(sample) = &at.sample {
         filters.push(filter(&format!("tag:{TAG_SAMPLE}"), &[sample]));
     }
-    instances(&cx.aws, filters).await
+    let mut found = instances(&cx.aws, filters).await?;
+    found.retain(|one| cx.stack.owner(&tags::from_ec2(one.tags())).1.as_ref() == Some(at));
+    Ok(found)
 }
 
 async fn attempt(cx: &Acting, at: &Address, want: &State, choice: &Choice, token: &str) -> Result<Attempt, AwsError> {
     let request = request(cx, at, want, choice)?.client_token(token);
     // A new instance profile is not usable for seconds, at times minutes; GetInstanceProfile proves nothing
     // (terraform-aws #2012, packer #12303).
-    let told = std::sync::atomic::AtomicBool::new(false);
+    let told = AtomicBool::new(false);
     let unseen = |error: &AwsError| {
         let profile = error.is(&["InvalidParameterValue"]) && error.message.contains("IAM Instance Profile");
-        if profile && !told.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if profile && !told.swap(true, Ordering::Relaxed) {
             (cx.say)(format!("waiting for EC2 to see the instance profile of {at}"));
         }
         profile || error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"])
@@ -297,26 +370,33 @@ async fn terminate(cx: &Acting, instance: &Link, cluster: &Link) -> Result<(), A
     const NAME: &str = "ec2:TerminateInstances";
     let id = settled(NAME, "the instance", instance)?;
     let cluster = settled(NAME, "the instance's cluster", cluster)?;
-    let sent = cx.aws.ec2.terminate_instances().instance_ids(&id).send().await.or_aws(NAME);
     let gone = |error: &AwsError| error.is(&["InvalidInstanceID.NotFound"]);
-    if sent.or_absent_if(gone)?.is_some() {
-        (cx.say)(format!("waiting for {id} to be terminated"));
-        let id = id.as_str();
-        until(
-            Pace::MACHINE,
-            NAME,
-            &format!("{id} to be terminated"),
-            |_| false,
-            || async move {
-                let asked =
-                    cx.aws.ec2.describe_instances().instance_ids(id).send().await.or_aws("ec2:DescribeInstances");
-                let answer = asked.or_absent_if(gone)?;
-                let mut found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances());
-                Ok(found.all(|instance| state_of(instance) == Some("terminated")).then_some(()))
-            },
-        )
-        .await?;
-    }
+    (cx.say)(format!("waiting for {id} to be terminated"));
+    let (heard, asked_at) = (AtomicBool::new(false), tokio::time::Instant::now());
+    let what = format!("{id} to be terminated");
+    until(
+        Pace::MACHINE,
+        NAME,
+        &what,
+        |_| false,
+        || async {
+            // Just launched, it may not be known to this call yet: not heard, so it is asked again.
+            if !heard.load(Ordering::Relaxed) {
+                let sent = cx.aws.ec2.terminate_instances().instance_ids(&id).send().await.or_aws(NAME);
+                heard.store(sent.or_absent_if(gone)?.is_some(), Ordering::Relaxed);
+            }
+            let asked = cx.aws.ec2.describe_instances().instance_ids(&id).send().await.or_aws("ec2:DescribeInstances");
+            let answer = asked.or_absent_if(gone)?;
+            let found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances()).next();
+            // EC2 shows it for an hour after its end: one that is not shown is too new to be seen.
+            let ended = match found {
+                Some(instance) => state_of(instance) == Some("terminated"),
+                None => asked_at.elapsed() > SEEN.within,
+            };
+            Ok(ended.then_some(()))
+        },
+    )
+    .await?;
     if cluster.is_empty() { Ok(()) } else { deregister(cx, &cluster, &id).await }
 }
 
@@ -334,9 +414,12 @@ async fn deregister(cx: &Acting, cluster: &str, id: &str) -> Result<(), AwsError
         }
         if tokio::time::Instant::now() + pause > end {
             for arn in left {
-                let request = cx.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(arn);
-                let sent = request.force(true).send().await.or_aws(NAME);
-                sent.or_absent_if(|error| error.is(&["InvalidParameterException", "ClusterNotFoundException"]))?;
+                let gone = |error: &AwsError| error.is(&["InvalidParameterException", "ClusterNotFoundException"]);
+                taken_away(&*cx.say, NAME, &format!("{id} in {cluster}"), gone, || {
+                    let request = cx.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(&arn);
+                    async move { request.force(true).send().await.or_aws(NAME) }
+                })
+                .await?;
             }
             return Ok(());
         }

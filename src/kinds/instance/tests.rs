@@ -105,6 +105,15 @@ fn another_subnet_or_type_that_was_allowed_is_no_difference_and_a_newer_ami_a_no
 }
 
 #[test]
+fn groups_that_are_left_open_stay_as_they_are_but_a_new_instance_does_not_take_them_over() {
+    let live = launched(&want());
+    let open = lower(&json!({ "security_groups": [] })).unwrap();
+    assert_eq!(kept(&open, &live).0.security_groups, live.security_groups);
+    let replaced = lower(&json!({ "security_groups": [], "cluster": "other" })).unwrap();
+    assert!(kept(&replaced, &live).0.security_groups.is_empty());
+}
+
+#[test]
 fn an_ami_that_was_pinned_is_a_difference() {
     let want = lower(&json!({ "ami": "ami-1" })).unwrap();
     let live = State { ami: "ami-0".to_owned(), ..launched(&want) };

@@ -1,12 +1,17 @@
 //! Each mutating call on roles: as words, and made. A create that was lost on the way is found, never repeated.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
 use aws_sdk_iam::config::retry::RetryConfig;
 use aws_sdk_iam::types::Tag;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Call, last_part, live};
 use crate::address::{Address, Ids};
-use crate::aws::absence::{OrAbsent, SEEN, again, unclear};
+use crate::aws::absence::{OrAbsent, SEEN, again, none, taken_away, unclear, unseen};
+use crate::aws::wait::{Pace, until};
 use crate::aws::{Aws, AwsError, Class, OrAws, tags};
 use crate::kind::{Acting, Owner, Tags};
 
@@ -70,7 +75,7 @@ pub(super) async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
         Call::UpdateAssumeRolePolicy { .. } | Call::UpdateRole { .. } => {
             update(&cx.aws, call).await.map(|()| Ids::new())
         }
-        _ => remove(&cx.aws, call).await.map(|()| Ids::new()),
+        _ => Box::pin(remove(&cx, call)).await.map(|()| Ids::new()),
     }
 }
 
@@ -93,16 +98,10 @@ async fn create(cx: &Acting, call: Call) -> Result<Ids, AwsError> {
                 .or_aws(NAME);
             let made = sent.or_absent_if(exists)?;
             // What was just made may not be seen yet; what another attempt of ours made is taken for made by this one.
-            let seen = again(
-                SEEN,
-                NAME,
-                "the role to be seen",
-                |error| error.class == Class::NotFound,
-                || {
-                    let get = iam.get_role().role_name(&role);
-                    async move { get.send().await.or_aws("iam:GetRole") }
-                },
-            )
+            let seen = again(SEEN, NAME, "the role to be seen", unseen, || {
+                let get = iam.get_role().role_name(&role);
+                async move { get.send().await.or_aws("iam:GetRole") }
+            })
             .await?;
             let Some(seen) = seen.role else { return Err(AwsError::refused(NAME, "the answer has no role")) };
             if made.is_none() {
@@ -177,62 +176,70 @@ fn split(arn: &str) -> (&str, &str) {
     rest.rfind('/').map_or(("/", rest), |slash| rest.split_at(slash + 1))
 }
 
-/// Sent once only: a version has no name that a second attempt could run into. When its fate is unclear, the policy says.
+/// How long a version that may have been made is looked for before another one is asked for.
+const SHOWN: Duration = Duration::from_secs(60);
+
+/// Sent once only: a version has no name that a second attempt could run into. When its fate is unclear, the policy says,
+/// for as long as IAM may take to show it.
 async fn new_version(aws: &Aws, policy: &str, document: &Value) -> Result<(), AwsError> {
     const NAME: &str = "iam:CreatePolicyVersion";
-    again(SEEN, NAME, "the policy's new version", unclear, || async move {
+    let unclear_since: Mutex<Option<Instant>> = Mutex::new(None);
+    until(Pace::SETTLING, NAME, "the policy's new version", unclear, || async {
+        let since = unclear_since.lock().ok().and_then(|since| *since);
+        if let Some(since) = since {
+            let found = aws.iam.get_policy().policy_arn(policy).send().await.or_aws("iam:GetPolicy").or_absent()?;
+            let version = found.and_then(|found| found.policy).and_then(|policy| policy.default_version_id);
+            if let Some(version) = version
+                && live::policy_document(aws, policy, &version).await?.as_ref() == Some(document)
+            {
+                return Ok(Some(()));
+            }
+            if since.elapsed() < SHOWN {
+                return Ok(None);
+            }
+        }
         let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
         let request = aws.iam.create_policy_version().policy_arn(policy).policy_document(document.to_string());
         let sent = request.set_as_default(true).customize().config_override(once).send().await.or_aws(NAME);
-        match sent {
-            Ok(_) => Ok(()),
-            Err(error) if unclear(&error) => {
-                let found = aws.iam.get_policy().policy_arn(policy).send().await.or_aws("iam:GetPolicy")?;
-                let Some(version) = found.policy.and_then(|policy| policy.default_version_id) else {
-                    return Err(error);
-                };
-                let now = live::policy_document(aws, policy, &version).await?;
-                if now.as_ref() == Some(document) { Ok(()) } else { Err(error) }
-            }
-            Err(error) => Err(error),
+        if let (Err(error), Ok(mut since)) = (&sent, unclear_since.lock()) {
+            *since = (error.class == Class::Passing).then(Instant::now);
         }
+        sent.map(|_| Some(()))
     })
     .await
 }
 
-/// Attaches one thing to another; both may be too new to be seen.
+/// Attaches one thing to another.
 async fn join(cx: &Acting, call: Call) -> Result<(), AwsError> {
     let iam = &cx.aws.iam;
-    let unseen = |error: &AwsError| error.class == Class::NotFound;
     match call {
         Call::AttachRolePolicy { role, policy } => {
-            const NAME: &str = "iam:AttachRolePolicy";
-            again(SEEN, NAME, "the role and the policy to be seen", unseen, || {
-                let request = iam.attach_role_policy().role_name(&role).policy_arn(&policy);
-                async move { request.send().await.or_aws(NAME).map(|_| ()) }
-            })
-            .await
+            let request = iam.attach_role_policy().role_name(&role).policy_arn(&policy);
+            request.send().await.or_aws("iam:AttachRolePolicy").map(|_| ())
         }
         Call::AddRoleToInstanceProfile { profile, role } => {
-            const NAME: &str = "iam:AddRoleToInstanceProfile";
-            let added = again(SEEN, NAME, "the role and its profile to be seen", unseen, || {
-                let request = iam.add_role_to_instance_profile().instance_profile_name(&profile).role_name(&role);
-                async move { request.send().await.or_aws(NAME).map(|_| ()) }
-            })
-            .await;
-            match added {
+            let request = iam.add_role_to_instance_profile().instance_profile_name(&profile).role_name(&role);
+            match request.send().await.or_aws("iam:AddRoleToInstanceProfile") {
                 // It holds one already: the same, if an earlier attempt was heard.
                 Err(error) if error.is(&["LimitExceeded", "EntityAlreadyExists"]) => {
-                    let get = iam.get_instance_profile().instance_profile_name(&profile).send().await;
-                    let held = get.or_aws("iam:GetInstanceProfile")?.instance_profile;
-                    let same = held.is_some_and(|held| held.roles().iter().any(|held| held.role_name() == role));
-                    if same { Ok(()) } else { Err(error) }
+                    holds(cx, &profile, &role, error).await
                 }
-                other => other,
+                other => other.map(|_| ()),
             }
         }
         _ => Ok(()),
     }
+}
+
+/// That a profile which holds a role already holds this one; that it holds any may not be seen yet.
+async fn holds(cx: &Acting, profile: &str, role: &str, error: AwsError) -> Result<(), AwsError> {
+    const NAME: &str = "iam:GetInstanceProfile";
+    let held = until(SEEN, NAME, "the profile's role to be seen", unseen, || async move {
+        let get = cx.aws.iam.get_instance_profile().instance_profile_name(profile).send().await.or_aws(NAME)?;
+        let held = get.instance_profile.and_then(|profile| profile.roles.into_iter().next());
+        Ok(held.map(|held| held.role_name))
+    });
+    if held.await? == role { Ok(()) } else { Err(error) }
 }
 
 async fn retag(aws: &Aws, call: Call) -> Result<(), AwsError> {
@@ -285,57 +292,52 @@ async fn update(aws: &Aws, call: Call) -> Result<(), AwsError> {
     }
 }
 
-/// Takes something away; what is gone already is gone.
-async fn remove(aws: &Aws, call: Call) -> Result<(), AwsError> {
-    let iam = &aws.iam;
-    let gone = match call {
-        Call::DetachRolePolicy { role, policy } => {
-            let request = iam.detach_role_policy().role_name(role).policy_arn(policy);
-            request.send().await.or_aws("iam:DetachRolePolicy").map(|_| ())
-        }
-        Call::DeleteRolePolicy { role, name } => {
-            let request = iam.delete_role_policy().role_name(role).policy_name(name);
-            request.send().await.or_aws("iam:DeleteRolePolicy").map(|_| ())
-        }
-        Call::DeletePolicyVersion { policy, version } => {
-            let request = iam.delete_policy_version().policy_arn(policy).version_id(version);
-            request.send().await.or_aws("iam:DeletePolicyVersion").map(|_| ())
-        }
-        Call::DeletePolicy { policy } => {
-            let sent = settled("iam:DeletePolicy", || {
-                let request = iam.delete_policy().policy_arn(&policy);
-                async move { request.send().await.or_aws("iam:DeletePolicy").map(|_| ()) }
-            });
-            sent.await
-        }
-        Call::RemoveRoleFromInstanceProfile { profile, role } => {
-            let request = iam.remove_role_from_instance_profile().instance_profile_name(profile).role_name(role);
-            request.send().await.or_aws("iam:RemoveRoleFromInstanceProfile").map(|_| ())
-        }
-        Call::DeleteInstanceProfile { profile } => {
-            let sent = settled("iam:DeleteInstanceProfile", || {
-                let request = iam.delete_instance_profile().instance_profile_name(&profile);
-                async move { request.send().await.or_aws("iam:DeleteInstanceProfile").map(|_| ()) }
-            });
-            sent.await
-        }
-        Call::DeleteRole { role } => {
-            let sent = settled("iam:DeleteRole", || {
-                let request = iam.delete_role().role_name(&role);
-                async move { request.send().await.or_aws("iam:DeleteRole").map(|_| ()) }
-            });
-            sent.await
-        }
-        _ => Ok(()),
-    };
-    gone.or_absent().map(|_| ())
+/// Takes something away; what is gone already is gone, once that is sure.
+async fn remove(cx: &Acting, call: Call) -> Result<(), AwsError> {
+    // `DeleteConflict` passes while IAM has not yet seen what was taken away just before; one that stays is told.
+    let conflict = |error: &AwsError| error.is(&["DeleteConflict", "DeleteConflictException"]);
+    let (operation, call) = (operation(&call), &call);
+    let what = describe(call);
+    let sent = taken_away(&*cx.say, operation, &what, none, || {
+        again(SEEN, operation, "IAM to have seen what was detached", conflict, || Box::pin(send_removal(&cx.aws, call)))
+    });
+    sent.await.map(|_| ())
 }
 
-/// `DeleteConflict` passes while IAM has not yet seen what was taken away just before; one that stays is told.
-async fn settled<F>(operation: &'static str, ask: impl FnMut() -> F) -> Result<(), AwsError>
-where
-    F: Future<Output = Result<(), AwsError>>,
-{
-    let passing = |error: &AwsError| error.is(&["DeleteConflict", "DeleteConflictException"]);
-    again(SEEN, operation, "IAM to have seen what was detached", passing, ask).await
+async fn send_removal(aws: &Aws, call: &Call) -> Result<(), AwsError> {
+    let (iam, name) = (&aws.iam, operation(call));
+    match call {
+        Call::DetachRolePolicy { role, policy } => {
+            iam.detach_role_policy().role_name(role).policy_arn(policy).send().await.or_aws(name).map(drop)
+        }
+        Call::DeleteRolePolicy { role, name: policy } => {
+            iam.delete_role_policy().role_name(role).policy_name(policy).send().await.or_aws(name).map(drop)
+        }
+        Call::DeletePolicyVersion { policy, version } => {
+            iam.delete_policy_version().policy_arn(policy).version_id(version).send().await.or_aws(name).map(drop)
+        }
+        Call::DeletePolicy { policy } => iam.delete_policy().policy_arn(policy).send().await.or_aws(name).map(drop),
+        Call::RemoveRoleFromInstanceProfile { profile, role } => {
+            let request = iam.remove_role_from_instance_profile().instance_profile_name(profile).role_name(role);
+            request.send().await.or_aws(name).map(drop)
+        }
+        Call::DeleteInstanceProfile { profile } => {
+            iam.delete_instance_profile().instance_profile_name(profile).send().await.or_aws(name).map(drop)
+        }
+        Call::DeleteRole { role } => iam.delete_role().role_name(role).send().await.or_aws(name).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The operation of a removal.
+fn operation(call: &Call) -> &'static str {
+    match call {
+        Call::DetachRolePolicy { .. } => "iam:DetachRolePolicy",
+        Call::DeleteRolePolicy { .. } => "iam:DeleteRolePolicy",
+        Call::DeletePolicyVersion { .. } => "iam:DeletePolicyVersion",
+        Call::DeletePolicy { .. } => "iam:DeletePolicy",
+        Call::RemoveRoleFromInstanceProfile { .. } => "iam:RemoveRoleFromInstanceProfile",
+        Call::DeleteInstanceProfile { .. } => "iam:DeleteInstanceProfile",
+        _ => "iam:DeleteRole",
+    }
 }

@@ -4,7 +4,17 @@
 //! #21968, ACK #2142). Never evaluates a policy.
 
 use percent_encoding::percent_decode_str;
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
+
+mod told;
+
+pub use told::{gist, sentences, whole};
+
+/// A document as a person writes it.
+pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["object", "string"] })
+}
 
 /// A document as IAM returns it, in canonical form; what is no JSON stays as text, and so differs from all that is.
 pub fn decoded(text: &str) -> Value {

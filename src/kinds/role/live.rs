@@ -7,8 +7,9 @@ use futures_util::future::{try_join, try_join_all, try_join3, try_join4};
 
 use super::{Policy, Profile, Spec, State, document, last_part, policy_name};
 use crate::address::{Address, Ids};
-use crate::aws::absence::OrAbsent;
+use crate::aws::absence::{OrAbsent, SEEN};
 use crate::aws::trace::branch;
+use crate::aws::wait::until;
 use crate::aws::{Aws, AwsError, OrAws, tags};
 use crate::kind::{Found, Owner, Reading, Tags};
 
@@ -50,13 +51,17 @@ pub(super) async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> R
     let second = others.iter().map(|name| {
         let policy = policies.get(&policy_name(name)).cloned();
         branch(async move {
-            let policy = async {
-                match policy {
-                    Some((arn, version)) => self::policy(aws, &arn, version).await,
+            let read = async {
+                match &policy {
+                    Some((arn, version)) => self::policy(aws, arn, version.clone()).await,
                     None => Ok(None),
                 }
             };
-            let (named, policy) = try_join(branch(named(aws, name)), branch(policy)).await?;
+            let (mut named, read) = try_join(branch(named(aws, name)), branch(read)).await?;
+            let policy = match &policy {
+                Some((arn, _)) => seen(cx, name, &mut named, arn, read).await?,
+                None => None,
+            };
             Ok::<_, AwsError>(found(cx, name, None, named, policy))
         })
     });
@@ -70,14 +75,49 @@ async fn whole(
     cx: Reading<'_>,
     name: &str,
     wanted: Option<(&Address, &Spec)>,
-    named: Named,
+    mut named: Named,
     policy: Option<ByArn>,
 ) -> Result<Option<Found<State>>, AwsError> {
     let policy = match policy {
-        Some((arn, version)) => self::policy(cx.aws, &arn, version).await?,
+        Some((arn, version)) => {
+            let read = self::policy(cx.aws, &arn, version).await?;
+            seen(cx, name, &mut named, &arn, read).await?
+        }
         None => None,
     };
     Ok(found(cx, name, wanted, named, policy))
+}
+
+/// A policy that is listed or attached is there, even where GetPolicy does not see it yet, and is never taken for none:
+/// all is read again until it agrees.
+async fn seen(
+    cx: Reading<'_>,
+    name: &str,
+    named: &mut Named,
+    arn: &str,
+    read: Option<Policy>,
+) -> Result<Option<Policy>, AwsError> {
+    if read.is_some() {
+        return Ok(read);
+    }
+    let (aws, path) = (cx.aws, cx.stack.iam_path());
+    let what = format!("{arn}, which is listed or attached, to be seen");
+    let (attached, policy) = until(
+        SEEN,
+        "iam:GetPolicy",
+        &what,
+        |_| false,
+        || async {
+            let (attached, listed, policy) =
+                try_join3(branch(attached(aws, name)), branch(policies(aws, &path)), branch(policy(aws, arn, None)))
+                    .await?;
+            let known = attached.contains(arn) || listed.values().any(|(listed, _)| listed == arn);
+            Ok((policy.is_some() || !known).then_some((attached, policy)))
+        },
+    )
+    .await?;
+    named.attached = attached;
+    Ok(policy)
 }
 
 /// Puts together what is under one name, and says whose it is.

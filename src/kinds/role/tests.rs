@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::facts::Facts;
 use crate::kind::StackInfo;
+use crate::stack::values::PLACEHOLDER;
 
 fn stack() -> StackInfo {
     StackInfo {

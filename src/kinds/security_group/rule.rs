@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types as ec2;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Link;
@@ -12,13 +13,13 @@ use crate::aws::AwsError;
 use crate::kind::{Context, SpecFault};
 use crate::kinds::key_pair::settled;
 use crate::stack::reference::{Ref, SecurityGroup as Group};
-use crate::stack::values::{Cidr, Int};
+use crate::stack::values::{Cidr, Int, PLACEHOLDER};
 
-/// A rule as a person writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One rule: a protocol, ports, and the other side by `cidr` or `security_group`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleSpec {
-    /// Which protocol.
+    /// Which protocol; `all` is every protocol and port.
     pub protocol: Protocol,
     /// The port, or the first of a range up to `to_port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,10 +27,10 @@ pub struct RuleSpec {
     /// The last port of a range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_port: Option<Int<0, 65535>>,
-    /// The other side, by address.
+    /// The other side by its addresses: `203.0.113.0/24`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr: Option<Cidr>,
-    /// The other side, by its security group.
+    /// The other side by its security group: the name of a `[security_group.…]`, or `sg-…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_group: Option<Ref<Group>>,
     /// For people.
@@ -37,16 +38,19 @@ pub struct RuleSpec {
     pub description: String,
 }
 
-/// The protocol of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The protocols as a person writes them; `-1` is EC2's own word for all of them.
+const PROTOCOLS: &[&str] = &["tcp", "udp", "icmp", "icmpv6", "all", "-1"];
+
+/// Which protocol; `all` is every protocol and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(extend("enum" = PROTOCOLS))]
 #[expect(missing_docs, reason = "the protocols' own names")]
 pub enum Protocol {
     Tcp,
     Udp,
     Icmp,
     Icmpv6,
-    /// Every protocol and port.
     #[serde(alias = "-1")]
     All,
 }
@@ -87,6 +91,28 @@ impl Rule {
             to_port: -1,
             peer: Peer::Cidr(cidr.to_owned()),
             description: String::new(),
+        }
+    }
+
+    /// The rule with what was written of it, `way` being `from` or `to`: `tcp 22 from 203.0.113.0/24 (SSH access)`.
+    pub(super) fn told(&self, way: &str) -> String {
+        let about = if self.description.is_empty() { String::new() } else { format!(" ({})", self.description) };
+        format!("{} {way} {}{about}", self.ports(), self.other_side())
+    }
+
+    fn ports(&self) -> String {
+        let protocol = if self.protocol == "-1" { "all" } else { &self.protocol };
+        match (self.from_port, self.to_port) {
+            (-1, _) => protocol.to_owned(),
+            (from, to) if from == to => format!("{protocol} {from}"),
+            (from, to) => format!("{protocol} {from}-{to}"),
+        }
+    }
+
+    fn other_side(&self) -> String {
+        match &self.peer {
+            Peer::Cidr(text) | Peer::PrefixList(text) => text.clone(),
+            Peer::Group(link) => link.to_string(),
         }
     }
 
@@ -182,17 +208,7 @@ impl Rule {
 
 impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let protocol = if self.protocol == "-1" { "all" } else { &self.protocol };
-        f.write_str(protocol)?;
-        match (self.from_port, self.to_port) {
-            (-1, _) => {}
-            (from, to) if from == to => write!(f, " {from}")?,
-            (from, to) => write!(f, " {from}-{to}")?,
-        }
-        match &self.peer {
-            Peer::Cidr(text) | Peer::PrefixList(text) => write!(f, " {text}"),
-            Peer::Group(link) => write!(f, " {link}"),
-        }
+        write!(f, "{} {}", self.ports(), self.other_side())
     }
 }
 
@@ -221,6 +237,29 @@ pub(super) fn check(key: &str, rule: &RuleSpec) -> Vec<SpecFault> {
         faults.push(fault("a rule has either a `cidr` or a `security_group`", hint));
     }
     faults
+}
+
+/// What EC2 takes as a description, of a group or of a rule (EC2 API, CreateSecurityGroup, GroupDescription).
+pub(super) fn check_text(key: &str, text: &str) -> Option<SpecFault> {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(letter);
+    let sound = text == PLACEHOLDER || (text.len() <= 255 && text.chars().all(allowed));
+    (!sound).then(|| SpecFault {
+        key: key.to_owned(),
+        message: format!("EC2 takes no such description: `{text}`"),
+        hint: Some("at most 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*".to_owned()),
+    })
+}
+
+/// EC2 knows a rule by all but its description, and keeps one of each (`InvalidPermission.Duplicate`).
+pub(super) fn check_twice(key: &str, rule: &RuleSpec, before: &[RuleSpec]) -> Option<SpecFault> {
+    let plain =
+        |rule: &RuleSpec| RuleSpec { description: String::new(), to_port: rule.to_port.or(rule.port), ..rule.clone() };
+    let same = |other: &RuleSpec| plain(other) == plain(rule);
+    before.iter().any(same).then(|| SpecFault {
+        key: key.to_owned(),
+        message: "this rule is there twice".to_owned(),
+        hint: Some("a description alone makes no other rule: keep one of them".to_owned()),
+    })
 }
 
 /// What leads from one set of rules to another.

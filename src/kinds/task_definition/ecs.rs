@@ -1,17 +1,20 @@
 //! How ECS spells a task definition, both ways; finding and registering revisions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use aws_sdk_ecs::config::retry::RetryConfig;
 use aws_sdk_ecs::types as ecs;
 use futures_util::future::{try_join, try_join_all, try_join3};
+use tokio::time::Instant;
 
 use super::{Call, Mount, Spec, State, family};
 use crate::address::{Address, Ids, Link};
-use crate::aws::absence::{OrAbsent, unclear};
+use crate::aws::absence::{OrAbsent, taken_away, unclear};
 use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
-use crate::aws::{Aws, AwsError, OrAws, tags};
+use crate::aws::{Aws, AwsError, Class, OrAws, tags};
 use crate::kind::{Acting, Found, Owner, Reading};
 use crate::kinds::key_pair::settled;
 
@@ -112,6 +115,8 @@ pub(super) fn state(found: &ecs::TaskDefinition, tags: &[ecs::Tag]) -> State {
 }
 
 const REGISTER: &str = "ecs:RegisterTaskDefinition";
+/// How long ECS may take to show a revision whose registration was not answered.
+const SHOWN: Duration = Duration::from_secs(15);
 
 /// The container of a definition, as it is registered.
 fn container(definition: &State) -> Result<ecs::ContainerDefinition, AwsError> {
@@ -178,6 +183,7 @@ async fn register(cx: &Acting, at: &Address, definition: &State) -> Result<Ids, 
         let text = error.message.to_lowercase();
         unclear(error) || text.contains("unable to assume") || text.contains("role is not valid")
     };
+    let unclear_since: Mutex<Option<Instant>> = Mutex::new(None);
     until(Pace::SETTLING, REGISTER, "the role to be usable", passing, || async {
         if let Some(newest) = newest(&cx.aws, &definition.family).await?
             && newest.content() == definition.content()
@@ -186,8 +192,16 @@ async fn register(cx: &Acting, at: &Address, definition: &State) -> Result<Ids, 
         {
             return Ok(Some(ids(&newest)));
         }
+        // One that may have been heard is looked for first, for as long as ECS may take to show it.
+        if unclear_since.lock().is_ok_and(|since| since.is_some_and(|since| since.elapsed() < SHOWN)) {
+            return Ok(None);
+        }
         let once = aws_sdk_ecs::config::Config::builder().retry_config(RetryConfig::disabled());
-        let answer = request.clone().customize().config_override(once).send().await.or_aws(REGISTER)?;
+        let answer = request.clone().customize().config_override(once).send().await.or_aws(REGISTER);
+        if let (Err(error), Ok(mut since)) = (&answer, unclear_since.lock()) {
+            *since = (error.class == Class::Passing).then(Instant::now);
+        }
+        let answer = answer?;
         let Some(made) = answer.task_definition else {
             return Err(AwsError::refused(REGISTER, format!("the answer for {at} has no task definition")));
         };
@@ -291,17 +305,20 @@ pub(super) async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
         }
         Call::DeregisterTaskDefinition { arn } => {
             const NAME: &str = "ecs:DeregisterTaskDefinition";
-            let sent = aws.ecs.deregister_task_definition().task_definition(arn).send().await.or_aws(NAME);
-            // Deregistered, or deleted, by an earlier attempt.
-            let gone = |error: &AwsError| {
-                let text = error.message.to_lowercase();
+            let says = |error: &AwsError, texts: &[&str]| {
+                let message = error.message.to_lowercase();
                 error.is(&["ClientException", "InvalidParameterException"])
-                    && (text.contains("unable to describe task definition")
-                        || text.contains("inactive")
-                        || text.contains("delete_in_progress")
-                        || text.contains("in the process of being deleted"))
+                    && texts.iter().any(|text| message.contains(text))
             };
-            sent.or_absent_if(gone)?;
+            let unknown = |error: &AwsError| says(error, &["unable to describe task definition", "not found"]);
+            let sent = taken_away(&*cx.say, NAME, &arn, unknown, || {
+                let request = aws.ecs.deregister_task_definition().task_definition(&arn);
+                async move { request.send().await.or_aws(NAME) }
+            });
+            // Deregistered, or deleted, by an earlier attempt.
+            let gone =
+                |error: &AwsError| says(error, &["inactive", "delete_in_progress", "in the process of being deleted"]);
+            sent.await.or_absent_if(gone)?;
         }
         Call::DeleteTaskDefinitions { arns } => {
             const NAME: &str = "ecs:DeleteTaskDefinitions";

@@ -1,12 +1,14 @@
 //! The value of an environment variable: text, or a place that ECS fetches a secret from.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::stack::values::PLACEHOLDER;
+use crate::stack::values::{PLACEHOLDER, TEXT_OR_TABLE};
 
 /// The value of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,28 @@ pub enum Variable {
     Plain(String),
     /// `ssm:/path` or an ARN; it never passes through us.
     Secret(String),
+}
+
+impl JsonSchema for Variable {
+    fn schema_name() -> Cow<'static, str> {
+        "Variable".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string" },
+            {
+                "type": "object",
+                "properties": { "secret": {
+                    "description": "Where ECS fetches it: `ssm:/path` of a parameter, or the ARN of a secret.",
+                    "type": "string",
+                    "pattern": "^(ssm|arn):",
+                } },
+                "required": ["secret"],
+                "additionalProperties": false,
+            },
+        ] })
+    }
 }
 
 impl Serialize for Variable {
@@ -38,6 +62,9 @@ impl<'de> Deserialize<'de> for Variable {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string, or { secret = \"ssm:/…\" }")
             }
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<Variable, D::Error> {
+                inner.deserialize_any(self)
+            }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Variable, E> {
                 Ok(Variable::Plain(text.to_owned()))
             }
@@ -56,6 +83,6 @@ impl<'de> Deserialize<'de> for Variable {
                 secret.map(Variable::Secret).ok_or_else(|| serde::de::Error::missing_field("secret"))
             }
         }
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_newtype_struct(TEXT_OR_TABLE, Either)
     }
 }

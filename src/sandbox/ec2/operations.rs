@@ -2,6 +2,18 @@
 
 use crate::sandbox::service::Documented;
 
+/// What describing a rule anew can give, inbound and outbound.
+const RULE_DESCRIPTIONS: &[&str] = &[
+    "InvalidGroup.NotFound",
+    "InvalidGroupId.Malformed",
+    "InvalidSecurityGroupRuleId.NotFound",
+    "InvalidSecurityGroupRuleId.Malformed",
+    "InvalidPermission.NotFound",
+    "MissingParameter",
+    "InvalidParameterValue",
+    "DryRunOperation",
+];
+
 /// The operations that are served, each with the codes of the errors that it can give.
 pub const OPERATIONS: &[Documented] = &[
     (
@@ -148,32 +160,8 @@ pub const OPERATIONS: &[Documented] = &[
             "DryRunOperation",
         ],
     ),
-    (
-        "UpdateSecurityGroupRuleDescriptionsIngress",
-        &[
-            "InvalidGroup.NotFound",
-            "InvalidGroupId.Malformed",
-            "InvalidSecurityGroupRuleId.NotFound",
-            "InvalidSecurityGroupRuleId.Malformed",
-            "InvalidPermission.NotFound",
-            "MissingParameter",
-            "InvalidParameterValue",
-            "DryRunOperation",
-        ],
-    ),
-    (
-        "UpdateSecurityGroupRuleDescriptionsEgress",
-        &[
-            "InvalidGroup.NotFound",
-            "InvalidGroupId.Malformed",
-            "InvalidSecurityGroupRuleId.NotFound",
-            "InvalidSecurityGroupRuleId.Malformed",
-            "InvalidPermission.NotFound",
-            "MissingParameter",
-            "InvalidParameterValue",
-            "DryRunOperation",
-        ],
-    ),
+    ("UpdateSecurityGroupRuleDescriptionsIngress", RULE_DESCRIPTIONS),
+    ("UpdateSecurityGroupRuleDescriptionsEgress", RULE_DESCRIPTIONS),
     (
         "ModifySecurityGroupRules",
         &[

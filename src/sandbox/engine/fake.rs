@@ -82,6 +82,20 @@ impl Fake {
         Self { script: Box::new(script), runs: Mutex::default(), order: Mutex::default() }
     }
 
+    /// Another engine with the same tasks, which go on as this script says: the same one, for another sandbox.
+    #[must_use]
+    pub fn copied(&self, script: impl Fn(&Launch) -> Outcome + Send + Sync + 'static) -> Self {
+        let copied = |run: &Run| {
+            let mut outcome = script(&run.launch);
+            if run.outcome.effect.is_none() {
+                outcome.effect = None;
+            }
+            Run { launch: run.launch.clone(), outcome, since: run.since, cut: run.cut, killed: run.killed }
+        };
+        let runs = lock(&self.runs).iter().map(|(task, run)| (task.clone(), copied(run))).collect();
+        Self { runs: Mutex::new(runs), order: Mutex::new(self.launches()), script: Box::new(script) }
+    }
+
     /// Everything that was started, in order.
     pub fn launches(&self) -> Vec<Launch> {
         lock(&self.order).clone()

@@ -14,7 +14,7 @@ use super::{http_date, no_such_bucket, no_such_key};
 const NULL: &str = "null";
 
 /// Everything in S3 but the objects' content.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// Buckets by name.
     pub buckets: BTreeMap<String, Bucket>,

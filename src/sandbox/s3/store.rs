@@ -101,6 +101,13 @@ impl Store {
         Self(Place::Memory(Mutex::default()))
     }
 
+    /// The same content in memory, where it is there.
+    pub(crate) fn copied(&self) -> Option<Self> {
+        let Place::Memory(content) = &self.0 else { return None };
+        let content = content.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Self(Place::Memory(Mutex::new(content))))
+    }
+
     /// Content in a folder, made if need be.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Each a fault, on lines that stay where they are.
-const MUTATIONS: &[(&str, &str)] = &[
+pub(super) const MUTATIONS: &[(&str, &str)] = &[
     ("name   = \"germline\"", "name   = \"germ--line\""),
     ("region = \"eu-west-2\"", "region = \"London\""),
     ("project = \"ngs\"", "\"aws:project\" = \"ngs\""),
@@ -164,25 +164,25 @@ fn a_fault_is_shown_with_its_place_and_a_hint() {
        = help: did you mean `size_gib`?
 
     error: `vars.reigons` is not defined
-       --> lab/stack.toml:149:89
+       --> lab/stack.toml:150:89
         |
-    149 |   --include ${sample.r1} --include ${sample.r2} --include ${vars.reference}.* --include ${vars.reigons}'''
+    150 |   --include ${sample.r1} --include ${sample.r2} --include ${vars.reference}.* --include ${vars.reigons}'''
         |                                                                                         ^^^^^^^^^^^^^^^
         |
         = help: did you mean `vars.regions`?
 
     error: `threads` is not defined
-       --> lab/stack.toml:157:17
+       --> lab/stack.toml:158:17
         |
-    157 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
+    158 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
         |                 ^^^^^^^^^^
         |
         = help: did you mean `vars.threads`?
 
     error: `sample.r3` is not defined
-       --> lab/stack.toml:157:72
+       --> lab/stack.toml:158:72
         |
-    157 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
+    158 |   bwa mem -M -t ${threads} -R '@RG\tID:${sample.name}\tPL:ILLUMINA\tSM:${sample.r3}\tLB:library\tPU:platform_unit'
         |                                                                        ^^^^^^^^^^^^
         |
         = help: did you mean `sample.r2`?

@@ -215,17 +215,35 @@ impl<S: Serialize + DeserializeOwned + 'static> ErasedKind for Fake<S> {
     fn fixed(&self) -> &'static [&'static str] {
         &[]
     }
+    fn minor(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn gist(&self, _: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn phrase(&self, _: &str, _: &Value) -> Option<String> {
+        None
+    }
+
     fn parts(&self) -> &'static [&'static str] {
         &[]
     }
     fn replace(&self) -> Replace {
         Replace::DeleteFirst
     }
+    fn schema(&self, _generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        true.into()
+    }
     fn read(&self, node: &Table<'_>) -> Option<Value> {
         node.read::<S>().as_ref().map(json)
     }
     fn check(&self, spec: &Value) -> Vec<SpecFault> {
         (self.check)(&serde_json::from_value(spec.clone()).unwrap())
+    }
+    fn warn(&self, _spec: &Value) -> Vec<crate::stack::warning::SpecWarning> {
+        Vec::new()
     }
     fn lifetime(&self, spec: &Value) -> Lifetime {
         (self.lifetime)(&serde_json::from_value(spec.clone()).unwrap())

@@ -8,7 +8,10 @@ use super::access::{Entries, Items, Variant};
 use super::{Pass, Reference, Site, Stop};
 use crate::stack::diagnostic::closest;
 use crate::stack::tree::{Node, Value};
-use crate::stack::values::PLACEHOLDER;
+use crate::stack::values::{PLACEHOLDER, TEXT_OR_TABLE};
+
+/// What a document may hold.
+const ANYTHING: &str = "a string, number, list or table";
 
 /// A node in one replay; without one it is a phantom, which answers for what is missing or lies in a muted node.
 #[derive(Clone)]
@@ -50,7 +53,10 @@ impl<'a> At<'a> {
         let value = self.value();
         let found = value.map_or("nothing", Value::type_name);
         let hint = match (wanted, value) {
-            ("a string", Some(value)) => value.scalar_text().map(|text| format!("write it in quotes: \"{text}\"")),
+            ("a string", Some(value)) => match value.scalar_text() {
+                Some(text) => Some(format!("write it in quotes: \"{text}\"")),
+                None => Some("text in quotes: \"…\"".to_owned()),
+            },
             ("an integer", Some(Value::String(text))) if text.parse::<i64>().is_ok() => {
                 Some(format!("write it without quotes: {text}"))
             }
@@ -59,6 +65,11 @@ impl<'a> At<'a> {
             }
             ("a list", Some(Value::String(text))) => Some(format!("write it as a list: [\"{text}\"]")),
             ("an integer", _) => Some("a whole number, without quotes and without a unit".to_owned()),
+            ("a number", _) => Some("such as 1.5, without quotes".to_owned()),
+            ("true or false", _) => Some("without quotes".to_owned()),
+            ("a list", _) => Some("values in brackets: […]".to_owned()),
+            ("a table", _) => Some("keys and values in braces: { key = … }, or under a header of its own".to_owned()),
+            (ANYTHING, _) => Some("write it in quotes".to_owned()),
             _ => None,
         };
         Err(Stop::new(format!("expected {wanted}, found {found}")).hinted(hint).at(self))
@@ -115,13 +126,15 @@ impl<'a> At<'a> {
                         && !fields.contains(&entry.key.as_str())
                     {
                         let table = self.pass.table;
-                        let unused = fields.iter().copied().filter(|field| entries.iter().all(|own| own.key != *field));
+                        let is_whole = self.site == Site::Value(table.node.id);
+                        let fields = || fields.iter().chain(table.beside.iter().filter(|_| is_whole)).copied();
+                        let unused = fields().filter(|field| entries.iter().all(|own| own.key != *field));
                         if let (Some(meant), Site::Value(id)) = (closest(&entry.key, unused), self.site) {
                             table.misspelt.borrow_mut().insert(Site::Missing(id, meant));
                             let hint = format!("did you mean `{meant}`?");
                             table.sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), Some(hint));
                         } else {
-                            let hint = format!("known here: {}", fields.join(", "));
+                            let hint = format!("known here: {}", fields().collect::<Vec<_>>().join(", "));
                             table.sink.tell(&entry.key_span, format!("unknown key `{}`", entry.key), Some(hint));
                         }
                         continue;
@@ -215,9 +228,7 @@ impl<'de> de::Deserializer<'de> for At<'_> {
             Some(Value::Boolean(_)) => self.boolean(visitor),
             Some(Value::Array(_)) => self.list(0, visitor),
             Some(Value::Table(_)) => self.fields(None, visitor),
-            Some(Value::Datetime | Value::Typed { .. } | Value::Broken) => {
-                self.wrong("a string, number, list or table")
-            }
+            Some(Value::Datetime | Value::Typed { .. } | Value::Broken) => self.wrong(ANYTHING),
         }
     }
 
@@ -256,6 +267,10 @@ impl<'de> de::Deserializer<'de> for At<'_> {
             let Range { start, end } = self.span;
             let reference = Reference { table, text: text.clone(), start, end };
             self.pass.table.references.borrow_mut().insert(reference);
+        }
+        // Text or a table: what `${vars.x}` stands for is text there, whatever its type.
+        if let (TEXT_OR_TABLE, Some(Value::Typed { text, .. })) = (name, self.value()) {
+            return visitor.visit_str(text).map_err(|stop: Stop| stop.at(&self));
         }
         visitor.visit_newtype_struct(self)
     }

@@ -1,0 +1,126 @@
+//! The pipeline's run as it was found, to whether it is due. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::address::Address;
+use crate::command::driver::Driver;
+use crate::desired::Desired;
+use crate::diff::{Conflict, Cycle, Difference, Scope, diff};
+use crate::live::Live;
+use crate::plan::{Plan, Verb, run_address};
+use crate::run::{Assessment, Due, Observed, RunSpec, StepPlan};
+
+/// A pipeline's run.
+pub(super) struct Assessed {
+    pub(super) spec: RunSpec,
+    pub(super) observed: Observed,
+    /// None where inputs are missing.
+    pub(super) assessment: Option<Assessment>,
+    /// The inputs that are not there, as `s3://bucket/glob`.
+    pub(super) missing: Vec<String>,
+    /// Whether its instance is there and stays.
+    pub(super) stays: bool,
+}
+
+/// Says whether a run is due.
+///
+/// # Errors
+/// [`Cycle`].
+pub(super) fn assess(
+    (spec, observed): (RunSpec, Observed),
+    all: &Desired,
+    live: &Live,
+    scope: &Scope,
+    retry: bool,
+) -> Result<Assessed, Cycle> {
+    // What this plan would replace holds nothing that a run could keep.
+    let difference = diff(all, live, scope)?.by_address.remove(&spec.instance_at);
+    let replaced = matches!(difference, Some(Difference::Changed { fixed: Some(_), .. }));
+    let found = live.found.get(&spec.instance_at).and_then(|found| found.first()).filter(|_| !replaced);
+    let instance = found.and_then(|found| found.ids.get("id")).map(String::as_str);
+    let (assessment, missing) = match crate::run::due(&spec, &observed, instance, retry, &pending_uploads(all, live)) {
+        Ok(assessment) => (Some(assessment), Vec::new()),
+        Err(missing) => (None, missing),
+    };
+    Ok(Assessed { assessment, missing, stays: instance.is_some(), spec, observed })
+}
+
+impl Assessed {
+    pub(super) fn at(&self) -> Address {
+        run_address(&self.spec.sample)
+    }
+
+    pub(super) fn due(&self) -> Option<&Due> {
+        self.assessment.as_ref().map(|assessment| &assessment.due)
+    }
+
+    /// Whether it is in the plan. What a run without inputs would be is shown all the same; it cannot be applied.
+    pub(super) fn runs(&self) -> bool {
+        matches!(self.due(), None | Some(Due::Yes(_) | Due::KnownAfterUpload { .. }))
+    }
+
+    /// Why it is in the plan.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        match self.due() {
+            Some(Due::Yes(work)) => work.reasons.clone(),
+            Some(_) => vec!["its inputs are known only after the upload".to_owned()],
+            None => vec!["its inputs are not there".to_owned()],
+        }
+    }
+
+    /// What happens with its steps, where it is due; empty where that is known only after the upload.
+    pub(super) fn steps(&self) -> Option<&[StepPlan]> {
+        match self.due()? {
+            Due::Yes(work) => Some(&work.steps),
+            Due::KnownAfterUpload { .. } => Some(&[]),
+            Due::No(_) | Due::Failed(_) => None,
+        }
+    }
+
+    /// That its inputs are not there, where they are not.
+    pub(super) fn without_inputs(&self) -> Option<Conflict> {
+        let why = || format!("no object matches {}", self.missing.join(", "));
+        let hint = "the run's inputs must be there before it: upload them, or mend the keys in [pipeline] inputs";
+        (!self.missing.is_empty()).then(|| Conflict::new(self.at(), why(), hint))
+    }
+
+    /// Whoever drives a run on the instance that this plan ends needs it: it is not taken from under them.
+    pub(super) fn driver(&self, plan: &Plan) -> Option<Driver> {
+        let at = &self.spec.instance_at;
+        let ends = plan.steps.keys().any(|id| id.at == *at && id.verb == Verb::Delete);
+        let kept = self.observed.ledger.as_ref().filter(|_| ends)?;
+        Some(Driver::of(&self.spec, crate::run::due::holder(kept)?, &kept.ledger.nonce))
+    }
+
+    /// That somebody drives a run on its instance.
+    pub(super) fn driven(&self, driver: &Driver) -> Conflict {
+        Conflict::new(
+            self.spec.instance_at.clone(),
+            format!("{} is driving a run on it since {}", driver.holder.who, driver.holder.since),
+            "wait until that has ended (apply gives up a driver that died, after five minutes), or stop it with destroy --stop-run",
+        )
+    }
+}
+
+/// Objects that this plan will upload, as bucket and key.
+fn pending_uploads(desired: &Desired, live: &Live) -> BTreeSet<(String, String)> {
+    let objects = |state: &serde_json::Value| -> BTreeMap<String, serde_json::Value> {
+        state
+            .get("objects")
+            .and_then(|objects| objects.as_object())
+            .map(|objects| objects.clone().into_iter().collect())
+            .unwrap_or_default()
+    };
+    let mut out = BTreeSet::new();
+    for (at, want) in desired.0.iter().filter(|(at, _)| at.kind == "upload") {
+        let there =
+            live.found.get(at).and_then(|found| found.first()).map(|found| objects(&found.state)).unwrap_or_default();
+        let bucket = want.get("bucket").and_then(|bucket| bucket.as_str()).unwrap_or_default();
+        for (key, object) in objects(want) {
+            if there.get(&key) != Some(&object) {
+                out.insert((bucket.to_owned(), key));
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,71 @@
+//! What a container cannot be started with, and what it is seldom meant to be started with.
+
+use super::{Mount, Spec};
+use crate::kind::SpecFault;
+use crate::stack::values::PLACEHOLDER;
+use crate::stack::warning::{Code, SpecWarning};
+
+/// An image's name (ECS API, ContainerDefinition: at most 255 letters, digits and `- _ : . / #`), with a digest or without.
+pub(super) const IMAGE: &str = "^[A-Za-z0-9][A-Za-z0-9_:./#@-]{0,254}$";
+/// `user` or `user:group`, each a name or a number (ECS API, ContainerDefinition).
+pub(super) const USER: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$";
+
+pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
+    let fault = |key: &str, message: String, hint: &str| SpecFault {
+        key: key.to_owned(),
+        message,
+        hint: Some(hint.to_owned()),
+    };
+    let mut faults = Vec::new();
+    if spec.image != PLACEHOLDER && !is_image(&spec.image) {
+        let hint = "such as `biocontainers/bwa:v0.7.17_cv1`: letters, digits and - _ : . / # @, at most 255";
+        faults.push(fault("image", format!("`{}` is no image", spec.image), hint));
+    }
+    if let Some(user) = spec.user.as_ref().filter(|user| *user != PLACEHOLDER && !is_user(user)) {
+        faults.push(fault("user", format!("`{user}` is no user"), "`1000`, `1000:1000`, or names in their place"));
+    }
+    if let Some(folder) = spec.working_dir.as_ref().filter(|path| *path != PLACEHOLDER && !path.starts_with('/')) {
+        faults.push(fault("working_dir", format!("`{folder}` is not absolute"), "start it with `/`"));
+    }
+    for (at, Mount { host, container, .. }) in spec.mounts.iter().enumerate() {
+        for (side, path) in [("host", host), ("container", container)] {
+            if path != PLACEHOLDER && !path.starts_with('/') {
+                let key = format!("mounts.{at}.{side}");
+                faults.push(fault(&key, format!("`{path}` is not absolute"), "start it with `/`"));
+            }
+        }
+        if container.starts_with('/') && container.chars().all(|c| c == '/') {
+            let hint = "mount it on a folder of its own, such as `/data`";
+            faults.push(fault(&format!("mounts.{at}.container"), "a mount on `/` hides the image itself".into(), hint));
+        }
+    }
+    faults
+}
+
+fn is_image(text: &str) -> bool {
+    let sound = |c: char| c.is_ascii_alphanumeric() || "-_:./#@".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.len() <= 255 && text.chars().all(sound)
+}
+
+fn is_user(text: &str) -> bool {
+    let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let part = |part: &str| part.starts_with(first) && part.chars().all(|c| first(c) || ".-".contains(c));
+    match text.split_once(':') {
+        Some((user, group)) => part(user) && part(group),
+        None => part(text),
+    }
+}
+
+pub(super) fn warn(spec: &Spec) -> Vec<SpecWarning> {
+    let image = spec.image.as_str();
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let tag = last.split_once(':').map(|(_, tag)| tag);
+    let message = match tag {
+        _ if image.contains('@') => return Vec::new(),
+        None => format!("`{image}` has no tag, and so means `latest`"),
+        Some("latest") => format!("`{image}` is another program next month"),
+        Some(_) => return Vec::new(),
+    };
+    let hint = "name a version (`:v0.7.17_cv1`), or pin it with `@sha256:…`: the same run then gives the same result";
+    vec![SpecWarning::new(Code::LatestImage, "image", message, hint)]
+}
