@@ -24,6 +24,7 @@ pub mod proceed;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod saved;
+mod seat;
 pub mod session;
 pub mod status;
 pub mod validate;

@@ -495,6 +495,25 @@ async fn an_instance_is_not_taken_from_under_whoever_drives_a_run_on_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_that_died_on_this_machine_is_not_waited_for() {
+    let long = std::time::Duration::from_secs(4000);
+    let lab = Lab::with(move |line| Outcome {
+        runs_for: if line.starts_with("call S1") { long } else { fine().runs_for },
+        ..Outcome::default()
+    });
+    let killed = tokio::time::timeout(std::time::Duration::from_secs(30), lab.apply(STACK)).await;
+    assert!(killed.is_err() && lab.started().contains(&"call S1".to_owned()));
+    let other = edited("size_gib = 30", "size_gib = 60").replace("call ${sample.name}", "call again ${sample.name}");
+    let began = tokio::time::Instant::now();
+    assert!(lab.plan(&other).await.driver.is_none());
+    assert_eq!(lab.discard(&other).await, Exit::Done);
+    let took = began.elapsed().as_secs();
+    assert!(took < 120, "{took} s");
+    assert_eq!(lab.mutations()["ec2:RunInstances"], 2);
+    assert_eq!(steps(&lab.plan(&other).await), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_whose_driver_died_elsewhere_is_taken_over_without_a_person() {
     let long = std::time::Duration::from_secs(4000);
     let lab = Lab::with(move |line| Outcome {
@@ -506,13 +525,8 @@ async fn an_instance_whose_driver_died_elsewhere_is_taken_over_without_a_person(
     // On another machine, that driver is not known to be dead. The stack file asks for another instance by now.
     std::fs::remove_dir_all(lab.state()).unwrap();
     let other = edited("size_gib = 30", "size_gib = 60").replace("call ${sample.name}", "call again ${sample.name}");
-    let session = lab.session(&other, None, true);
-    let consent = seqstack::cli::Consent { discard_intermediates: true, ..lab::yes() };
     let began = tokio::time::Instant::now();
-    let exit = seqstack::command::apply::apply(&session, &wish(), &consent)
-        .await
-        .unwrap_or_else(|problem| panic!("{problem}"));
-    assert_eq!(exit, Exit::Done);
+    assert_eq!(lab.discard(&other).await, Exit::Done);
     let took = began.elapsed().as_secs();
     assert!((240..600).contains(&took), "{took} s: a lease is given up after five minutes, and not before");
     assert_eq!(lab.mutations()["ec2:RunInstances"], 2);

@@ -140,7 +140,7 @@ fn killed_at_random_moments_each_step_runs_once() {
         println!("skipped: bubblewrap: {why}");
         return;
     }
-    let (kills, seed) = (number("SEQSTACK_KILLS", 2), number("SEQSTACK_SEED", 1));
+    let (kills, seed) = (number("SEQSTACK_KILLS", 8), number("SEQSTACK_SEED", 1));
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();

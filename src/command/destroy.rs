@@ -14,7 +14,7 @@ use crate::run::{DriveOptions, Holder, RunError, RunEvent, in_progress, list_led
 
 use super::prepare::Prepared;
 use super::session::Session;
-use super::{Console, Exit, Problem, prepare, proceed, session};
+use super::{Console, Exit, Problem, prepare, proceed, seat, session};
 
 /// Shows what would go, asks, and takes it down.
 ///
@@ -193,7 +193,8 @@ async fn runs(session: &Session) -> Result<Vec<Running>, Problem> {
             answer => answer.map_err(|error| failed(&error))?,
         };
         for (sample, key) in ledgers {
-            let holder = match in_progress(&session.aws, bucket, &key).await {
+            let is_dead = |holder: &str| seat::is_dead(&session.state_dir, &sample, holder);
+            let holder = match in_progress(&session.aws, bucket, &key, is_dead).await {
                 // Then the tasks themselves tell, by their tags.
                 Err(RunError::Ledger { source, at }) if source.is_replaced() => {
                     session.console.say(&format!("the ledger {at} cannot be used: {source}; it stays as it is"));

@@ -1,5 +1,6 @@
 //! Who drives a run on the instance that a plan would end: turns that into patience. One that is dead is given up when its
-//! lease has run out, without a person; one that gives a sign of life keeps its instance. Changes nothing.
+//! lease has run out, without a person, and at once where that is seen on this machine; one that gives a sign of life keeps
+//! its instance. Changes nothing.
 
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use crate::run::due::holder;
 use crate::run::lease::LEASE;
 use crate::run::{Holder, RunSpec, read_ledger};
 
-use super::Problem;
 use super::session::Session;
+use super::{Problem, seat};
 
 /// How often the ledger is looked at.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -19,6 +20,7 @@ const GLANCE: Duration = Duration::from_secs(5);
 pub struct Driver {
     /// Who.
     pub holder: Holder,
+    sample: String,
     bucket: String,
     key: String,
     nonce: String,
@@ -26,8 +28,13 @@ pub struct Driver {
 
 impl Driver {
     pub(super) fn of(spec: &RunSpec, holder: Holder, nonce: &str) -> Self {
-        let (bucket, key) = (spec.ledger_bucket.clone(), spec.ledger_key.clone());
-        Self { holder, bucket, key, nonce: nonce.to_owned() }
+        Self {
+            holder,
+            sample: spec.sample.clone(),
+            bucket: spec.ledger_bucket.clone(),
+            key: spec.ledger_key.clone(),
+            nonce: nonce.to_owned(),
+        }
     }
 
     /// Waits until its lease has run out, or it has let go of it; false as soon as it is seen to be alive.
@@ -44,7 +51,9 @@ impl Driver {
             let read = Box::pin(read_ledger(&session.aws, &self.bucket, &self.key)).await;
             let kept =
                 read.map_err(|error| Problem::failed(format!("who drives the run is not known: {}", chain(&error))))?;
-            let Some((kept, _)) = kept.as_ref().and_then(|kept| Some((kept, holder(kept)?))) else { return Ok(true) };
+            let is_dead = |holder: &str| seat::is_dead(&session.state_dir, &self.sample, holder);
+            let kept = kept.map(|kept| kept.bury(is_dead));
+            let Some(kept) = kept.filter(|kept| holder(kept).is_some()) else { return Ok(true) };
             if kept.ledger.nonce != self.nonce {
                 return Ok(false);
             }

@@ -24,6 +24,7 @@ use crate::stack::diagnostic::suggest;
 use super::choosing::chosen;
 use super::cost;
 use super::outlook;
+use super::seat;
 use super::session::Session;
 use super::{Console, Exit, Problem};
 
@@ -87,7 +88,13 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
     .await;
 
     match (facts, live, observed) {
-        (Ok(facts), Ok(live), Ok(observed)) => Ok(Read { facts, live, observed }),
+        (Ok(facts), Ok(live), Ok(mut observed)) => {
+            if let (Some(spec), Some(observed)) = (spec, &mut observed) {
+                let is_dead = |holder: &str| seat::is_dead(&session.state_dir, &spec.sample, holder);
+                observed.ledger = observed.ledger.take().map(|kept| kept.bury(is_dead));
+            }
+            Ok(Read { facts, live, observed })
+        }
         (facts, live, observed) => {
             let mut unread = Unread::default();
             unread.facts(facts.err().unwrap_or_default());

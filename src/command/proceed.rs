@@ -1,7 +1,7 @@
 //! Carries a plan out: asks first, tells what happens, keeps the journal, and heeds Ctrl-C.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,7 @@ use crate::run::{self, DriveOptions, RunSpec, drive};
 use super::journal::Journal;
 use super::outlook;
 use super::prepare::Prepared;
+use super::seat::Seat;
 use super::session::Session;
 use super::{Console, Exit, Problem};
 
@@ -372,39 +373,6 @@ impl Performer for Hands<'_> {
         }
         result
     }
-}
-
-/// The place from which one sample's run is driven on this machine: an id in a file that is locked meanwhile. Whoever
-/// gets the lock knows that the last one with this id is dead, and need not wait for its lease to run out.
-struct Seat {
-    id: String,
-    _locked: File,
-}
-
-impl Seat {
-    /// None when another process sits there, or the file cannot be used: then the lease alone decides.
-    fn take(state_dir: &Path, sample: &str) -> Option<Self> {
-        let path = state_dir.join(format!("run-{sample}.holder"));
-        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).ok()?;
-        file.try_lock().ok()?;
-        let mut found = Vec::new();
-        file.read_to_end(&mut found).ok()?;
-        if let Some(id) = String::from_utf8(found).ok().filter(|id| is_id(id)) {
-            return Some(Self { id, _locked: file });
-        }
-        // New, torn by a kill, or not ours: a fresh id, and then the lease of whoever was here before has to run out.
-        let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).ok()?;
-        let id = hex::encode(bytes);
-        file.set_len(0).ok()?;
-        file.rewind().ok()?;
-        file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).ok()?;
-        Some(Self { id, _locked: file })
-    }
-}
-
-fn is_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn run_failure(error: String, ended: bool) -> Failure {

@@ -16,7 +16,7 @@ use crate::run::spec::DEFAULT_SAMPLE;
 use crate::run::{ledger_key, list_ledgers, status::look};
 
 use super::session::Session;
-use super::{Exit, Problem, cost, prepare, session};
+use super::{Exit, Problem, cost, prepare, seat, session};
 
 /// How many ledgers are read at once.
 const AT_ONCE: usize = 16;
@@ -90,7 +90,10 @@ pub async fn read(session: &Session) -> Result<(Header, Status), Problem> {
         one.price_per_hour = cost::price(&session.stack, one.address.as_deref(), &one.r#type);
     }
     let volumes = volumes.map_err(|error| told("volumes", &error)).ok();
-    let looks = places.iter().map(|at| look(&session.aws, &at.sample, &at.bucket, &at.key));
+    let looks = places.iter().map(|at| {
+        let is_dead = |holder: &str| seat::is_dead(&session.state_dir, &at.sample, holder);
+        look(&session.aws, &at.sample, &at.bucket, &at.key, is_dead)
+    });
     let runs = stream::iter(looks).buffered(AT_ONCE).collect().await;
     let status = Status {
         schema: SCHEMA,

@@ -36,6 +36,15 @@ pub struct Kept {
     pub age: Duration,
 }
 
+impl Kept {
+    /// It without its lease, if the holder is known to be dead.
+    #[must_use]
+    pub fn bury(mut self, is_dead: impl Fn(&str) -> bool) -> Self {
+        self.ledger.lease = self.ledger.lease.filter(|lease| !is_dead(&lease.holder));
+        self
+    }
+}
+
 /// One listing of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Listing {

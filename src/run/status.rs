@@ -143,12 +143,13 @@ impl From<&Verdict> for StepState {
     }
 }
 
-/// Looks where a sample's run is. What cannot be read is in the answer.
-pub async fn look(aws: &Aws, sample: &str, bucket: &str, key: &str) -> RunStatus {
-    look_in(&Live { aws, bucket, key }, sample, format!("s3://{bucket}/{key}")).await
+/// Looks where a sample's run is; `is_dead` tells of a lease's holder that is known to be so. What cannot be read is in the
+/// answer.
+pub async fn look(aws: &Aws, sample: &str, bucket: &str, key: &str, is_dead: impl Fn(&str) -> bool) -> RunStatus {
+    look_in(&Live { aws, bucket, key }, sample, format!("s3://{bucket}/{key}"), is_dead).await
 }
 
-async fn look_in<W: World>(world: &W, sample: &str, at: String) -> RunStatus {
+async fn look_in<W: World>(world: &W, sample: &str, at: String, is_dead: impl Fn(&str) -> bool) -> RunStatus {
     let mut status = RunStatus {
         sample: sample.to_owned(),
         ledger: at,
@@ -182,7 +183,8 @@ async fn look_in<W: World>(world: &W, sample: &str, at: String) -> RunStatus {
         Err(error) => return unread(status, crate::aws::chain(&error)),
     };
     let kept = Kept { ledger, etag, age: age(written, read.now) };
-    status.driver = driver(&kept);
+    status.driver = driver(&kept, &is_dead);
+    let kept = kept.bury(is_dead);
     match kept.ledger.run() {
         Some(run) => seen(world, status, &kept, run, read.now).await,
         None if holder(&kept).is_some() => RunStatus { state: State::Running, ..status },
@@ -190,10 +192,15 @@ async fn look_in<W: World>(world: &W, sample: &str, at: String) -> RunStatus {
     }
 }
 
-fn driver(kept: &Kept) -> Option<Driver> {
+fn driver(kept: &Kept, is_dead: impl Fn(&str) -> bool) -> Option<Driver> {
     let lease = kept.ledger.lease.as_ref()?;
     let (who, since) = (lease.who.clone(), lease.since);
-    Some(Driver { who, since, heard_seconds_ago: kept.age.as_secs(), alive: kept.age < LEASE })
+    Some(Driver {
+        who,
+        since,
+        heard_seconds_ago: kept.age.as_secs(),
+        alive: kept.age < LEASE && !is_dead(&lease.holder),
+    })
 }
 
 /// A run that the ledger knows, with what ECS and EC2 say of it.

@@ -71,16 +71,27 @@ async fn read<W: World>(world: &W, at: &str) -> Result<Option<Kept>, RunError> {
     Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 
-/// Who is driving a run, or whose tasks run on: somebody whose lease is alive, or any task that has not stopped.
+/// Who is driving a run, or whose tasks run on: somebody whose lease is alive, and who is not known to be dead, or any task
+/// that has not stopped.
 ///
 /// # Errors
 /// When AWS cannot be asked, or the ledger cannot be read.
-pub async fn in_progress(aws: &Aws, bucket: &str, key: &str) -> Result<Option<Holder>, RunError> {
-    in_progress_in(&Live { aws, bucket, key }, &format!("s3://{bucket}/{key}")).await
+pub async fn in_progress(
+    aws: &Aws,
+    bucket: &str,
+    key: &str,
+    is_dead: impl Fn(&str) -> bool,
+) -> Result<Option<Holder>, RunError> {
+    in_progress_in(&Live { aws, bucket, key }, &format!("s3://{bucket}/{key}"), is_dead).await
 }
 
-pub(super) async fn in_progress_in<W: World>(world: &W, at: &str) -> Result<Option<Holder>, RunError> {
+pub(super) async fn in_progress_in<W: World>(
+    world: &W,
+    at: &str,
+    is_dead: impl Fn(&str) -> bool,
+) -> Result<Option<Holder>, RunError> {
     let Some(kept) = read(world, at).await? else { return Ok(None) };
+    let kept = kept.bury(is_dead);
     let mut tasks = BTreeMap::new();
     for (step, attempt) in kept.ledger.open() {
         if let Some((arn, TaskNow::Going(_))) = task_of(world, attempt).await? {

@@ -237,6 +237,13 @@ impl Lab {
         self.try_apply(text, wish()).await.unwrap_or_else(|problem| panic!("{problem}"))
     }
 
+    /// Applies, whatever work is lost.
+    pub async fn discard(&self, text: &str) -> Exit {
+        let consent = Consent { discard_intermediates: true, ..yes() };
+        let session = self.session(text, None, true);
+        apply::apply(&session, &wish(), &consent).await.unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
     pub async fn destroy(&self, text: &str) -> Exit {
         let session = self.session(text, None, false);
         destroy::destroy(&session, false, &yes()).await.unwrap_or_else(|problem| panic!("{problem}"))
