@@ -71,6 +71,13 @@ pub struct SpecFault {
     pub hint: Option<String>,
 }
 
+impl SpecFault {
+    /// A fault that has a hint.
+    pub fn new(key: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
 /// The stack, as far as lowering needs to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackInfo {

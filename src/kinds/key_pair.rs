@@ -84,8 +84,8 @@ impl Kind for KeyPair {
                 Ok(key) if key.algorithm().is_ed25519() || key.algorithm().is_rsa() => return None,
                 Ok(key) => format!("EC2 takes ED25519 and RSA keys, not {}", key.algorithm()),
             };
-            let hint = "the line of a .pub file; leave it out to have a pair made here".to_owned();
-            Some(SpecFault { key: "public_key".to_owned(), message, hint: Some(hint) })
+            let hint = "the line of a .pub file; leave it out to have a pair made here";
+            Some(SpecFault::new("public_key", message, hint))
         });
         faults.collect()
     }

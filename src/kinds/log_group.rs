@@ -88,11 +88,8 @@ impl Kind for LogGroup {
         let wrong = spec.retention_days.filter(|days| *days != i64::MIN && !RETENTIONS.contains(days));
         let fault = wrong.map(|days| {
             let known: Vec<_> = RETENTIONS.iter().map(ToString::to_string).collect();
-            SpecFault {
-                key: "retention_days".to_owned(),
-                message: format!("CloudWatch Logs has no retention of {days} days"),
-                hint: Some(format!("one of {}, or leave it out to keep events for ever", known.join(", "))),
-            }
+            let hint = format!("one of {}, or leave it out to keep events for ever", known.join(", "));
+            SpecFault::new("retention_days", format!("CloudWatch Logs has no retention of {days} days"), hint)
         });
         fault.into_iter().collect()
     }

@@ -106,11 +106,11 @@ impl Kind for SecurityGroup {
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
         let own = spec.description.iter().filter_map(|text| check_text("description", text));
-        let vpc = spec.vpc.iter().filter(|id| *id != PLACEHOLDER && !id.starts_with("vpc-")).map(|id| SpecFault {
-            key: "vpc".to_owned(),
-            message: format!("`{id}` is no VPC id"),
-            hint: Some("`vpc-…`".to_owned()),
-        });
+        let vpc = spec
+            .vpc
+            .iter()
+            .filter(|id| *id != PLACEHOLDER && !id.starts_with("vpc-"))
+            .map(|id| SpecFault::new("vpc", format!("`{id}` is no VPC id"), "`vpc-…`"));
         let sides = [("ingress", Some(&spec.ingress)), ("egress", spec.egress.as_ref())];
         let rules = sides.into_iter().flat_map(|(side, rules)| {
             let rules = rules.map(Vec::as_slice).unwrap_or_default();

@@ -187,11 +187,6 @@ impl Kind for TaskDefinition {
     type Call = Call;
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
-        let fault = |key: String, message: &str, hint: &str| SpecFault {
-            key,
-            message: message.to_owned(),
-            hint: Some(hint.to_owned()),
-        };
         let mut faults = Vec::new();
         for (name, variable) in &spec.environment {
             if let Variable::Secret(from) = variable
@@ -199,11 +194,15 @@ impl Kind for TaskDefinition {
                 && !(from.starts_with("ssm:") || from.starts_with("arn:"))
             {
                 let hint = "`ssm:/path` of a parameter, or the ARN of a secret";
-                faults.push(fault(format!("environment.{name}"), "not a place that ECS fetches secrets from", hint));
+                faults.push(SpecFault::new(
+                    format!("environment.{name}"),
+                    "not a place that ECS fetches secrets from",
+                    hint,
+                ));
             }
             if matches!(variable, Variable::Secret(_)) && spec.execution_role.is_none() {
                 let hint = "set `execution_role`, here or in [task_defaults]";
-                faults.push(fault(
+                faults.push(SpecFault::new(
                     format!("environment.{name}"),
                     "ECS needs an execution role to fetch a secret",
                     hint,

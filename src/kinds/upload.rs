@@ -107,11 +107,8 @@ impl Kind for Upload {
         let mut seen = BTreeSet::new();
         let files = spec.files.iter().filter(|file| *file != PLACEHOLDER);
         let twice = files.map(|file| key(&spec.prefix, file)).filter(|key| !seen.insert(key.clone()));
-        let fault = |key| SpecFault {
-            key: "files".to_owned(),
-            message: format!("two files would both become `{key}`"),
-            hint: Some("an object's key is the prefix and the file's own name, without folders".to_owned()),
-        };
+        let hint = "an object's key is the prefix and the file's own name, without folders";
+        let fault = |key| SpecFault::new("files", format!("two files would both become `{key}`"), hint);
         twice.map(fault).collect()
     }
 

@@ -6,38 +6,33 @@ use crate::stack::values::PLACEHOLDER;
 use crate::stack::warning::{Code, SpecWarning};
 
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
-    let fault = |key: &str, message: String, hint: &str| SpecFault {
-        key: key.to_owned(),
-        message,
-        hint: Some(hint.to_owned()),
-    };
     let mut faults = Vec::new();
     if spec.subnet.is_some() && !spec.zones.is_empty() {
         let hint = "a subnet is in one zone; name zones without it for subnets of the default VPC";
-        faults.push(fault("zones", "`subnet` and `zones` exclude each other".to_owned(), hint));
+        faults.push(SpecFault::new("zones", "`subnet` and `zones` exclude each other", hint));
     }
     let ami = &spec.ami;
     if ami != PLACEHOLDER && !(ami.starts_with("ami-") || ami.starts_with("ssm:/")) {
         let hint = "`ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id`, or `ami-…`";
-        faults.push(fault("ami", format!("`{ami}` is no AMI"), hint));
+        faults.push(SpecFault::new("ami", format!("`{ami}` is no AMI"), hint));
     }
     if let Some(subnet) = spec.subnet.as_ref().filter(|id| *id != PLACEHOLDER && !id.starts_with("subnet-")) {
-        faults.push(fault("subnet", format!("`{subnet}` is no subnet id"), "`subnet-…`"));
+        faults.push(SpecFault::new("subnet", format!("`{subnet}` is no subnet id"), "`subnet-…`"));
     }
     if let Some(volume) = &spec.volume {
         let kind = volume.r#type;
         let faster = matches!(kind, VolumeType::Gp3 | VolumeType::Io1 | VolumeType::Io2);
         if volume.iops.is_some() && !faster {
             let message = format!("the operations of a {} volume cannot be chosen", kind.name());
-            faults.push(fault("volume.iops", message, "gp3, io1 and io2 take `iops`"));
+            faults.push(SpecFault::new("volume.iops", message, "gp3, io1 and io2 take `iops`"));
         }
         if volume.iops.is_none() && matches!(kind, VolumeType::Io1 | VolumeType::Io2) {
             let message = format!("a {} volume needs `iops`", kind.name());
-            faults.push(fault("volume", message, "or use gp3"));
+            faults.push(SpecFault::new("volume", message, "or use gp3"));
         }
         if volume.throughput.is_some() && kind != VolumeType::Gp3 {
             let message = format!("the throughput of a {} volume cannot be chosen", kind.name());
-            faults.push(fault("volume.throughput", message, "gp3 takes `throughput`"));
+            faults.push(SpecFault::new("volume.throughput", message, "gp3 takes `throughput`"));
         }
     }
     faults

@@ -7,31 +7,26 @@ use crate::kind::SpecFault;
 use crate::stack::values::PLACEHOLDER;
 
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
-    let fault = |key: &str, message: String, hint: &str| SpecFault {
-        key: key.to_owned(),
-        message,
-        hint: Some(hint.to_owned()),
-    };
     let mut faults = Vec::new();
     if spec.policy.is_some() && !(spec.read.is_empty() && spec.write.is_empty()) {
         let hint = "write the whole document in `policy`, or leave it out and name buckets in `read` and `write`";
-        faults.push(fault("policy", "`policy` and `read` or `write` exclude each other".to_owned(), hint));
+        faults.push(SpecFault::new("policy", "`policy` and `read` or `write` exclude each other", hint));
     }
     match &spec.policy {
         Some(Value::String(text)) if text != PLACEHOLDER => {
             if let Err(error) = serde_json::from_str::<serde_json::Map<String, Value>>(text) {
-                faults.push(fault("policy", format!("not a JSON object: {error}"), "or write it as a table"));
+                faults.push(SpecFault::new("policy", format!("not a JSON object: {error}"), "or write it as a table"));
             }
         }
         Some(Value::Object(_) | Value::Null | Value::String(_)) | None => {}
         Some(_) => {
-            faults.push(fault("policy", "not a policy document".to_owned(), "a table, or JSON in a string"));
+            faults.push(SpecFault::new("policy", "not a policy document", "a table, or JSON in a string"));
         }
     }
     let trusted = &spec.trusts;
     if !(trusted == PLACEHOLDER || trusted.contains(".amazonaws.com") || trusted.starts_with("arn:")) {
         let hint = "such as `ecs-tasks.amazonaws.com` for tasks, `ec2.amazonaws.com` for instances";
-        faults.push(fault("trusts", format!("`{trusted}` is neither an AWS service nor an ARN"), hint));
+        faults.push(SpecFault::new("trusts", format!("`{trusted}` is neither an AWS service nor an ARN"), hint));
     }
     faults
 }

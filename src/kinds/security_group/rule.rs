@@ -213,11 +213,7 @@ impl std::fmt::Display for Rule {
 }
 
 pub(super) fn check(key: &str, rule: &RuleSpec) -> Vec<SpecFault> {
-    let fault = |message: &str, hint: &str| SpecFault {
-        key: key.to_owned(),
-        message: message.to_owned(),
-        hint: Some(hint.to_owned()),
-    };
+    let fault = |message: &str, hint: &str| SpecFault::new(key, message, hint);
     let ports = matches!(rule.protocol, Protocol::Tcp | Protocol::Udp);
     let mut faults = Vec::new();
     match (rule.port, rule.to_port) {
@@ -243,11 +239,8 @@ pub(super) fn check(key: &str, rule: &RuleSpec) -> Vec<SpecFault> {
 pub(super) fn check_text(key: &str, text: &str) -> Option<SpecFault> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(letter);
     let sound = text == PLACEHOLDER || (text.len() <= 255 && text.chars().all(allowed));
-    (!sound).then(|| SpecFault {
-        key: key.to_owned(),
-        message: format!("EC2 takes no such description: `{text}`"),
-        hint: Some("at most 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*".to_owned()),
-    })
+    let hint = "at most 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*";
+    (!sound).then(|| SpecFault::new(key, format!("EC2 takes no such description: `{text}`"), hint))
 }
 
 /// EC2 knows a rule by all but its description, and keeps one of each (`InvalidPermission.Duplicate`).
@@ -255,11 +248,8 @@ pub(super) fn check_twice(key: &str, rule: &RuleSpec, before: &[RuleSpec]) -> Op
     let plain =
         |rule: &RuleSpec| RuleSpec { description: String::new(), to_port: rule.to_port.or(rule.port), ..rule.clone() };
     let same = |other: &RuleSpec| plain(other) == plain(rule);
-    before.iter().any(same).then(|| SpecFault {
-        key: key.to_owned(),
-        message: "this rule is there twice".to_owned(),
-        hint: Some("a description alone makes no other rule: keep one of them".to_owned()),
-    })
+    let hint = "a description alone makes no other rule: keep one of them";
+    before.iter().any(same).then(|| SpecFault::new(key, "this rule is there twice", hint))
 }
 
 /// What leads from one set of rules to another.

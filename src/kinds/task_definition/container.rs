@@ -11,32 +11,35 @@ pub(super) const IMAGE: &str = "^[A-Za-z0-9][A-Za-z0-9_:./#@-]{0,254}$";
 pub(super) const USER: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$";
 
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
-    let fault = |key: &str, message: String, hint: &str| SpecFault {
-        key: key.to_owned(),
-        message,
-        hint: Some(hint.to_owned()),
-    };
     let mut faults = Vec::new();
     if spec.image != PLACEHOLDER && !is_image(&spec.image) {
         let hint = "such as `biocontainers/bwa:v0.7.17_cv1`: letters, digits and - _ : . / # @, at most 255";
-        faults.push(fault("image", format!("`{}` is no image", spec.image), hint));
+        faults.push(SpecFault::new("image", format!("`{}` is no image", spec.image), hint));
     }
     if let Some(user) = spec.user.as_ref().filter(|user| *user != PLACEHOLDER && !is_user(user)) {
-        faults.push(fault("user", format!("`{user}` is no user"), "`1000`, `1000:1000`, or names in their place"));
+        faults.push(SpecFault::new(
+            "user",
+            format!("`{user}` is no user"),
+            "`1000`, `1000:1000`, or names in their place",
+        ));
     }
     if let Some(folder) = spec.working_dir.as_ref().filter(|path| *path != PLACEHOLDER && !path.starts_with('/')) {
-        faults.push(fault("working_dir", format!("`{folder}` is not absolute"), "start it with `/`"));
+        faults.push(SpecFault::new("working_dir", format!("`{folder}` is not absolute"), "start it with `/`"));
     }
     for (at, Mount { host, container, .. }) in spec.mounts.iter().enumerate() {
         for (side, path) in [("host", host), ("container", container)] {
             if path != PLACEHOLDER && !path.starts_with('/') {
                 let key = format!("mounts.{at}.{side}");
-                faults.push(fault(&key, format!("`{path}` is not absolute"), "start it with `/`"));
+                faults.push(SpecFault::new(&key, format!("`{path}` is not absolute"), "start it with `/`"));
             }
         }
         if container.starts_with('/') && container.chars().all(|c| c == '/') {
             let hint = "mount it on a folder of its own, such as `/data`";
-            faults.push(fault(&format!("mounts.{at}.container"), "a mount on `/` hides the image itself".into(), hint));
+            faults.push(SpecFault::new(
+                format!("mounts.{at}.container"),
+                "a mount on `/` hides the image itself",
+                hint,
+            ));
         }
     }
     faults
