@@ -32,6 +32,12 @@ async fn who_comes_second_to_a_run_does_not_drive_it() {
         while !lab.started().iter().any(|line| line == "call S1") {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+        let planned = lab.plan(STACK).await;
+        assert!(
+            planned.plan.conflicts.is_empty() && planned.text(false).contains("is being run for S1 by arn:"),
+            "{}",
+            planned.text(false)
+        );
         apply::apply(&other, &wish(), &yes()).await.unwrap_or_else(|problem| panic!("{problem}"))
     });
     assert_eq!((first, second), (Exit::Done, Exit::Failed));

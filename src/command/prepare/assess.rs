@@ -7,7 +7,7 @@ use crate::command::driver::Driver;
 use crate::desired::Desired;
 use crate::diff::{Conflict, Cycle, Difference, Scope, diff};
 use crate::live::Live;
-use crate::plan::{Plan, Verb, run_address};
+use crate::plan::{Phase, Plan, StepId, Verb, run_address};
 use crate::run::{Assessment, Due, Observed, RunSpec, StepPlan};
 
 /// A pipeline's run.
@@ -84,10 +84,12 @@ impl Assessed {
         (!self.missing.is_empty()).then(|| Conflict::new(self.at(), why(), hint))
     }
 
-    /// Whoever drives a run on the instance that this plan ends needs it: it is not taken from under them.
+    /// Whoever drives a run on the instance that this plan ends needs it: it is not taken from under them. Where the plan
+    /// runs the pipeline before that, it has the lease by then.
     pub(super) fn driver(&self, plan: &Plan) -> Option<Driver> {
         let at = &self.spec.instance_at;
-        let ends = plan.steps.keys().any(|id| id.at == *at && id.verb == Verb::Delete);
+        let waits = |id: &StepId| id.phase == Phase::Settle && plan.run.is_some();
+        let ends = plan.steps.keys().any(|id| id.at == *at && id.verb == Verb::Delete && !waits(id));
         let kept = self.observed.ledger.as_ref().filter(|_| ends)?;
         Some(Driver::of(&self.spec, crate::run::due::holder(kept)?, &kept.ledger.nonce))
     }

@@ -173,7 +173,7 @@ pub struct Run {
     pub because: Vec<String>,
     /// The address of the instance that it runs on.
     pub instance: String,
-    /// Who is driving it right now, and since when: apply will join.
+    /// Who is driving it right now, and since when: apply takes it over only when they are silent.
     pub driver: Option<String>,
     /// Its steps in order; empty where it does not run.
     pub steps: Vec<PipelineStep>,
