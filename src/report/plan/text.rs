@@ -335,7 +335,9 @@ fn of_run(run: &Run, view: &View) -> String {
     };
     match run.standing {
         Standing::Due | Standing::DueAfterUpload => match &run.driver {
-            Some(driver) => format!("the pipeline is being run{sample} by {driver}; apply takes it over only if nothing more is heard of them"),
+            Some(driver) => format!(
+                "the pipeline is being run{sample} by {driver}; apply takes it over only if nothing more is heard of them"
+            ),
             None => format!("the pipeline runs{sample}, {steps}, because {because}"),
         },
         Standing::Done | Standing::FailedBefore | Standing::InputsMissing => {
