@@ -35,6 +35,17 @@ fn faults_with(text: &str, request: &Request<'_>) -> Vec<String> {
     }
 }
 
+/// The sound file with other characters in some places: where, how many go, and what comes.
+fn corrupted(cuts: &[(proptest::sample::Index, usize, String)]) -> String {
+    let mut text: Vec<char> = GERMLINE.chars().collect();
+    for (at, length, instead) in cuts {
+        let start = at.index(text.len() + 1);
+        let end = (start + length).min(text.len());
+        text.splice(start..end, instead.chars());
+    }
+    text.into_iter().collect()
+}
+
 /// The sound file with each `from` replaced, once, by its `to`.
 fn germline(changes: &[(&str, &str)]) -> String {
     changes.iter().fold(GERMLINE.to_owned(), |text, (from, to)| {

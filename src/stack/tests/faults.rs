@@ -282,13 +282,7 @@ proptest! {
     fn a_corrupted_file_never_panics(
         cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, ".{0,4}|[\\[\\]{}=\"'#.,$\n\\\\]{1,3}|\\$\\{[a-z.]{0,8}\\}?"), 1..6)
     ) {
-        let mut text: Vec<char> = GERMLINE.chars().collect();
-        for (at, length, instead) in &cuts {
-            let start = at.index(text.len() + 1);
-            let end = (start + length).min(text.len());
-            text.splice(start..end, instead.chars());
-        }
-        let text: String = text.into_iter().collect();
+        let text = corrupted(&cuts);
         if let Err(faults) = read_with(&text, &NEEDS_SAMPLE) {
             prop_assert!(faults.iter().all(|fault| fault.line >= 1 && fault.span.end <= text.len()));
             prop_assert!(!faults.to_string().is_empty());

@@ -155,13 +155,7 @@ proptest! {
     fn what_the_reader_takes_the_schema_takes(
         cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..6, "[a-z0-9]{0,3}|[0-9]{1,2}|true|\\$\\{vars\\.threads\\}|\"x\""), 1..3)
     ) {
-        let mut text: Vec<char> = GERMLINE.chars().collect();
-        for (at, length, instead) in &cuts {
-            let start = at.index(text.len() + 1);
-            let end = (start + length).min(text.len());
-            text.splice(start..end, instead.chars());
-        }
-        let text: String = text.into_iter().collect();
+        let text = corrupted(&cuts);
         if let Err(marks) = agrees(&text) {
             return Err(TestCaseError::fail(marks));
         }
