@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::address::Link;
+use crate::address::{Address, Link};
 use crate::desired::Desired;
 use crate::facts::Facts;
+use crate::kind::StackInfo;
 use crate::kinds::instance::{Running, deadline, running};
 use crate::live::Live;
 use crate::report::cost::hours;
@@ -28,6 +29,8 @@ pub struct Host {
     pub launched: Option<Timestamp>,
     /// Hours from its launch to its end; none if it never ends itself.
     pub max_hours: Option<i64>,
+    /// Whether it exists only for the run.
+    pub for_the_run: bool,
 }
 
 impl Host {
@@ -47,7 +50,7 @@ impl Host {
 }
 
 /// The run's instance as it will be.
-pub(super) fn host(spec: &RunSpec, with_run: &Desired, live: &Live) -> Host {
+pub(super) fn host(info: &StackInfo, spec: &RunSpec, with_run: &Desired, live: &Live) -> Host {
     let found = live.found.get(&spec.instance_at).and_then(|found| found.first());
     let state = with_run.0.get(&spec.instance_at).or(found.map(|found| &found.state));
     let field = |name: &str| found.and_then(|found| found.state.get(name)?.as_str().map(str::to_owned));
@@ -55,6 +58,7 @@ pub(super) fn host(spec: &RunSpec, with_run: &Desired, live: &Live) -> Host {
         id: field("id"),
         launched: field("launched").and_then(|at| at.parse().ok()),
         max_hours: state.and_then(|state| state.get("max_hours")?.as_i64()),
+        for_the_run: info.per_run.contains(&Address { sample: None, ..spec.instance_at.clone() }),
     }
 }
 
@@ -154,7 +158,12 @@ fn needed(steps: &[StepPlan], spec: &RunSpec, ledger: &Ledger) -> i64 {
 pub fn opening(host: &Host) -> String {
     format!(
         "if this terminal is closed, or this machine sleeps, the task that runs goes on, and nothing is started after it; apply again joins it and goes on\n\
-         the run's instance goes when the run has succeeded; whatever happens here, it {}, and it is billed until it is gone",
+         {}; whatever happens here, it {}, and it is billed until it is gone",
+        if host.for_the_run {
+            "the run's instance goes when the run has succeeded"
+        } else {
+            "the instance stays after the run"
+        },
         host.end()
     )
 }

@@ -155,7 +155,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         let assessment = assessment.as_ref();
         let told = told::run(spec, observed, assessment, missing, *stays, notes, &prepared.credentials);
         prepared.overwrites.extend(told::overwrites(&told, observed));
-        let host = outlook::host(spec, &desired, &live);
+        let host = outlook::host(&stack.info, spec, &desired, &live);
         let ledger = observed.ledger.as_ref().map(|kept| &kept.ledger);
         let warnings = run.steps().map(|steps| outlook::warnings(&facts, &host, steps, spec, ledger));
         prepared.warnings = warnings.unwrap_or_default();

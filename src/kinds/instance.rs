@@ -35,9 +35,9 @@ pub const TAG_CLUSTER: &str = "seqstack:cluster";
 pub const TAG_MAX_HOURS: &str = "seqstack:max-hours";
 /// The tag with the time (RFC 3339, UTC) at which the instance ends itself. It reads it through instance metadata.
 pub const TAG_DEADLINE: &str = "seqstack:deadline";
-/// Tags that say what a launch was; they are no part of a state's tags.
 /// The tag with a digest of all that its launch asked for.
 const TAG_ASKED: &str = "seqstack:asked";
+/// Tags that say what a launch was; they are no part of a state's tags.
 const TECHNICAL: &[&str] = &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE];
 
 /// An EC2 instance that runs a cluster's tasks, and ends itself when its time is up.

@@ -47,7 +47,7 @@ fn run_line(event: &RunEvent) -> Option<String> {
     Some(match event {
         RunEvent::LeaseTaken { from: None } => return None,
         RunEvent::LeaseTaken { from: Some(who) } => {
-            format!("run: taken over from {who}, who was not heard of any more")
+            format!("run: taken over from {who}, who drove it")
         }
         RunEvent::LedgerSetAside { why, kept_as } => {
             format!("run: the ledger cannot be used ({why}); it is kept as {kept_as}, and a new one is begun")

@@ -9,6 +9,7 @@ use super::drive::{Driver, Ended, Stage, host_lost};
 use super::key::digest;
 use super::ledger::Request;
 use super::spec::{RunSpec, StepSpec};
+use super::strays::TaggedTask;
 use super::verdict::{Judgement, TaskEnd, Verdict};
 use super::world::{Agent, Placed, World};
 use super::{RunError, RunEvent};
@@ -18,6 +19,8 @@ use crate::kind::{TAG_REGION, TAG_SAMPLE, TAG_STACK};
 
 /// How long other things may take to make room on an instance that is large enough.
 const ROOM: Duration = Duration::from_secs(60);
+/// How often it is tried again while another sample's task has the room.
+const ANOTHERS: Duration = Duration::from_secs(15);
 /// How long an instance that is there may be missing from the cluster.
 const NOWHERE: Duration = Duration::from_secs(120);
 /// The tag of a task that says which pipeline step it runs.
@@ -202,6 +205,7 @@ impl<W: World> Driver<'_, W> {
             Some(Stage::Placing { request, .. }) => request.clone(),
             _ => return Ok(None),
         };
+        let mut pause = Duration::from_secs(2);
         let (reason, within, next) = match answer {
             Answer::Started(_) => return Ok(None),
             Answer::Never(reason) => return Ok(Some(never(name, n, reason, false, "mend what the message names"))),
@@ -237,6 +241,15 @@ impl<W: World> Driver<'_, W> {
                         remaining.0, remaining.1
                     );
                 }
+                if let Some(TaggedTask { sample, step, made_at, .. }) = self.another_samples().await? {
+                    // Which ends by itself.
+                    if let Some(Stage::Placing { since, .. }) = self.stages.get_mut(name) {
+                        *since = Instant::now();
+                    }
+                    pause = ANOTHERS;
+                    let since = made_at.map(|at| format!(" since {at:.0}")).unwrap_or_default();
+                    reason = format!("{reason}; sample {sample} runs its step {step} there{since}");
+                }
                 (reason, ROOM, "something else runs on the instance; apply again once it has room")
             }
             Answer::Nowhere(reason) => {
@@ -252,12 +265,20 @@ impl<W: World> Driver<'_, W> {
         if since.elapsed() > within {
             return Ok(Some(never(name, n, reason, true, next)));
         }
-        *until = Instant::now() + Duration::from_secs(2);
+        *until = Instant::now() + pause;
         if !*told {
             *told = true;
             (self.patience.events)(RunEvent::StepWaiting { name: name.to_owned(), reason });
         }
         Ok(None)
+    }
+
+    /// A task of another sample of the stack, which runs in the same cluster.
+    async fn another_samples(&self) -> Result<Option<TaggedTask>, RunError> {
+        let RunSpec { stack, region, sample, .. } = self.spec;
+        let mut tasks = self.patience.ask(|| self.world.tagged(&self.cluster, stack, region)).await?;
+        tasks.retain(|task| !task.stopped && task.sample != *sample);
+        Ok(tasks.pop())
     }
 
     /// What was still to be placed when another step failed.

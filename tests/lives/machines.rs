@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use seqstack::cli::Wish;
 use seqstack::command::session::Session;
 use seqstack::command::{Exit, apply};
 use seqstack::sandbox::engine::fake::Outcome;
@@ -159,4 +160,21 @@ async fn two_types_of_an_instance_applied_at_once_leave_the_older_one() {
         lab.destroy(STACK).await;
         assert_eq!(lab.left(), Vec::<String>::new(), "{later}");
     }
+}
+
+/// The instance stays, and has room for one task at a time: a t3.large has 2048 CPU units.
+#[tokio::test(start_paused = true)]
+async fn two_samples_on_one_instance_take_turns() {
+    let text = edited("[sample.S1]", "[sample.S2]\nreads = \"S2.fq\"\n[sample.S1]")
+        .replace("lifetime        = \"run\"\nmax_hours       = 2", "lifetime        = \"always\"")
+        .replace("cpu            = 1024", "cpu            = 2048");
+    let lab = Lab::with(|_| Outcome { runs_for: Duration::from_secs(900), ..Outcome::default() });
+    let of = |sample: &str| Wish { sample: Some(sample.into()), ..wish() };
+    let (first, second) = tokio::join!(lab.try_apply(&text, of("S1")), lab.try_apply(&text, of("S2")));
+    assert_eq!((first.unwrap(), second.unwrap()), (Exit::Done, Exit::Done));
+    let mut started = lab.started();
+    started.sort();
+    assert_eq!(started, ["call S1", "call S2", "pull S1", "pull S2", "push S1", "push S2"]);
+    let told = std::fs::read_to_string(lab.state().join("lab/journal.jsonl")).unwrap();
+    assert!(told.contains("runs its step pull there since 2026-"), "{told}");
 }

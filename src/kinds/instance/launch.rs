@@ -4,8 +4,8 @@
 //! lost is found, by tag and token, and never repeated; and that of two commands at once that ask for different things
 //! (an edited stack file) the second one is refused, where a token of all parameters would launch both. Where they differ
 //! in type or subnet their tokens differ: who sees another's instance launches none, and of two launched at once the
-//! younger is ended again by who launched it. Only a definitive refusal leads to another type or zone, since EC2's idempotency is per zone; only an instance that is gone leads to the
-//! next generation.
+//! younger is ended again by who launched it. Only a definitive refusal leads to another type or zone, since EC2's
+//! idempotency is per zone; only an instance that is gone leads to the next generation.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
