@@ -177,9 +177,16 @@ async fn afterwards(session: &Session, instance: &str) -> String {
     if stack.pipeline.as_ref().is_none_or(|pipeline| pipeline.on_failure == OnFailure::Release) {
         return format!("the instance {instance} was let go of (on_failure = \"release\")");
     }
-    let until = match crate::kinds::instance::ends_itself_at(&session.aws, instance).await {
-        Ok(Some(deadline)) => format!("it ends itself at {deadline}, and is billed until then"),
-        Ok(None) => "it has no deadline, and is billed until it is let go of".to_owned(),
+    let until = match crate::kinds::instance::running(&session.aws, &stack.info).await {
+        Ok(running) => match running.into_iter().find(|one| one.id == instance).map(|one| one.ends_itself_at) {
+            Some(Some(deadline)) => format!("it ends itself at {deadline}, and is billed until then"),
+            Some(None) => "it has no deadline, and is billed until it is let go of".to_owned(),
+            None => {
+                return format!(
+                    "the instance {instance} is gone, and the intermediate files with it: the next apply begins the run from its start"
+                );
+            }
+        },
         Err(error) => format!("when it ends itself could not be read ({error})"),
     };
     format!(

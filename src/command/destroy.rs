@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio::sync::watch;
+
 use crate::address::Address;
 use crate::aws::Class;
 use crate::choose::Choice;
@@ -82,8 +84,8 @@ pub async fn destroy_chosen(
         } else {
             proceed::consent(session.console, &sight.prepared, consent, "destroyed")?;
         }
-        sight.stop(session).await?;
         let interrupts = interrupts.get_or_insert_with(|| proceed::Interrupts::heed(session));
+        sight.stop(session, interrupts).await?;
         let identity = &sight.prepared.header.identity;
         let (outcome, _) = Box::pin(proceed::carry_out(session, plan, identity, false, lock, interrupts)).await?;
         let exit = proceed::exit(&outcome, None);
@@ -153,21 +155,23 @@ impl Sight {
         Ok(())
     }
 
-    /// Stops whatever runs.
-    async fn stop(&self, session: &Session) -> Result<(), Problem> {
-        let failed = |error: RunError| Problem::failed(crate::aws::chain(&error));
-        // Nobody asks it to stop half-way: it is bounded by itself.
-        let (_never, stopped) = tokio::sync::watch::channel(false);
+    /// Stops whatever runs. Interrupted, it leaves what is not stopped yet: then nothing is begun after it either.
+    async fn stop(&self, session: &Session, interrupts: &proceed::Interrupts) -> Result<(), Problem> {
+        match self.stop_all(session, interrupts.stopped()).await {
+            Ok(()) | Err(RunError::Stopped) => Ok(()),
+            Err(error) => Err(Problem::failed(crate::aws::chain(&error))),
+        }
+    }
+
+    async fn stop_all(&self, session: &Session, stopped: watch::Receiver<bool>) -> Result<(), RunError> {
         let tell = tell(session);
         for run in &self.running {
             session.console.say(&format!("stopping the run of sample {}", run.sample));
             let options = DriveOptions::new(&self.prepared.header.identity);
-            let stop = stop_run(&session.aws, &run.bucket, &run.key, &options, &tell, stopped.clone());
-            stop.await.map_err(failed)?;
+            stop_run(&session.aws, &run.bucket, &run.key, &options, &tell, stopped.clone()).await?;
         }
         for (cluster, tasks) in self.strays.iter().filter(|(_, tasks)| !tasks.is_empty()) {
-            let stop = stop_tasks(&session.aws, cluster, tasks, &tell, stopped.clone());
-            stop.await.map_err(failed)?;
+            stop_tasks(&session.aws, cluster, tasks, &tell, stopped.clone()).await?;
         }
         Ok(())
     }

@@ -241,6 +241,11 @@ impl Interrupts {
     pub fn raised(&self) -> bool {
         self.raised.load(Ordering::SeqCst)
     }
+
+    /// Becomes true with the first one.
+    pub fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.clone()
+    }
 }
 
 /// How the run ended.

@@ -23,6 +23,9 @@ mod check;
 mod launch;
 mod live;
 mod user_data;
+mod volume;
+
+pub use volume::{Volume, VolumeSpec, VolumeType};
 
 /// The kind.
 pub enum Instance {}
@@ -97,59 +100,6 @@ impl Spec {
     }
 }
 
-/// An instance's root volume.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VolumeSpec {
-    /// Its size in GiB.
-    pub size_gib: Int<1, 16_384>,
-    /// What sort of disk.
-    #[serde(default)]
-    pub r#type: VolumeType,
-    /// Whether it is encrypted.
-    #[serde(default = "yes")]
-    pub encrypted: bool,
-    /// Operations a second (gp3, io1, io2; the latter two need it); left out, EBS's 3000 for gp3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops: Option<Int<100, 256_000>>,
-    /// MiB a second (gp3 only); left out, EBS's 125.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub throughput: Option<Int<125, 2000>>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// What sort of disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "EBS's own names")]
-pub enum VolumeType {
-    #[default]
-    Gp3,
-    Gp2,
-    Io1,
-    Io2,
-    St1,
-    Sc1,
-    Standard,
-}
-
-impl VolumeType {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gp3 => "gp3",
-            Self::Gp2 => "gp2",
-            Self::Io1 => "io1",
-            Self::Io2 => "io2",
-            Self::St1 => "st1",
-            Self::Sc1 => "sc1",
-            Self::Standard => "standard",
-        }
-    }
-}
-
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -202,29 +152,6 @@ pub struct Choice {
     pub subnet: String,
 }
 
-/// A root volume.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Volume {
-    /// GiB.
-    pub size_gib: i64,
-    /// EBS's name of what sort of disk it is.
-    pub r#type: String,
-    /// Whether it is encrypted.
-    pub encrypted: bool,
-    /// Operations a second, where they can be chosen.
-    pub iops: Option<i64>,
-    /// MiB a second, where they can be chosen.
-    pub throughput: Option<i64>,
-}
-
-impl Volume {
-    /// `200 GiB gp3, encrypted`.
-    fn told(&self) -> String {
-        let encrypted = if self.encrypted { "encrypted" } else { "not encrypted" };
-        format!("{} GiB {} {encrypted}", self.size_gib, self.r#type)
-    }
-}
-
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -260,17 +187,6 @@ pub fn deadline(launched: jiff::Timestamp, hours: i64) -> jiff::Timestamp {
 /// The deadline among an instance's tags.
 pub(crate) fn deadline_tag(tags: &[aws_sdk_ec2::types::Tag]) -> Option<jiff::Timestamp> {
     tags.iter().find(|tag| tag.key() == Some(TAG_DEADLINE))?.value()?.parse().ok()
-}
-
-/// When an instance ends itself (RFC 3339, UTC), where it has a deadline.
-///
-/// # Errors
-/// When EC2 cannot be asked.
-pub async fn ends_itself_at(aws: &crate::aws::Aws, id: &str) -> Result<Option<String>, AwsError> {
-    let filter = aws_sdk_ec2::types::Filter::builder().name("instance-id").values(id).build();
-    let found = live::instances(aws, vec![filter]).await?;
-    let tags = found.iter().filter(|one| live::is_there(one)).flat_map(|one| one.tags());
-    Ok(tags.filter(|tag| tag.key() == Some(TAG_DEADLINE)).find_map(|tag| tag.value()).map(str::to_owned))
 }
 
 /// An instance of a stack that is there, and billed.
@@ -399,7 +315,7 @@ impl Kind for Instance {
             security_groups: spec.security_groups.iter().map(|group| group.link(cx, "id")).collect(),
             subnet,
             choices,
-            volume: Some(volume(spec.volume.as_ref())),
+            volume: Some(Volume::of(spec.volume.as_ref())),
             max_hours,
             launch: user_data::digest(),
             stopped: false,
@@ -561,27 +477,6 @@ fn subnets(spec: &Spec, cx: &Context<'_>) -> Result<Vec<String>, String> {
         found.ok_or_else(|| format!("the default VPC has no subnet in the zone {zone}; it has {}", zones.join(", ")))
     };
     spec.zones.iter().map(in_zone).collect()
-}
-
-fn volume(spec: Option<&VolumeSpec>) -> Volume {
-    let Some(spec) = spec else {
-        return Volume {
-            size_gib: 30,
-            r#type: "gp3".to_owned(),
-            encrypted: true,
-            iops: Some(3000),
-            throughput: Some(125),
-        };
-    };
-    // What EBS gives a gp3 volume that asks for nothing.
-    let gp3 = spec.r#type == VolumeType::Gp3;
-    Volume {
-        size_gib: spec.size_gib.0,
-        r#type: spec.r#type.name().to_owned(),
-        encrypted: spec.encrypted,
-        iops: spec.iops.map(|iops| iops.0).or(gp3.then_some(3000)),
-        throughput: spec.throughput.map(|throughput| throughput.0).or(gp3.then_some(125)),
-    }
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use super::drive::VISIBLE;
 use super::due::{Holder, holder};
 use super::lease::Patience;
 use super::ledger::{Attempt, Ledger, RunState};
-use super::observe::{Kept, age};
+use super::observe::Kept;
 use super::status::before_it;
 use super::stop::task_of;
 use super::verdict::{Verdict, verdict};
-use super::world::{Live, Read, TaskNow, World};
+use super::world::{Live, TaskNow, World};
 use super::{RunError, RunEvent, told};
 use crate::aws::{Aws, Class};
 use crate::stack::diagnostic::suggest;
@@ -189,7 +189,7 @@ async fn chosen(
     let mut waiting = false;
     loop {
         let now = read.now;
-        let kept = kept(read, &at)?;
+        let kept = Kept::of(read, &at).map_err(|source| RunError::Ledger { at: at.clone(), source })?;
         let driven = kept.as_ref().and_then(holder);
         let why = match choose(kept.as_ref().map(|kept| &kept.ledger), driven.as_ref(), wanted) {
             Err(LogError::NotYet { because, .. }) => because,
@@ -227,12 +227,6 @@ async fn chosen(
         patience.sleep(WAIT).await?;
         read = patience.ask(|| live.read_ledger()).await?;
     }
-}
-
-fn kept(read: Read, at: &str) -> Result<Option<Kept>, RunError> {
-    let Some((body, etag, written)) = read.object else { return Ok(None) };
-    let ledger = Ledger::read(&body, at).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
-    Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 
 /// The attempt that is meant, and whether it is of the last run.

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::RunError;
-use super::ledger::{Ledger, Object};
+use super::ledger::{Ledger, Object, Unreadable};
 use super::spec::{Globs, RunSpec};
 use super::world::{Live, Read, World};
 use crate::aws::{Aws, AwsError, trace};
@@ -37,6 +37,13 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// What was read at that place; none where there is nothing.
+    pub(super) fn of(read: Read, at: &str) -> Result<Option<Self>, Unreadable> {
+        let Some((body, etag, written)) = read.object else { return Ok(None) };
+        let ledger = Ledger::read(&body, at)?.found(written);
+        Ok(Some(Self { ledger, etag, age: age(written, read.now) }))
+    }
+
     /// It without its lease, if the holder is known to be dead.
     #[must_use]
     pub fn bury(mut self, is_dead: impl Fn(&str) -> bool) -> Self {
@@ -63,9 +70,11 @@ pub(crate) struct Listing {
 pub async fn observe(aws: &Aws, spec: &RunSpec) -> Result<Observed, RunError> {
     let live = Live { aws, bucket: &spec.ledger_bucket, key: &spec.ledger_key };
     let ((inputs, outputs), read) = tokio::try_join!(objects(&live, spec), trace::branch(live.read_ledger()))?;
-    let (ledger, unusable) = match kept(read, spec) {
-        Err(RunError::Ledger { source, .. }) if source.is_replaced() => (None, Some(source.to_string())),
-        read => (read?, None),
+    let at = format!("s3://{}/{}", spec.ledger_bucket, spec.ledger_key);
+    let (ledger, unusable) = match Kept::of(read, &at) {
+        Ok(ledger) => (ledger, None),
+        Err(source) if source.is_replaced() => (None, Some(source.to_string())),
+        Err(source) => return Err(RunError::Ledger { at, source }),
     };
     Ok(Observed { inputs, outputs, ledger, unusable })
 }
@@ -82,15 +91,6 @@ pub(super) async fn objects<W: World>(world: &W, spec: &RunSpec) -> Result<(Vec<
 pub async fn written(aws: &Aws, globs: &[Globs]) -> Result<Vec<Object>, AwsError> {
     // Listing needs no ledger.
     matching(&Live { aws, bucket: "", key: "" }, globs).await
-}
-
-/// A ledger as it was read.
-pub(super) fn kept(read: Read, spec: &RunSpec) -> Result<Option<Kept>, RunError> {
-    let Some((body, etag, written)) = read.object else { return Ok(None) };
-    let at = format!("s3://{}/{}", spec.ledger_bucket, spec.ledger_key);
-    let ledger = Ledger::read(&body, &at).map_err(|source| RunError::Ledger { at, source })?;
-    let ledger = ledger.found(written);
-    Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
 }
 
 /// How old a thing is by the clock that dates it.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::due::{Holder, holder};
 use super::lease::LEASE;
-use super::ledger::{Attempt, Ledger, RunRecord, RunState};
-use super::observe::{Kept, age};
+use super::ledger::{Attempt, RunRecord, RunState};
+use super::observe::Kept;
 use super::stop::task_of;
 use super::verdict::{Verdict, verdict};
 use super::world::{Live, TaskNow, World};
@@ -177,16 +177,16 @@ async fn look_in<W: World>(world: &W, sample: &str, at: String, is_dead: impl Fn
         }
         Err(error) => return unread(status, error.to_string()),
     };
-    let Some((body, etag, written)) = read.object else { return status };
-    let ledger = match Ledger::read(&body, &status.ledger) {
-        Ok(ledger) => ledger,
+    let now = read.now;
+    let kept = match Kept::of(read, &status.ledger) {
+        Ok(Some(kept)) => kept,
+        Ok(None) => return status,
         Err(error) => return unread(status, crate::aws::chain(&error)),
     };
-    let kept = Kept { ledger, etag, age: age(written, read.now) };
     status.driver = driver(&kept, &is_dead);
     let kept = kept.bury(is_dead);
     match kept.ledger.run() {
-        Some(run) => seen(world, status, &kept, run, read.now).await,
+        Some(run) => seen(world, status, &kept, run, now).await,
         None if holder(&kept).is_some() => RunStatus { state: State::Running, ..status },
         None => status,
     }

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::drive::{DriveOptions, HOST_CHECK, VISIBLE, host_lost};
 use super::due::{Holder, holder};
 use super::lease::{Book, Patience, Wants};
-use super::ledger::{Attempt, Ledger, RunState};
-use super::observe::{Kept, age};
+use super::ledger::{Attempt, RunState};
+use super::observe::Kept;
 use super::verdict::{Judgement, TaskEnd, Verdict, verdict};
 use super::world::{Live, TaskNow, World};
 use super::{RunError, RunEvent};
@@ -64,11 +64,7 @@ pub async fn read_ledger(aws: &Aws, bucket: &str, key: &str) -> Result<Option<Ke
 }
 
 async fn read<W: World>(world: &W, at: &str) -> Result<Option<Kept>, RunError> {
-    let read = world.read_ledger().await?;
-    let Some((body, etag, written)) = read.object else { return Ok(None) };
-    let ledger = Ledger::read(&body, at).map_err(|source| RunError::Ledger { at: at.to_owned(), source })?;
-    let ledger = ledger.found(written);
-    Ok(Some(Kept { ledger, etag, age: age(written, read.now) }))
+    Kept::of(world.read_ledger().await?, at).map_err(|source| RunError::Ledger { at: at.to_owned(), source })
 }
 
 /// Who is driving a run, or whose tasks run on: somebody whose lease is alive, and who is not known to be dead, or any task
@@ -239,7 +235,7 @@ pub(super) async fn stop_run_in<W: World>(
     let holder = options.holder_id();
     let wants = Wants { holder: &holder, who: &who, by_force: true, at };
     let book = Book::take(world, &patience, options.fresh.as_ref(), &wants).await?;
-    let work = async {
+    let stop = async {
         let mut stopped = BTreeMap::new();
         let open: Vec<(String, Attempt)> =
             book.ledger().await.open().map(|(step, attempt)| (step.to_owned(), attempt.clone())).collect();
@@ -259,6 +255,14 @@ pub(super) async fn stop_run_in<W: World>(
         })
         .await?;
         Ok(stopped)
+    };
+    let work = async {
+        let stopped = stop.await;
+        // Told to leave off, it is nobody's to wait for.
+        if matches!(stopped, Err(RunError::Stopped)) {
+            book.release(|_, _| ()).await?;
+        }
+        stopped
     };
     tokio::select! {
         stopped = work => stopped,
