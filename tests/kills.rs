@@ -11,7 +11,9 @@ use seqstack::command::Exit;
 use seqstack::sandbox::{Fate, Life, Moment, Passing, Wire};
 
 mod lab;
-use lab::scene::{Command, DEMO, End, GERMLINE, Scene, change, cold, destroyed, run_of_germline, run_of_the_demo};
+use lab::scene::{
+    Command, DEMO, End, GERMLINE, Scene, change, cold, destroyed, in_parts, run_of_germline, run_of_the_demo,
+};
 use lab::{Frozen, Lab};
 
 const MOMENTS: [Moment; 3] = [Moment::BeforeSending, Moment::BeforeAnswer, Moment::AfterAnswer];
@@ -188,6 +190,11 @@ fn subject(call: &Passing) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_in_parts() {
+    Killed(in_parts()).every_point().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cold_apply_of_the_demo() {
     Killed(cold("demo, cold apply", DEMO)).every_point().await;
 }
@@ -225,6 +232,11 @@ async fn a_destroy_of_the_demo() {
 #[tokio::test(start_paused = true)]
 async fn a_destroy_of_germline() {
     Killed(destroyed("germline, destroy", GERMLINE)).every_point().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pairs_in_an_upload_in_parts() {
+    Killed(in_parts()).pairs().await;
 }
 
 #[tokio::test(start_paused = true)]

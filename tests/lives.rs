@@ -10,6 +10,8 @@ mod attempts;
 mod machines;
 #[path = "lives/overwrites.rs"]
 mod overwrites;
+#[path = "lives/uploads.rs"]
+mod uploads;
 
 use lab::{Lab, STACK, edited, fails, fine, wish};
 use seqstack::cli::Wish;

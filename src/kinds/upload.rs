@@ -1,7 +1,7 @@
 //! `[upload.…]`: local files brought to a bucket when what is there differs.
 //!
 //! What an object holds is known by a checksum of our own in its metadata; an object without it is replaced. Never
-//! deletes an object.
+//! deletes an object. A large file is sent in parts; those that a killed apply has sent are aborted when it is sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use crate::address::{Address, Ids};
 use crate::aws::absence::OrAbsent;
 use crate::aws::trace::branch;
-use crate::aws::{Aws, AwsError, OrAws};
+use crate::aws::{Aws, AwsError, Class, OrAws};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault};
 use crate::phrase::{counted, size};
@@ -255,37 +255,74 @@ async fn put_in_parts(cx: &Acting, call: Call) -> Result<(), AwsError> {
     if now != (size, sha256.clone()) {
         return Err(AwsError::refused(NAME, format!("{path} has changed since it was planned; plan again")));
     }
-    let create = s3.create_multipart_upload().bucket(&bucket).key(&key).metadata(CHECKSUM, sha256);
+    let create = s3.create_multipart_upload().bucket(&bucket).key(&key).metadata(CHECKSUM, &sha256);
     let made = create.send().await.or_aws(NAME)?;
-    let Some(upload) = made.upload_id else { return Err(AwsError::refused(NAME, "the answer has no upload id")) };
-    let sent = send_parts(cx, &bucket, &key, &upload, &path, size).await;
-    if sent.is_err() {
-        // The first failure is the one to tell; parts that stay behind are said too, since they cost.
-        let abort = s3.abort_multipart_upload().bucket(&bucket).key(&key).upload_id(&upload).send().await;
-        if let Err(error) = abort.or_aws("s3:AbortMultipartUpload") {
-            (cx.say)(format!("parts of s3://{bucket}/{key} stay behind in upload {upload}: {error}"));
-        }
+    let Some(id) = made.upload_id else { return Err(AwsError::refused(NAME, "the answer has no upload id")) };
+    let upload = InParts { cx, bucket: &bucket, key: &key, id };
+    let Err(error) = upload.send(&path, size).await else { return Ok(()) };
+    // It is gone when it was completed by a call whose answer was lost, or by another machine that sends the same file.
+    if error.class == Class::NotFound && checksum(&cx.aws, &bucket, &key).await? == Some(sha256) {
+        return Ok(());
     }
-    sent
+    // The first failure is the one to tell; parts that stay behind are said too, since they cost.
+    if let Err(error) = upload.abort(&upload.id).await {
+        (cx.say)(format!("parts of s3://{bucket}/{key} stay behind in upload {}: {error}", upload.id));
+    }
+    Err(error)
 }
 
-async fn send_parts(cx: &Acting, bucket: &str, key: &str, upload: &str, path: &str, size: u64) -> Result<(), AwsError> {
-    use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-    let s3 = &cx.aws.s3;
-    let done: Vec<CompletedPart> = stream::iter(parts(size))
-        .map(|(number, start, length)| async move {
-            let content = read(path, start, length).await.map_err(|error| unreadable(path, &error))?;
-            let request = s3.upload_part().bucket(bucket).key(key).upload_id(upload).part_number(number);
-            let answer = request.body(content.into()).send().await.or_aws("s3:UploadPart")?;
-            let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
-            Ok::<_, AwsError>(part.set_checksum_crc32(answer.checksum_crc32).build())
-        })
-        .buffered(AT_ONCE / 2)
-        .try_collect()
-        .await?;
-    let done = CompletedMultipartUpload::builder().set_parts(Some(done)).build();
-    let complete = s3.complete_multipart_upload().bucket(bucket).key(key).upload_id(upload).multipart_upload(done);
-    complete.send().await.or_aws("s3:CompleteMultipartUpload").map(|_| ())
+/// An object on its way to a bucket.
+struct InParts<'a> {
+    cx: &'a Acting,
+    bucket: &'a str,
+    key: &'a str,
+    id: String,
+}
+
+impl InParts<'_> {
+    async fn send(&self, path: &str, size: u64) -> Result<(), AwsError> {
+        use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+        let Self { cx, bucket, key, id } = self;
+        let done: Vec<CompletedPart> = stream::iter(parts(size))
+            .map(|(number, start, length)| async move {
+                let content = read(path, start, length).await.map_err(|error| unreadable(path, &error))?;
+                let request = cx.aws.s3.upload_part().bucket(*bucket).key(*key).upload_id(id).part_number(number);
+                let answer = request.body(content.into()).send().await.or_aws("s3:UploadPart")?;
+                let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
+                Ok::<_, AwsError>(part.set_checksum_crc32(answer.checksum_crc32).build())
+            })
+            .buffered(AT_ONCE / 2)
+            .try_collect()
+            .await?;
+        // Before it is completed: whoever is killed in between sends the object again, and clears again.
+        if let Err(error) = self.clear().await {
+            (cx.say)(format!("parts of s3://{bucket}/{key} that an earlier apply left may stay behind: {error}"));
+        }
+        let done = CompletedMultipartUpload::builder().set_parts(Some(done)).build();
+        let complete = cx.aws.s3.complete_multipart_upload().bucket(*bucket).key(*key).upload_id(id);
+        complete.multipart_upload(done).send().await.or_aws("s3:CompleteMultipartUpload").map(|_| ())
+    }
+
+    /// Aborts the earlier uploads of the same object: of applies that were killed, whose parts would be billed for ever. A
+    /// later one is of somebody who has begun since: of two at once, one is completed. S3 tells whole seconds.
+    async fn clear(&self) -> Result<(), AwsError> {
+        // The first page is enough: what has no more than the prefix for a key is listed first, by the thousand.
+        let list = self.cx.aws.s3.list_multipart_uploads().bucket(self.bucket).prefix(self.key);
+        let listed = list.send().await.or_aws("s3:ListMultipartUploads")?;
+        let same = listed.uploads().iter().filter(|upload| upload.key() == Some(self.key));
+        let (own, others): (Vec<_>, Vec<_>) = same.partition(|upload| upload.upload_id() == Some(&self.id));
+        let Some(begun) = own.first().and_then(|own| own.initiated()) else { return Ok(()) };
+        let earlier = others.iter().filter(|other| other.initiated().is_some_and(|at| at <= begun));
+        for id in earlier.filter_map(|other| other.upload_id()) {
+            self.abort(id).await?;
+        }
+        Ok(())
+    }
+
+    async fn abort(&self, id: &str) -> Result<(), AwsError> {
+        let abort = self.cx.aws.s3.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(id);
+        abort.send().await.or_aws("s3:AbortMultipartUpload").or_absent().map(drop)
+    }
 }
 
 async fn read(path: &str, start: u64, length: u64) -> std::io::Result<Vec<u8>> {

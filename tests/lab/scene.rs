@@ -133,3 +133,11 @@ pub fn run_of_germline() -> Scene {
     };
     new_reads("germline, run", GERMLINE, put)
 }
+
+/// A file that is sent in parts, and nothing else.
+pub fn in_parts() -> Scene {
+    const STACK: &str = "[stack]\nname = \"parts\"\nregion = \"eu-west-2\"\n[bucket.reads]\nname = \"lab-reads\"\n\
+                         [upload.reads]\nbucket = \"reads\"\nfiles = [\"S1.fq\"]\n";
+    let grow = |lab: &Lab| std::fs::write(lab.folder.path().join("S1.fq"), vec![b'A'; 9 << 20]).unwrap();
+    Scene { since: grow, ..cold("an upload in parts", STACK) }
+}

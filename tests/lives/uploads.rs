@@ -1,0 +1,47 @@
+//! Files that are sent in parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seqstack::command::{Exit, apply};
+use seqstack::sandbox::{Fate, Passing, Wire};
+
+use super::steps;
+use crate::lab::scene::in_parts;
+use crate::lab::{Lab, wish, yes};
+
+fn unfinished(lab: &Lab) -> usize {
+    lab.sandbox.with_account(|account, _| account.s3.uploads.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_whose_answer_is_lost_is_found_by_what_is_there() {
+    let scene = in_parts();
+    let lab = scene.set().await;
+    let fates = |passing: &Passing| match (passing.name.as_str(), passing.nth) {
+        ("s3:CompleteMultipartUpload", 1) => Fate::AnswerLost,
+        _ => Fate::Pass,
+    };
+    let wire = Wire { fates: Some(Arc::new(fates)), ..lab.wire.clone() };
+    assert_eq!(scene.act(&lab, wire).await, Some(Exit::Done));
+    assert_eq!(lab.mutations()["s3:CompleteMultipartUpload"], 2);
+    assert_eq!((lab.mutations()["s3:CreateMultipartUpload"], unfinished(&lab)), (1, 0));
+    assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_machines_that_send_the_same_file_at_once_both_converge() {
+    let scene = in_parts();
+    let lab = scene.set().await;
+    let slow = || Wire { latency: Duration::from_secs(3), ..Wire::default() };
+    let apply = async |state: &str, after: u64| {
+        tokio::time::sleep(Duration::from_secs(after)).await;
+        let mut session = lab.session_over(slow(), &scene.stack, None, true);
+        session.state_dir = lab.folder.path().join(state);
+        apply::apply(&session, &wish(), &yes()).await.unwrap_or_else(|problem| panic!("{problem}"))
+    };
+    let ends = tokio::join!(apply("one machine", 0), apply("another machine", 4));
+    assert_eq!(ends, (Exit::Done, Exit::Done));
+    assert_eq!((lab.mutations()["s3:CreateMultipartUpload"], unfinished(&lab)), (2, 0));
+    assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
+}
