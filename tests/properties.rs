@@ -22,6 +22,8 @@ use serde_json::Value;
 
 #[path = "properties/choosing.rs"]
 mod choosing;
+#[path = "properties/owners.rs"]
+mod owners;
 
 // ---------- random stacks, as text
 

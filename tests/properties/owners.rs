@@ -1,0 +1,64 @@
+//! Whose a live resource is, and which is meant where several are at one address.
+
+use super::*;
+
+const GROUP: &str = "[stack]\nname = \"s\"\nregion = \"eu-west-2\"\n[security_group.a]\ndescription = \"p\"\ningress = [{ protocol = \"all\", security_group = \"a\" }]\n";
+
+fn at() -> Address {
+    Address::new("security_group", "a")
+}
+
+/// The same group once for each owner.
+fn live(owners: &[Owner]) -> Live {
+    let world = applied(GROUP);
+    let one = &world.live.found[&at()][0];
+    let found = owners.iter().enumerate().map(|(n, owner)| Found {
+        ids: [("id".to_owned(), format!("sg-{n}"))].into(),
+        owner: owner.clone(),
+        ..one.clone()
+    });
+    Live { found: [(at(), found.collect())].into(), ..Live::default() }
+}
+
+/// The group with another description, which cannot change in place.
+fn other() -> Desired {
+    desired(&GROUP.replace("\"p\"", "\"q\""))
+}
+
+#[test]
+fn all_that_is_ours_and_not_wanted_goes_and_nothing_else() {
+    let somebody = Owner::Stack("x".to_owned());
+    let live = live(&[Owner::Ours, Owner::Nobody, Owner::Adopted, somebody, Owner::Remains]);
+    let (plan, differences) = planned(&Desired::default(), &live);
+    let gone = differences.deposed.iter().map(|one| one.ids["id"].as_str());
+    assert_eq!(gone.collect::<Vec<_>>(), ["sg-2", "sg-4"]);
+    assert_eq!(differences.by_address.len(), 1);
+    let verbs: Vec<Verb> = plan.steps.keys().map(|id| id.verb).collect();
+    assert_eq!(verbs.iter().filter(|verb| **verb == Verb::Delete).count(), 2, "{verbs:?}");
+    assert_eq!(verbs.len(), 3);
+}
+
+#[test]
+fn what_is_not_ours_beside_ours_is_not_left_over() {
+    let live = live(&[Owner::Ours, Owner::Nobody, Owner::Stack("x".to_owned()), Owner::Ours]);
+    let (_, differences) = planned(&desired(GROUP), &live);
+    let left_over = differences.deposed.iter().map(|one| one.ids["id"].as_str());
+    assert_eq!(left_over.collect::<Vec<_>>(), ["sg-3"]);
+}
+
+#[test]
+fn what_was_adopted_is_never_replaced() {
+    let (plan, differences) = planned(&other(), &live(&[Owner::Adopted]));
+    assert!(plan.steps.is_empty() && differences.by_address.is_empty(), "{:?}", plan.steps);
+    assert!(plan.conflicts[0].why.contains("cannot change in place"), "{:?}", plan.conflicts);
+}
+
+#[test]
+fn taking_over_is_offered_only_where_it_can_be_done() {
+    let (plan, _) = planned(&desired(GROUP), &live(&[Owner::Nobody]));
+    assert!(plan.conflicts[0].hint.contains("--adopt security_group.a"), "{:?}", plan.conflicts);
+    assert!(plan.conflicts[0].adopting.iter().any(|change| change.path.starts_with("tags.")));
+    let (plan, _) = planned(&other(), &live(&[Owner::Nobody]));
+    assert!(plan.conflicts[0].hint.starts_with("it cannot be taken over, since its `"), "{:?}", plan.conflicts);
+    assert!(plan.conflicts[0].adopting.is_empty());
+}
