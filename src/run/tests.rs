@@ -28,6 +28,7 @@ use crate::stack::pipeline::OnFailure;
 mod attempts;
 mod fake;
 mod lease;
+mod ledger;
 mod put_back;
 
 use fake::*;

@@ -166,3 +166,22 @@ async fn who_is_told_to_leave_off_stopping_a_run_lets_go_of_it() {
     assert!(fake.ledger().lease.is_none());
     assert_eq!(fake.ledger().run().unwrap().state, RunState::Running);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_a_moment_ago_is_asked_for_again_and_not_for_ever() {
+    let (_keep, stop) = watch::channel(false);
+    let patience = crate::run::lease::Patience { events: &|_| (), stop };
+    let absent = |operation| AwsError { operation, ..failure(Some(400), "ClusterNotFoundException", Class::NotFound) };
+    let begun = Instant::now();
+    let seen_later = async || {
+        if begun.elapsed() < Duration::from_secs(30) { Err(absent("ecs:RunTask")) } else { Ok(()) }
+    };
+    patience.ask(&seen_later).await.unwrap();
+    let begun = Instant::now();
+    patience.ask(async || Err::<(), _>(absent("ecs:RunTask"))).await.unwrap_err();
+    assert!((120..150).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    // S3 shows what it was given at once.
+    let begun = Instant::now();
+    patience.ask(async || Err::<(), _>(absent("s3:GetObject"))).await.unwrap_err();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}

@@ -1,0 +1,74 @@
+//! What a ledger says of a step: which of its attempts count, for whom.
+
+use super::*;
+
+/// The ledger of a run that has succeeded, and the key of one of its steps.
+async fn after_a_run() -> (Ledger, BTreeMap<String, String>) {
+    let (fake, spec) = (Fake::new(), spec());
+    assert!(matches!(run(&fake, &spec).await, Outcome::Succeeded(_)));
+    let ledger = fake.ledger();
+    let keys = ledger.run().unwrap().steps.iter().map(|step| (step.name.clone(), step.key.clone())).collect();
+    (ledger, keys)
+}
+
+/// Another attempt like the last one, changed.
+fn again(ledger: &mut Ledger, step: &str, change: impl FnOnce(&mut crate::run::ledger::Attempt)) {
+    let mut next = ledger.steps[step].attempts.last().unwrap().clone();
+    next.n += 1;
+    change(&mut next);
+    ledger.push_attempt(step, next);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_never_started_leaves_the_result_before_it() {
+    let (mut ledger, keys) = after_a_run().await;
+    let never = Verdict::NeverStarted { reason: "no room".to_owned(), retryable: true };
+    again(&mut ledger, "align", |attempt| attempt.verdict = Some(never));
+    assert!(ledger.kept("align", &keys["align"], "i-1"));
+    assert!(ledger.kept("call", &keys["call"], "i-1"));
+    again(&mut ledger, "align", |attempt| attempt.verdict = Some(Verdict::Failed { exit: 1 }));
+    assert!(!ledger.kept("align", &keys["align"], "i-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_is_kept_only_with_what_it_was_built_on() {
+    let (mut ledger, keys) = after_a_run().await;
+    again(&mut ledger, "pull", |_| ());
+    assert!(ledger.kept("pull", &keys["pull"], "i-1"));
+    assert!(!ledger.kept("align", &keys["align"], "i-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_shows_its_own_attempts_only() {
+    let (mut ledger, _) = after_a_run().await;
+    let shown = |ledger: &Ledger| ledger.attempt_of(ledger.run().unwrap(), "align").map(|attempt| attempt.n);
+    again(&mut ledger, "align", |attempt| attempt.request.instance = "i-2".to_owned());
+    assert_eq!(shown(&ledger), Some(1));
+    ledger.runs[0].instance = "i-3".to_owned();
+    assert_eq!(shown(&ledger), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_does_not_show_a_failure_of_before_it() {
+    let (mut ledger, _) = after_a_run().await;
+    let began = ledger.runs[0].started_at;
+    let shown = |ledger: &Ledger| ledger.attempt_of(ledger.run().unwrap(), "align").is_some();
+    let attempt = ledger.attempt_mut("align", 1).unwrap();
+    // Two clocks date them: a little earlier may be later.
+    (attempt.verdict, attempt.ended_at) =
+        (Some(Verdict::Failed { exit: 1 }), Some(began - SignedDuration::from_secs(2)));
+    assert!(shown(&ledger));
+    ledger.attempt_mut("align", 1).unwrap().ended_at = Some(began - SignedDuration::from_secs(3));
+    assert!(!shown(&ledger));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_counts_the_attempts_under_the_runs_key() {
+    let (mut ledger, _) = after_a_run().await;
+    again(&mut ledger, "align", |_| ());
+    again(&mut ledger, "align", |attempt| attempt.key = "other".to_owned());
+    let rows = summary(&ledger);
+    let align = rows.iter().find(|row| row.name == "align").unwrap();
+    assert_eq!(align.attempts, 2);
+    assert_eq!(align.task_arn, ledger.steps["align"].attempts[1].task_arn);
+}
