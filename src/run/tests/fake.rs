@@ -29,6 +29,8 @@ pub(super) struct Inner {
     pub(super) lose_run_task_of: Option<String>,
     /// RunTask of it is never sent: the process is killed there.
     pub(super) never_ask_for: Option<String>,
+    /// So many writes of the ledger meet another one.
+    pub(super) conflicts: usize,
     pub(super) refuse: Vec<&'static str>,
     /// The step for which there is no room until then.
     pub(super) crowded: Option<(String, Instant)>,
@@ -155,6 +157,10 @@ impl World for Fake {
         let now = self.now();
         let mut inner = self.inner.lock().unwrap();
         inner.reach("PutObject")?;
+        if inner.conflicts > 0 {
+            inner.conflicts -= 1;
+            return Err(failure(Some(409), "ConditionalRequestConflict", Class::Refused));
+        }
         let etag = inner.ledger.as_ref().map(|ledger| ledger.1);
         match (only, etag) {
             (Only::IfAbsent, None) => {}

@@ -1,6 +1,7 @@
 //! Who drives, who waits for whom, who has lost it, and who is told to stop.
 
 use super::*;
+use crate::run::lease::{Book, Patience, Wants};
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_run_task_that_never_came_is_found_by_its_token() {
@@ -170,7 +171,7 @@ async fn who_is_told_to_leave_off_stopping_a_run_lets_go_of_it() {
 #[tokio::test(start_paused = true)]
 async fn what_was_made_a_moment_ago_is_asked_for_again_and_not_for_ever() {
     let (_keep, stop) = watch::channel(false);
-    let patience = crate::run::lease::Patience { events: &|_| (), stop };
+    let patience = Patience { events: &|_| (), stop };
     let absent = |operation| AwsError { operation, ..failure(Some(400), "ClusterNotFoundException", Class::NotFound) };
     let begun = Instant::now();
     let seen_later = async || {
@@ -184,4 +185,73 @@ async fn what_was_made_a_moment_ago_is_asked_for_again_and_not_for_ever() {
     let begun = Instant::now();
     patience.ask(async || Err::<(), _>(absent("s3:GetObject"))).await.unwrap_err();
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+async fn book<'a>(fake: &'a Fake, patience: &'a Patience<'a>, options: &'a DriveOptions) -> Book<'a, Fake> {
+    let wants = Wants { holder: "h", who: "arn:me", by_force: false, at: AT };
+    Book::take(fake, patience, options.fresh.as_ref(), &wants).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_after_a_long_silence_is_dated_of_its_own_time() {
+    let (fake, options) = (Fake::new(), options());
+    let (_keep, stop) = watch::channel(false);
+    let patience = Patience { events: &|_| (), stop };
+    let book = book(&fake, &patience, &options).await;
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    book.update(|_, _| ()).await.unwrap();
+    assert_eq!(fake.ledger().written_at.unwrap().as_second(), fake.now().as_second());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_given_up_and_took_effect_is_followed_by_the_next() {
+    let (fake, options) = (Fake::new(), options());
+    let (ask, stop) = watch::channel(false);
+    let patience = Patience { events: &|_| (), stop };
+    let book = book(&fake, &patience, &options).await;
+    fake.inner.lock().unwrap().lose_answer_of = Some(2);
+    ask.send(true).unwrap();
+    let given_up = book.update(|_, _| ()).await;
+    assert!(matches!(given_up, Err(RunError::Stopped)), "{given_up:?}");
+    book.release(|_, _| ()).await.unwrap();
+    assert!(fake.ledger().lease.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_that_meet_are_tried_again() {
+    let (fake, options) = (Fake::new(), options());
+    let (_keep, stop) = watch::channel(false);
+    let patience = Patience { events: &|_| (), stop };
+    let book = book(&fake, &patience, &options).await;
+    fake.inner.lock().unwrap().conflicts = 3;
+    book.update(|_, _| ()).await.unwrap();
+    assert_eq!(fake.inner.lock().unwrap().writes, 2);
+    // Not for ever.
+    fake.inner.lock().unwrap().conflicts = usize::MAX;
+    book.update(|_, _| ()).await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_was_deleted_under_a_drive_is_told() {
+    let (fake, options) = (Fake::new(), options());
+    let (_keep, stop) = watch::channel(false);
+    let patience = Patience { events: &|_| (), stop };
+    let book = book(&fake, &patience, &options).await;
+    fake.inner.lock().unwrap().ledger = None;
+    let gone = book.update(|_, _| ()).await;
+    assert!(matches!(gone, Err(RunError::LedgerGone)), "{gone:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_to_sign_in_is_told_so_and_not_that_aws_is_out_of_reach() {
+    let events = Mutex::new(Vec::new());
+    let tell = |event| events.lock().unwrap().push(event);
+    let (_keep, stop) = watch::channel(false);
+    let patience = Patience { events: &tell, stop };
+    let begun = Instant::now();
+    // Longer than AWS may be out of reach.
+    let expired = || failure(Some(400), "ExpiredToken", Class::Credentials);
+    patience.ask(async || if begun.elapsed() < 5 * HOUR { Err(expired()) } else { Ok(()) }).await.unwrap();
+    let told = events.into_inner().unwrap();
+    assert!(matches!(&told[..], [RunEvent::WaitingForCredentials { .. }]), "{told:?}");
 }
