@@ -26,6 +26,7 @@ use crate::aws::Class;
 use crate::stack::pipeline::OnFailure;
 
 mod attempts;
+mod due;
 mod fake;
 mod lease;
 mod ledger;
@@ -307,6 +308,14 @@ async fn globs_that_match_nothing_are_listed_unless_an_upload_is_to_come() {
     let pending = BTreeSet::from([("in".to_owned(), "ref/hs37d5.fa".to_owned())]);
     let assessed = due(&spec, &observed, None, false, &pending).unwrap();
     assert!(matches!(assessed.due, Due::KnownAfterUpload { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_another_bucket_is_not_the_one_that_is_meant() {
+    let (fake, mut spec) = (Fake::new(), spec());
+    spec.inputs.push(Globs { bucket: "reads".to_owned(), keys: vec!["s1_R1.fastq.gz".to_owned()] });
+    let none = due(&spec, &observed(&fake, &spec).await, None, false, &BTreeSet::new()).unwrap_err();
+    assert_eq!(none, ["s3://reads/s1_R1.fastq.gz"]);
 }
 
 #[test]

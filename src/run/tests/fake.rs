@@ -140,8 +140,13 @@ impl Fake {
         for task in tasks.iter_mut().filter(|task| !task.stopped && task.ends_at <= Instant::now()) {
             task.stopped = true;
             task.end.ended_at = Some(now);
-            if task.request.tags["seqstack:step"] == "call" && task.end.exit_code == Some(0) {
-                objects.insert(("out".to_owned(), "s1.vcf".to_owned()), (9, format!("vcf{}", task.token), now));
+            let writes = match task.request.tags["seqstack:step"].as_str() {
+                "qc" => "s1.qc.txt",
+                "call" => "s1.vcf",
+                _ => continue,
+            };
+            if task.end.exit_code == Some(0) {
+                objects.insert(("out".to_owned(), writes.to_owned()), (9, format!("etag{}", task.token), now));
             }
         }
     }

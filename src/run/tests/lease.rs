@@ -1,6 +1,7 @@
 //! Who drives, who waits for whom, who has lost it, and who is told to stop.
 
 use super::*;
+use crate::run::due::holder;
 use crate::run::lease::{Book, Patience, Wants};
 
 #[tokio::test(start_paused = true)]
@@ -59,6 +60,22 @@ async fn who_lost_the_lease_starts_nothing_more() {
     let ((outcome, _), ()) = tokio::join!(run_with(&fake, &spec, &options), theft);
     assert!(matches!(&outcome, Err(RunError::LeaseLost { by }) if by == "arn:thief"), "{outcome:?}");
     assert_eq!(fake.inner.lock().unwrap().tasks.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lost_the_lease_finds_out_while_nothing_is_written() {
+    let (fake, spec) = (Fake::new(), spec());
+    fake.ends("pull", vec![(3000, exit(0))]);
+    let (options, begun) = (options(), Instant::now());
+    let theft = async {
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        let mut ledger = fake.ledger();
+        ledger.nonce = "theirs".to_owned();
+        fake.set_ledger(&ledger);
+    };
+    let ((outcome, _), ()) = tokio::join!(run_with(&fake, &spec, &options), theft);
+    assert!(matches!(outcome, Err(RunError::LeaseLost { .. })), "{outcome:?}");
+    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,8 +163,8 @@ fn a_live_lease_is_shown_in_the_plan_and_an_old_one_is_not() {
     let lease = Lease { holder: "h".to_owned(), who: "arn:a on b".to_owned(), since: Timestamp::UNIX_EPOCH };
     let ledger = Ledger { schema: 1, lease: Some(lease), ..Ledger::default() };
     let at = |seconds| Kept { ledger: ledger.clone(), etag: String::new(), age: Duration::from_secs(seconds) };
-    assert!(super::due::holder(&at(299)).is_some());
-    assert!(super::due::holder(&at(300)).is_none());
+    assert!(holder(&at(299)).is_some());
+    assert!(holder(&at(300)).is_none());
 }
 
 #[tokio::test(start_paused = true)]
