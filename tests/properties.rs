@@ -20,6 +20,8 @@ use seqstack::run::spec::RunSpec;
 use seqstack::stack::{Request, Stack};
 use serde_json::Value;
 
+#[path = "properties/carrying_out.rs"]
+mod carrying_out;
 #[path = "properties/choosing.rs"]
 mod choosing;
 #[path = "properties/owners.rs"]
