@@ -173,5 +173,7 @@ mod tests {
         assert!(!of("ref/hs37d5.*").exact);
         assert!(of("ref/hs37d5.fa").exact);
         assert_eq!(of("**/x").prefix, "");
+        assert_eq!((of("{a,b}.fq").prefix.as_str(), of("a[1.fq").prefix.as_str()), ("", "a"));
+        assert!(!of("a[1.fq").exact);
     }
 }

@@ -27,10 +27,12 @@ use crate::stack::pipeline::OnFailure;
 
 mod attempts;
 mod due;
+mod end;
 mod fake;
 mod lease;
 mod ledger;
 mod put_back;
+mod strays;
 
 use fake::*;
 
@@ -316,6 +318,18 @@ async fn an_object_of_another_bucket_is_not_the_one_that_is_meant() {
     spec.inputs.push(Globs { bucket: "reads".to_owned(), keys: vec!["s1_R1.fastq.gz".to_owned()] });
     let none = due(&spec, &observed(&fake, &spec).await, None, false, &BTreeSet::new()).unwrap_err();
     assert_eq!(none, ["s3://reads/s1_R1.fastq.gz"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_read_once_by_its_literal_key_too_and_a_ledger_never() {
+    let (fake, mut spec) = (Fake::new(), spec());
+    for key in ["s1[R2.fq", ".seqstack/eu-west-2/g/s1/ledger.json"] {
+        fake.put("in", key, "x");
+    }
+    let globs = ["s1_*.fastq.gz", "s1_R1.fastq.gz", "s1[R2.fq", "**/*.json"];
+    spec.inputs[0].keys = globs.map(str::to_owned).to_vec();
+    let inputs: Vec<_> = observed(&fake, &spec).await.inputs.into_iter().map(|object| object.key).collect();
+    assert_eq!(inputs, ["s1[R2.fq", "s1_R1.fastq.gz"]);
 }
 
 #[test]

@@ -59,6 +59,15 @@ async fn a_step_that_failed_is_tried_as_often_as_the_file_says_and_each_time_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn out_of_all_the_memory_there_is_it_is_tried_again_where_no_more_was_asked_for() {
+    let (fake, mut spec) = (Fake::new(), with_attempts(3));
+    spec.steps[1].memory = Some(4096);
+    fake.ends("align", vec![(5, out_of_memory()), (5, out_of_memory())]);
+    assert!(matches!(run(&fake, &spec).await, Outcome::Succeeded(_)));
+    assert_eq!(fake.tasks_of("align"), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn out_of_memory_it_gets_more_each_time_and_no_more_than_there_is() {
     let (fake, mut spec) = (Fake::new(), with_attempts(5));
     spec.steps[1].memory_factor = factor(1.501);

@@ -119,6 +119,9 @@ async fn a_failure_is_tried_again_unasked_only_under_other_settings_or_when_it_p
     let settings = std::mem::replace(&mut spec.steps[3].settings, "more memory".to_owned());
     assert!(work(&fake, &spec).await.reasons.contains(&"its settings changed since".to_owned()));
     spec.steps[3].settings = settings;
+    let machine = std::mem::replace(&mut spec.machine, "a larger one".to_owned());
+    assert!(work(&fake, &spec).await.reasons.contains(&"its settings changed since".to_owned()));
+    spec.machine = machine;
     fake.rewrite(|ledger| {
         let (step, explanation) = (Some("call".to_owned()), String::new());
         let verdict = Verdict::NeverStarted { reason: "no room".to_owned(), retryable: true };

@@ -44,6 +44,8 @@ pub(super) struct Inner {
     pub(super) unseen_for: Duration,
     /// Until when a call is out of reach.
     pub(super) out_of_reach: BTreeMap<&'static str, Instant>,
+    /// So many looks at a log find it empty.
+    pub(super) silent: usize,
     /// Tasks do not stop when they are told to.
     pub(super) deaf: bool,
     pub(super) calls: Vec<String>,
@@ -256,7 +258,7 @@ impl World for Fake {
             let task = inner.tasks.iter().enumerate().find(|(index, _)| Self::arn(*index) == *arn);
             match task {
                 None => TaskNow::Missing,
-                Some((_, task)) if task.is_forgotten() => TaskNow::Missing,
+                Some((_, task)) if task.is_forgotten() || task.made.elapsed() < inner.unseen_for => TaskNow::Missing,
                 Some((_, task)) if task.stopped => TaskNow::Stopped(task.end.clone()),
                 Some(_) => TaskNow::Going(Going { status: "RUNNING".to_owned(), since: None }),
             }
@@ -325,6 +327,11 @@ impl World for Fake {
 
     async fn log_tail(&self, group: &str, stream: &str, lines: i32) -> Result<Vec<String>, AwsError> {
         assert_eq!(lines, 20);
+        let mut inner = self.inner.lock().unwrap();
+        if inner.silent > 0 {
+            inner.silent -= 1;
+            return Ok(Vec::new());
+        }
         Ok(vec![format!("{group} {stream}")])
     }
 

@@ -26,6 +26,7 @@ async fn an_attempt_that_never_started_leaves_the_result_before_it() {
     again(&mut ledger, "align", |attempt| attempt.verdict = Some(never));
     assert!(ledger.kept("align", &keys["align"], "i-1"));
     assert!(ledger.kept("call", &keys["call"], "i-1"));
+    assert!(!ledger.kept("call", &keys["call"], "i-2"));
     again(&mut ledger, "align", |attempt| attempt.verdict = Some(Verdict::Failed { exit: 1 }));
     assert!(!ledger.kept("align", &keys["align"], "i-1"));
 }
