@@ -5,6 +5,7 @@ use std::time::Duration;
 use seqstack::cli::Wish;
 use seqstack::command::session::Session;
 use seqstack::command::{Exit, apply};
+use seqstack::run::strays;
 use seqstack::sandbox::engine::fake::Outcome;
 
 use super::steps;
@@ -80,6 +81,24 @@ async fn an_instance_is_not_taken_from_under_whoever_drives_a_run_on_it() {
     });
     assert_eq!(exit, Exit::Done);
     assert_eq!(lab.mutations()["ec2:RunInstances"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stacks_tasks_are_found_by_their_tags_whether_they_run_or_have_stopped() {
+    let lab = calling_for(300);
+    let (exit, ()) = tokio::join!(lab.apply(STACK), async {
+        while !lab.started().iter().any(|line| line == "call S1") {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let found = async |stack: &str, region: &str| {
+            let tasks = strays::tasks_of(&lab.aws(), "lab-main", stack, region).await.unwrap();
+            tasks.into_iter().map(|task| (task.step, task.stopped)).collect::<Vec<_>>()
+        };
+        assert_eq!(found("lab", "eu-west-2").await, [("call".to_owned(), false), ("pull".to_owned(), true)]);
+        assert_eq!(found("other", "eu-west-2").await, []);
+        assert_eq!(found("lab", "eu-west-1").await, []);
+    });
+    assert_eq!(exit, Exit::Done);
 }
 
 #[tokio::test(start_paused = true)]
