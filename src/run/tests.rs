@@ -26,6 +26,7 @@ use crate::aws::Class;
 use crate::stack::pipeline::OnFailure;
 
 mod attempts;
+mod begin;
 mod due;
 mod end;
 mod fake;

@@ -20,11 +20,11 @@ fn kept(work: &Work) -> Vec<&str> {
 }
 
 impl Fake {
-    fn lose(&self, key: &str) {
+    pub(super) fn lose(&self, key: &str) {
         self.inner.lock().unwrap().objects.remove(&("out".to_owned(), key.to_owned())).unwrap();
     }
 
-    fn rewrite(&self, change: impl FnOnce(&mut Ledger)) {
+    pub(super) fn rewrite(&self, change: impl FnOnce(&mut Ledger)) {
         let mut ledger = self.ledger();
         change(&mut ledger);
         self.set_ledger(&ledger);

@@ -46,6 +46,8 @@ pub(super) struct Inner {
     pub(super) out_of_reach: BTreeMap<&'static str, Instant>,
     /// So many looks at a log find it empty.
     pub(super) silent: usize,
+    /// The agent never registers.
+    pub(super) unregistered: bool,
     /// Tasks do not stop when they are told to.
     pub(super) deaf: bool,
     pub(super) calls: Vec<String>,
@@ -310,7 +312,7 @@ impl World for Fake {
     }
 
     async fn agent(&self, _cluster: &str, _instance: &str) -> Result<Agent, AwsError> {
-        if self.started.elapsed() < Duration::from_secs(20) {
+        if self.started.elapsed() < Duration::from_secs(20) || self.inner.lock().unwrap().unregistered {
             return Ok(Agent::Absent);
         }
         Ok(Agent::Ready { registered: (2048, 4096), remaining: (2048, 4096) })
