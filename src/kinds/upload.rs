@@ -4,6 +4,7 @@
 //! deletes an object. A large file is sent in parts; those that a killed apply has sent are aborted when it is sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use base64::Engine as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use crate::address::{Address, Ids};
 use crate::aws::absence::OrAbsent;
 use crate::aws::trace::branch;
+use crate::aws::wait::{Pace, until};
 use crate::aws::{Aws, AwsError, Class, OrAws};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault};
@@ -247,29 +249,32 @@ fn parts(size: u64) -> impl Iterator<Item = (i32, u64, u64)> {
 }
 
 async fn put_in_parts(cx: &Acting, call: Call) -> Result<(), AwsError> {
-    const NAME: &str = "s3:CreateMultipartUpload";
     let Call::PutObject { bucket, key, path, size, sha256 } = call;
-    let s3 = &cx.aws.s3;
     // The checksum of the whole is in the metadata before the first part is sent: what the file holds now must be it.
     let now = crate::aws::facts::hashed(path.as_ref()).await.map_err(|error| unreadable(&path, &error))?;
     if now != (size, sha256.clone()) {
-        return Err(AwsError::refused(NAME, format!("{path} has changed since it was planned; plan again")));
+        return Err(AwsError::refused(CREATE, format!("{path} has changed since it was planned; plan again")));
     }
-    let create = s3.create_multipart_upload().bucket(&bucket).key(&key).metadata(CHECKSUM, &sha256);
-    let made = create.send().await.or_aws(NAME)?;
-    let Some(id) = made.upload_id else { return Err(AwsError::refused(NAME, "the answer has no upload id")) };
-    let upload = InParts { cx, bucket: &bucket, key: &key, id };
-    let Err(error) = upload.send(&path, size).await else { return Ok(()) };
-    // It is gone when it was completed by a call whose answer was lost, or by another machine that sends the same file.
-    if error.class == Class::NotFound && checksum(&cx.aws, &bucket, &key).await? == Some(sha256) {
-        return Ok(());
+    let send = || InParts::sent(cx, &bucket, &key, &path, (size, &sha256));
+    match send().await {
+        // Completed by a call whose answer was lost; or aborted by another machine, which completes its own right after.
+        Err(error) if error.class == Class::NotFound => {
+            let there =
+                || async { Ok((checksum(&cx.aws, &bucket, &key).await?.as_ref() == Some(&sha256)).then_some(())) };
+            if until(COMPLETED, "s3:HeadObject", &key, |_| false, there).await.is_ok() {
+                return Ok(());
+            }
+            (cx.say)(format!("the upload of s3://{bucket}/{key} was aborted from elsewhere: it is sent once more"));
+            send().await
+        }
+        sent => sent,
     }
-    // The first failure is the one to tell; parts that stay behind are said too, since they cost.
-    if let Err(error) = upload.abort(&upload.id).await {
-        (cx.say)(format!("parts of s3://{bucket}/{key} stay behind in upload {}: {error}", upload.id));
-    }
-    Err(error)
 }
+
+const CREATE: &str = "s3:CreateMultipartUpload";
+/// How long another machine may take to complete the upload for which it has aborted ours.
+const COMPLETED: Pace =
+    Pace { first: Duration::from_millis(250), most: Duration::from_secs(3), within: Duration::from_secs(30) };
 
 /// An object on its way to a bucket.
 struct InParts<'a> {
@@ -279,7 +284,29 @@ struct InParts<'a> {
     id: String,
 }
 
-impl InParts<'_> {
+impl<'a> InParts<'a> {
+    /// The whole file, once.
+    async fn sent(
+        cx: &'a Acting,
+        bucket: &'a str,
+        key: &'a str,
+        path: &str,
+        (size, sha256): (u64, &str),
+    ) -> Result<(), AwsError> {
+        let create = cx.aws.s3.create_multipart_upload().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
+        let made = create.send().await.or_aws(CREATE)?;
+        let Some(id) = made.upload_id else { return Err(AwsError::refused(CREATE, "the answer has no upload id")) };
+        let upload = Self { cx, bucket, key, id };
+        let sent = upload.send(path, size).await;
+        if sent.is_err() {
+            // The first failure is the one to tell; parts that stay behind are said too, since they cost.
+            if let Err(error) = upload.abort(&upload.id).await {
+                (cx.say)(format!("parts of s3://{bucket}/{key} stay behind in upload {}: {error}", upload.id));
+            }
+        }
+        sent
+    }
+
     async fn send(&self, path: &str, size: u64) -> Result<(), AwsError> {
         use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
         let Self { cx, bucket, key, id } = self;

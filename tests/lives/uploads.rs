@@ -31,17 +31,20 @@ async fn a_completion_whose_answer_is_lost_is_found_by_what_is_there() {
 
 #[tokio::test(start_paused = true)]
 async fn two_machines_that_send_the_same_file_at_once_both_converge() {
-    let scene = in_parts();
-    let lab = scene.set().await;
-    let slow = || Wire { latency: Duration::from_secs(3), ..Wire::default() };
-    let apply = async |state: &str, after: u64| {
-        tokio::time::sleep(Duration::from_secs(after)).await;
-        let mut session = lab.session_over(slow(), &scene.stack, None, true);
-        session.state_dir = lab.folder.path().join(state);
-        apply::apply(&session, &wish(), &yes()).await.unwrap_or_else(|problem| panic!("{problem}"))
-    };
-    let ends = tokio::join!(apply("one machine", 0), apply("another machine", 4));
-    assert_eq!(ends, (Exit::Done, Exit::Done));
-    assert_eq!((lab.mutations()["s3:CreateMultipartUpload"], unfinished(&lab)), (2, 0));
-    assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
+    // The later one ends last, or first.
+    for (first, after, second) in [(3, 4, 3), (20, 85, 1)] {
+        let scene = in_parts();
+        let lab = scene.set().await;
+        let apply = async |state: &str, after: u64, latency: u64| {
+            tokio::time::sleep(Duration::from_secs(after)).await;
+            let slow = Wire { latency: Duration::from_secs(latency), ..Wire::default() };
+            let mut session = lab.session_over(slow, &scene.stack, None, true);
+            session.state_dir = lab.folder.path().join(state);
+            apply::apply(&session, &wish(), &yes()).await.unwrap_or_else(|problem| panic!("{problem}"))
+        };
+        let ends = tokio::join!(apply("one machine", 0, first), apply("another machine", after, second));
+        assert_eq!(ends, (Exit::Done, Exit::Done), "{second}");
+        assert_eq!((lab.mutations()["s3:CreateMultipartUpload"], unfinished(&lab)), (2, 0), "{second}");
+        assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
+    }
 }
