@@ -1,7 +1,7 @@
 //! `[key_pair.…]`: an EC2 key pair of which AWS has the public half only.
 //!
-//! The private half is made on this machine ([`private`]) and never leaves it. One that is gone from here changes no
-//! plan: whatever public key AWS has is then what is wanted.
+//! The private half is made on this machine ([`private`]) and never leaves it. One that is gone from here, or is another one
+//! since a second machine has made the pair, changes no plan: whatever public key AWS has is then what is wanted.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +45,9 @@ pub struct State {
     pub name: String,
     /// Type and key, without comment. None: whatever there is, or one that is made on apply.
     pub public_key: Option<String>,
+    /// The public half of the private key that is on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<String>,
     /// Its tags.
     pub tags: Tags,
 }
@@ -71,6 +74,7 @@ pub fn without_comment(key: &str) -> String {
 impl Kind for KeyPair {
     const TABLE: &'static str = "key_pair";
     const FIXED: &'static [&'static str] = &["name", "public_key"];
+    const MINOR: &'static [&'static str] = &["here"];
     const PARTS: &'static [&'static str] = &["name", "id"];
     type Spec = Spec;
     type State = State;
@@ -95,25 +99,37 @@ impl Kind for KeyPair {
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
-        let public_key = spec.public_key.or_else(|| cx.facts.keys.get(&at.name).cloned());
+        let here = cx.facts.keys.get(&at.name).filter(|_| spec.public_key.is_none());
         Ok(State {
             name: spec.name.unwrap_or_else(|| cx.physical_name(at)),
-            public_key: public_key.map(|key| without_comment(&key)),
+            public_key: spec.public_key.as_deref().map(without_comment),
+            here: here.map(|key| without_comment(key)),
             tags: cx.tags(at),
         })
     }
 
     fn keep(want: &mut State, live: &State) -> Vec<String> {
+        let here = want.here.take();
         if want.public_key.is_some() || live.public_key.is_none() {
             return Vec::new();
         }
         want.public_key.clone_from(&live.public_key);
-        vec![format!("the private key of {} is not on this machine", live.name)]
+        match here {
+            Some(_) if here == live.public_key => Vec::new(),
+            Some(_) => {
+                vec![format!("the private key on this machine is not that of {}: another one made it", live.name)]
+            }
+            None => vec![format!("the private key of {} is not on this machine", live.name)],
+        }
+    }
+
+    fn made(want: State, _ids: &Ids) -> State {
+        State { here: None, ..want }
     }
 
     fn calls(at: &Address, live: Option<&State>, want: Option<&State>) -> Vec<Call> {
         match (live, want) {
-            (None, Some(State { name, public_key, tags })) => vec![Call::ImportKeyPair {
+            (None, Some(State { name, public_key, tags, .. })) => vec![Call::ImportKeyPair {
                 at: at.clone(),
                 name: name.clone(),
                 public_key: public_key.clone(),
@@ -142,7 +158,11 @@ impl Kind for KeyPair {
     }
 
     fn gist(state: &State) -> Vec<String> {
-        let made = if state.public_key.is_none() { "made on this machine" } else { "the public key is given" };
+        let made = match (&state.public_key, &state.here) {
+            (Some(_), _) => "the public key is given",
+            (None, Some(_)) => "its private key is on this machine",
+            (None, None) => "made on this machine",
+        };
         vec![state.name.clone(), made.to_owned()]
     }
 
@@ -171,7 +191,7 @@ impl Kind for KeyPair {
             }
             let Some(at) = wanted.or(at) else { continue };
             let public_key = pair.public_key().map(without_comment);
-            let state = State { name: name.to_owned(), public_key, tags };
+            let state = State { name: name.to_owned(), public_key, here: None, tags };
             out.insert(name.to_owned(), Found { at, ids: ids(pair), owner, state });
         }
         Ok(out.into_values().collect())
@@ -311,7 +331,18 @@ mod tests {
     #[test]
     fn the_given_key_wins_over_the_one_here_and_comments_are_nothing() {
         assert_eq!(lowered(Some("ssh-rsa A me@here"), Some("ssh-ed25519 B")).public_key.unwrap(), "ssh-rsa A");
-        assert_eq!(lowered(None, Some("ssh-ed25519 B")).public_key.unwrap(), "ssh-ed25519 B");
+        let made_here = lowered(None, Some("ssh-ed25519 B me@here"));
+        assert_eq!((made_here.public_key, made_here.here.unwrap().as_str()), (None, "ssh-ed25519 B"));
+    }
+
+    #[test]
+    fn a_pair_that_another_machine_made_stays() {
+        let live = lowered(Some("ssh-ed25519 A"), None);
+        for (here, notes) in [("ssh-ed25519 A", 0), ("ssh-ed25519 B", 1)] {
+            let mut want = lowered(None, Some(here));
+            assert_eq!(KeyPair::keep(&mut want, &live).len(), notes);
+            assert_eq!(want, live);
+        }
     }
 
     #[test]
