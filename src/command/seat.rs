@@ -25,7 +25,7 @@ impl Seat {
         let id = hex::encode(bytes);
         file.set_len(0).ok()?;
         file.rewind().ok()?;
-        file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).ok()?;
+        write!(file, "{id}\n{}", machine()).and_then(|()| file.sync_all()).ok()?;
         Some(Self { id, _locked: file })
     }
 }
@@ -43,6 +43,32 @@ fn file(state_dir: &Path, sample: &str) -> PathBuf {
 fn id(file: &mut File) -> Option<String> {
     let mut found = String::new();
     file.read_to_string(&mut found).ok()?;
-    let is_id = found.len() == 32 && found.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_id.then_some(found)
+    let (id, of) = found.split_once('\n')?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_id && of == machine()).then(|| id.to_owned())
+}
+
+/// What this machine is called: a file that was copied, or that several share, is not of this one. Locks need not be either.
+fn machine() -> String {
+    let names = ["/etc/machine-id", "/proc/sys/kernel/hostname"].map(|path| std::fs::read_to_string(path).ok());
+    names.map(|name| name.unwrap_or_default().trim().to_owned()).join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sat_here_is_dead_and_who_sat_on_another_machine_may_not_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Seat::take(folder.path(), "s1").unwrap().id;
+        assert!(is_dead(folder.path(), "s1", &first));
+        let again = Seat::take(folder.path(), "s1").unwrap();
+        assert_eq!(again.id, first);
+        drop(again);
+        // The same file, copied from elsewhere.
+        std::fs::write(file(folder.path(), "s1"), format!("{first}\nanother machine")).unwrap();
+        assert!(!is_dead(folder.path(), "s1", &first));
+        assert_ne!(Seat::take(folder.path(), "s1").unwrap().id, first);
+    }
 }
