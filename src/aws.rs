@@ -268,7 +268,12 @@ fn class_of(code: &str, status: u16) -> Class {
         Class::Throttled
     } else if code.starts_with("AccessDenied") || code.starts_with("UnauthorizedOperation") || status == 403 {
         Class::Denied
-    } else if status >= 500 || matches!(code, "ConcurrentModification" | "OperationAbortedException") {
+    } else if status >= 500
+        || matches!(
+            code,
+            "ConcurrentModification" | "OperationAbortedException" | "RequestTimeout" | "RequestTimeoutException"
+        )
+    {
         Class::Passing
     } else if code.contains("NotFound") || code.starts_with("NoSuch") || status == 404 {
         Class::NotFound
@@ -300,5 +305,10 @@ mod tests {
     fn a_wrong_clock_is_not_waited_for_as_if_somebody_had_to_sign_in() {
         assert_eq!(class_of("RequestTimeTooSkewed", 403), Class::Refused);
         assert_eq!(class_of("ExpiredToken", 400), Class::Credentials);
+    }
+
+    #[test]
+    fn a_request_that_was_too_slow_for_s3_passes() {
+        assert_eq!(class_of("RequestTimeout", 400), Class::Passing);
     }
 }

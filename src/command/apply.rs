@@ -81,6 +81,14 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
         Some(_) => proceed::loss_agreed(session.console, &prepared, consent)?,
         None => proceed::consent(session.console, &prepared, consent, "applied")?,
     }
+    if !consent.yes {
+        // The question may have stood for long: a run that somebody has begun meanwhile is a conflict.
+        let now = Box::pin(prepare::converge(session, wish, "apply")).await?;
+        if now.driver.is_some() {
+            prepare::show(session, &now)?;
+            return Ok(Exit::Failed);
+        }
+    }
     if let Some(host) = prepared.host.as_ref().filter(|_| prepared.plan.run.is_some()) {
         session.console.say(&outlook::opening(host));
     }

@@ -56,8 +56,8 @@ pub async fn destroy_chosen(
     // closely as all of it was.
     let (exit, left_out) = loop {
         let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
-        let sight = Sight::of(session, choice, &gone).await?;
-        let plan = &sight.prepared.plan;
+        let mut sight = Sight::of(session, choice, &gone).await?;
+        let plan = &sight.prepared.plan.clone();
         let mut things: BTreeSet<Thing> =
             plan.steps.iter().map(|(id, step)| (id.clone(), step.subject.clone())).collect();
         if interrupts.is_some() {
@@ -83,6 +83,13 @@ pub async fn destroy_chosen(
             return Ok(Exit::Done);
         } else {
             proceed::consent(session.console, &sight.prepared, consent, "destroyed")?;
+            if !consent.yes {
+                // The question may have stood for long.
+                sight.look_for_runs(session).await?;
+                if !stop_run {
+                    sight.nothing_runs(session)?;
+                }
+            }
         }
         let interrupts = interrupts.get_or_insert_with(|| proceed::Interrupts::heed(session));
         sight.stop(session, interrupts).await?;
@@ -127,10 +134,16 @@ impl Sight {
     async fn of(session: &Session, choice: &Choice, gone: &BTreeSet<Thing>) -> Result<Self, Problem> {
         let gone: BTreeSet<Address> = gone.iter().map(|(id, _)| id.at.clone()).collect();
         let mut prepared = Box::pin(prepare::destroy(session, choice, &gone)).await?;
-        let running = runs(session).await?;
-        let strays = strays(session, &prepared.clusters, &running).await?;
         prepared.losses = losses(session, &prepared).await?;
-        Ok(Self { prepared, running, strays })
+        let mut sight = Self { prepared, running: Vec::new(), strays: Vec::new() };
+        sight.look_for_runs(session).await?;
+        Ok(sight)
+    }
+
+    async fn look_for_runs(&mut self, session: &Session) -> Result<(), Problem> {
+        self.running = runs(session).await?;
+        self.strays = strays(session, &self.prepared.clusters, &self.running).await?;
+        Ok(())
     }
 
     /// Refuses while anything runs.

@@ -59,7 +59,7 @@ fn run_line(event: &RunEvent) -> Option<String> {
         }
         RunEvent::WaitingForCredentials { message } => {
             format!(
-                "run: waiting for credentials: sign in again in another terminal (`aws sso login`) and it goes on; tasks run meanwhile ({message})"
+                "run: waiting for credentials: sign in again in another terminal, with the same profile, and it goes on; tasks run meanwhile ({message})"
             )
         }
         RunEvent::WaitingForAws { message } => format!("run: waiting for AWS: {message}"),

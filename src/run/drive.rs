@@ -292,7 +292,8 @@ impl<W: World> Driver<'_, W> {
                 }
             }
             ended.clear();
-            if stopping {
+            // Also while that was written down: nothing of it is begun.
+            if self.patience.stopped() {
                 return Err(RunError::Stopped);
             }
             ended.extend(if bad.is_some() { self.give_up_placing() } else { self.place().await? });

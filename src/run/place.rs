@@ -23,6 +23,8 @@ const ROOM: Duration = Duration::from_secs(60);
 const ANOTHERS: Duration = Duration::from_secs(15);
 /// How long an instance that is there may be missing from the cluster.
 const NOWHERE: Duration = Duration::from_secs(120);
+/// How long the agent of one that is there may be away.
+const AGENT: Duration = Duration::from_secs(300);
 /// The tag of a task that says which pipeline step it runs.
 pub(super) const TAG_STEP: &str = "seqstack:step";
 
@@ -35,8 +37,8 @@ pub(super) enum Answer {
     NoRoom(String),
     /// It passes, for so long at the most.
     Wait(String, Duration),
-    /// The instance may have gone.
-    Nowhere(String),
+    /// The instance may have gone; if it has not, this passes, for so long at the most.
+    Nowhere(String, Duration),
     /// Its task definition's revision was deregistered.
     Stale(String),
     /// The same request will never start anything.
@@ -55,9 +57,9 @@ pub(super) fn answer(result: Result<Placed, RunError>) -> Result<Answer, RunErro
             Ok(if reason.starts_with("RESOURCE") {
                 Answer::NoRoom(text)
             } else if reason == "AGENT" {
-                Answer::Wait("the instance's container agent is not connected".to_owned(), Duration::from_secs(300))
+                Answer::Nowhere("the instance's container agent is not connected".to_owned(), AGENT)
             } else {
-                Answer::Nowhere(text)
+                Answer::Nowhere(text, NOWHERE)
             })
         }
         Err(RunError::Aws(error)) => of_error(error),
@@ -67,7 +69,7 @@ pub(super) fn answer(result: Result<Placed, RunError>) -> Result<Answer, RunErro
 
 fn of_error(error: AwsError) -> Result<Answer, RunError> {
     if error.message.contains("No Container Instances were found") {
-        return Ok(Answer::Nowhere("no instance is registered with the cluster".to_owned()));
+        return Ok(Answer::Nowhere("no instance is registered with the cluster".to_owned(), NOWHERE));
     }
     // A role that IAM made seconds ago is not known everywhere yet.
     if error.message.to_lowercase().contains("unable to assume") {
@@ -252,13 +254,13 @@ impl<W: World> Driver<'_, W> {
                 }
                 (reason, ROOM, "something else runs on the instance; apply again once it has room")
             }
-            Answer::Nowhere(reason) => {
+            Answer::Nowhere(reason, within) => {
                 if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
                     let judgement = host_lost(&self.instance);
                     let step = name.to_owned();
                     return Ok(Some(Ended { step, n, end: TaskEnd::default(), judgement, again: None }));
                 }
-                (reason, NOWHERE, "see whether the instance is registered with the cluster, and apply again")
+                (reason, within, "see whether the instance is registered with the cluster, and apply again")
             }
         };
         let Some(Stage::Placing { since, until, told, .. }) = self.stages.get_mut(name) else { return Ok(None) };
@@ -331,11 +333,11 @@ mod tests {
     #[test]
     fn each_answer_has_its_meaning() {
         assert!(matches!(refused("RESOURCE:MEMORY"), Answer::NoRoom(_)));
-        assert!(matches!(refused("AGENT"), Answer::Wait(..)));
-        assert!(matches!(refused("MISSING"), Answer::Nowhere(_)));
+        assert!(matches!(refused("MISSING"), Answer::Nowhere(_, NOWHERE)));
+        assert!(matches!(refused("AGENT"), Answer::Nowhere(_, AGENT)));
         let none =
             error("InvalidParameterException", "No Container Instances were found in your cluster.", Class::Refused);
-        assert!(matches!(answer(Err(none)), Ok(Answer::Nowhere(_))));
+        assert!(matches!(answer(Err(none)), Ok(Answer::Nowhere(..))));
         let role = error("ClientException", "ECS was unable to assume the role 'r'", Class::Refused);
         assert!(matches!(answer(Err(role)), Ok(Answer::Wait(..))));
         let gone = error("ClientException", "TaskDefinition is inactive", Class::Refused);

@@ -171,7 +171,8 @@ pub(super) async fn put_down<W: World>(
             TaskNow::Going(_) if !told => {
                 (patience.events)(RunEvent::TaskStopping { name: step.to_owned(), task_arn: arn.clone() });
                 book.hold().await?;
-                patience.ask(|| world.stop_task(&attempt.request.cluster, &arn, reason)).await?;
+                let stop = || world.stop_task(&attempt.request.cluster, &arn, reason);
+                patience.ask_while(|| book.hold(), stop).await?;
                 told = true;
             }
             // ECS shows the tasks of an instance that is gone as running for minutes yet.

@@ -89,19 +89,25 @@ pub async fn stop_tasks(
     stop: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let live = Live { aws, bucket: "", key: "" };
-    put_down(&live, &Patience { events, stop }, cluster, tasks).await
+    put_down(&live, &Patience { events, stop }, cluster, tasks, || std::future::ready(Ok(()))).await
 }
 
-async fn put_down<W: World>(
+/// `holds`: that they are still ours to stop.
+async fn put_down<W: World, H>(
     world: &W,
     patience: &Patience<'_>,
     cluster: &str,
     tasks: &[TaggedTask],
-) -> Result<(), RunError> {
+    holds: impl Fn() -> H,
+) -> Result<(), RunError>
+where
+    H: Future<Output = Result<(), RunError>>,
+{
     for task in tasks {
+        holds().await?;
         (patience.events)(RunEvent::TaskStopping { name: task.step.clone(), task_arn: task.arn.clone() });
         let reason = "seqstack: no ledger knows of this task";
-        patience.ask(|| world.stop_task(cluster, &task.arn, reason)).await?;
+        patience.ask_while(&holds, || world.stop_task(cluster, &task.arn, reason)).await?;
     }
     let arns: Vec<String> = tasks.iter().map(|task| task.arn.clone()).collect();
     let end = Instant::now() + STOPPING;
@@ -143,7 +149,6 @@ impl<W: World> Driver<'_, W> {
         if strays.is_empty() {
             return Ok(());
         }
-        self.book.hold().await?;
-        put_down(self.world, self.patience, &self.cluster, &strays).await
+        put_down(self.world, self.patience, &self.cluster, &strays, || self.book.hold()).await
     }
 }

@@ -179,24 +179,23 @@ fn split(arn: &str) -> (&str, &str) {
 /// How long a version that may have been made is looked for before another one is asked for.
 const SHOWN: Duration = Duration::from_secs(60);
 
-/// Sent once only: a version has no name that a second attempt could run into. When its fate is unclear, the policy says,
-/// for as long as IAM may take to show it.
+/// Looked for before it is sent, and sent once only: a version has no name that a second attempt could run into, and the
+/// first may have been made before somebody had to sign in again. When its fate is unclear, the policy says, for as long as
+/// IAM may take to show it.
 async fn new_version(aws: &Aws, policy: &str, document: &Value) -> Result<(), AwsError> {
     const NAME: &str = "iam:CreatePolicyVersion";
     let unclear_since: Mutex<Option<Instant>> = Mutex::new(None);
     until(Pace::SETTLING, NAME, "the policy's new version", unclear, || async {
+        let found = aws.iam.get_policy().policy_arn(policy).send().await.or_aws("iam:GetPolicy").or_absent()?;
+        let version = found.and_then(|found| found.policy).and_then(|policy| policy.default_version_id);
+        if let Some(version) = version
+            && live::policy_document(aws, policy, &version).await?.as_ref() == Some(document)
+        {
+            return Ok(Some(()));
+        }
         let since = unclear_since.lock().ok().and_then(|since| *since);
-        if let Some(since) = since {
-            let found = aws.iam.get_policy().policy_arn(policy).send().await.or_aws("iam:GetPolicy").or_absent()?;
-            let version = found.and_then(|found| found.policy).and_then(|policy| policy.default_version_id);
-            if let Some(version) = version
-                && live::policy_document(aws, policy, &version).await?.as_ref() == Some(document)
-            {
-                return Ok(Some(()));
-            }
-            if since.elapsed() < SHOWN {
-                return Ok(None);
-            }
+        if since.is_some_and(|since| since.elapsed() < SHOWN) {
+            return Ok(None);
         }
         let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
         let request = aws.iam.create_policy_version().policy_arn(policy).policy_document(document.to_string());

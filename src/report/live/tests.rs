@@ -361,8 +361,8 @@ fn a_step_that_fails_and_is_tried_again_and_what_is_waited_for_are_shown() {
     04:13:15Z step align: tried again, 2 of 3 with 28672 MiB: the last attempt ran o
     ut of memory
     04:13:15Z step align: waiting: RESOURCE:MEMORY
-    04:13:32Z run: waiting for credentials: sign in again in another terminal (`aws
-    sso login`) and it goes on; tasks run meanwhile (ExpiredToken)
+    04:13:32Z run: waiting for credentials: sign in again in another terminal, with
+    the same profile, and it goes on; tasks run meanwhile (ExpiredToken)
     interrupted: nothing new is begun, and calls in flight are finished
       run of NA12878: 1 h 9 min
       i-0abc0000000000001 ends itself at 2026-01-02T15:04:15Z, in 10 h 50 min

@@ -114,3 +114,14 @@ async fn what_differs_from_the_last_run_is_listed_and_nothing_else() {
     fake.put("out", "s1.vcf", "somebody's");
     assert_eq!(own().await, [false]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_goes_between_two_steps_is_lost_and_no_step_has_failed() {
+    let (fake, spec) = (Fake::new(), spec());
+    {
+        let mut inner = fake.inner.lock().unwrap();
+        (inner.refuse, inner.gone) = (vec!["AGENT"; 300], true);
+    }
+    let outcome = run(&fake, &spec).await;
+    assert!(matches!(outcome, Outcome::HostLost { .. }), "{outcome:?}");
+}

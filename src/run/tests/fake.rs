@@ -46,6 +46,8 @@ pub(super) struct Inner {
     pub(super) out_of_reach: BTreeMap<&'static str, Instant>,
     /// So many looks at a log find it empty.
     pub(super) silent: usize,
+    /// Told of each write of the ledger, by its number.
+    pub(super) on_write: Option<Box<dyn Fn(usize) + Send>>,
     /// The agent never registers.
     pub(super) unregistered: bool,
     /// Tasks do not stop when they are told to.
@@ -180,6 +182,9 @@ impl World for Fake {
         let next = etag.unwrap_or_default() + 1;
         inner.ledger = Some((body, next, now));
         inner.writes += 1;
+        if let Some(tell) = &inner.on_write {
+            tell(inner.writes);
+        }
         if inner.lose_answer_of == Some(inner.writes) {
             return Err(failure(None, "cut", Class::Passing));
         }

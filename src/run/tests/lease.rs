@@ -272,3 +272,20 @@ async fn who_has_to_sign_in_is_told_so_and_not_that_aws_is_out_of_reach() {
     let told = events.into_inner().unwrap();
     assert!(matches!(&told[..], [RunEvent::WaitingForCredentials { .. }]), "{told:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn ctrl_c_while_an_attempt_is_written_down_starts_no_task_of_it() {
+    let (fake, spec) = (Fake::new(), spec());
+    let (ask, stop) = watch::channel(false);
+    let attempt = 3;
+    fake.inner.lock().unwrap().on_write = Some(Box::new(move |n| {
+        ask.send_replace(n >= attempt);
+    }));
+    let options = options();
+    let outcome = drive_in(&fake, &spec, &options, &|_| (), stop).await;
+    assert!(matches!(outcome, Ok(Outcome::Stopped { .. })), "{outcome:?}");
+    assert_eq!(fake.ledger().open().count(), 1);
+    assert!(fake.inner.lock().unwrap().tasks.is_empty());
+    assert!(matches!(run(&fake, &spec).await, Outcome::Succeeded(_)));
+    assert_eq!(fake.tasks_of("pull"), 1);
+}

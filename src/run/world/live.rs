@@ -198,7 +198,12 @@ impl World for Live<'_> {
         if let Some(arn) = answer.tasks().first().and_then(|task| task.task_arn()) {
             return Ok(Placed::Task(arn.to_owned()));
         }
-        let failure = answer.failures().first();
+        // One for each instance of the cluster; of those that the request is not for it says that a constraint keeps it off.
+        let about_others = |failure: &&ecs::Failure| {
+            let reason = failure.reason().unwrap_or_default();
+            (!reason.starts_with("RESOURCE"), reason.starts_with("MemberOf"))
+        };
+        let failure = answer.failures().iter().min_by_key(about_others);
         Ok(Placed::Refused(
             failure.and_then(|failure| failure.reason()).unwrap_or("no reason given").to_owned(),
             failure.and_then(|failure| failure.detail()).unwrap_or_default().to_owned(),
@@ -262,8 +267,10 @@ impl World for Live<'_> {
     }
 
     async fn stop_task(&self, cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {
-        self.aws.ecs.stop_task().cluster(cluster).task(arn).reason(reason).send().await.or_aws("ecs:StopTask")?;
-        Ok(())
+        // Asked again only by who makes sure of the lease before.
+        let once = aws_sdk_ecs::config::Config::builder().retry_config(once());
+        let stop = self.aws.ecs.stop_task().cluster(cluster).task(arn).reason(reason).customize();
+        stop.config_override(once).send().await.or_aws("ecs:StopTask").map(drop)
     }
 
     async fn agent(&self, cluster: &str, instance: &str) -> Result<Agent, AwsError> {
