@@ -19,7 +19,7 @@ use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
 use crate::aws::{Aws, AwsError, Class, OrAws};
 use crate::facts::Lookup;
-use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault};
+use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault, StackInfo};
 use crate::phrase::{counted, size};
 use crate::stack::reference::{Bucket, Ref};
 use crate::stack::values::PLACEHOLDER;
@@ -29,6 +29,8 @@ pub enum Upload {}
 
 /// Our checksum's place in an object's metadata.
 const CHECKSUM: &str = "seqstack-sha256";
+/// The place of the stack that put it there, as `REGION/STACK`.
+const STACK: &str = "seqstack-stack";
 /// Files larger than this are sent in parts.
 const WHOLE_BYTES: u64 = 8 << 20;
 /// The smallest part that is sent.
@@ -54,7 +56,8 @@ pub struct Spec {
 pub struct State {
     /// The bucket's physical name.
     pub bucket: String,
-    /// SHA-256 by key; [`UNKNOWN`] for an object that was not put there by us.
+    /// SHA-256 by key; of what another stack has put there followed by which ([`is_others`]), [`UNKNOWN`] for an object that
+    /// was not put there by us.
     pub objects: BTreeMap<String, String>,
     /// The files that are still to be sent, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,6 +75,14 @@ pub struct Source {
 
 /// In the place of a checksum, that of an object that was not put there by us.
 pub const UNKNOWN: &str = "unknown";
+
+/// Whether what is in the place of a checksum says that this stack did not put the object there.
+pub fn is_others(sum: &Value) -> bool {
+    sum.as_str().is_some_and(|sum| sum == UNKNOWN || sum.contains(OF))
+}
+
+/// Between a checksum and the stack whose object it is.
+const OF: &str = " of ";
 
 /// The mutating calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +144,14 @@ impl Kind for Upload {
     fn keep(want: &mut State, live: &State) -> Vec<String> {
         // Where a file is on this machine is no part of what the bucket holds.
         let State { bucket, objects, from } = want;
+        // The same content is the same, whoever has put it there.
+        for (key, there) in live.objects.iter().filter(|_| *bucket == live.bucket) {
+            if let Some(sum) = objects.get_mut(key)
+                && there.split(OF).next() == Some(sum)
+            {
+                sum.clone_from(there);
+            }
+        }
         from.retain(|key, _| *bucket != live.bucket || live.objects.get(key) != objects.get(key));
         Vec::new()
     }
@@ -165,9 +184,10 @@ impl Kind for Upload {
 
     fn phrase(path: &str, value: &Value) -> Option<String> {
         match path.split_once('.')? {
-            ("objects", _) => value.as_str().map(|sha| match sha.get(..12) {
-                Some(start) => format!("sha256 {start}…"),
-                None => "content that seqstack did not put there".to_owned(),
+            ("objects", _) => value.as_str().map(|sha| match (sha.get(..12), sha.split_once(OF)) {
+                (Some(start), Some((_, stack))) => format!("sha256 {start}…, put there by the stack {stack}"),
+                (Some(start), None) => format!("sha256 {start}…"),
+                (None, _) => "content that seqstack did not put there".to_owned(),
             }),
             ("from", _) => Some(format!("a file of {}", size(value.get("size")?.as_u64()?))),
             _ => None,
@@ -184,7 +204,7 @@ impl Kind for Upload {
         let answers: Vec<_> = stream::iter(questions)
             .map(|(at, bucket, key)| {
                 branch(async move {
-                    let sum = checksum(cx.aws, &bucket, &key).await?;
+                    let sum = checksum(cx.aws, cx.stack, &bucket, &key).await?;
                     Ok::<_, AwsError>((at, bucket, key, sum))
                 })
             })
@@ -211,31 +231,41 @@ impl Kind for Upload {
 
     async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
         let Call::PutObject { size, .. } = &call;
-        if *size > WHOLE_BYTES { put_in_parts(&cx, call).await } else { put_whole(&cx.aws, call).await }?;
+        if *size > WHOLE_BYTES { put_in_parts(&cx, call).await } else { put_whole(&cx, call).await }?;
         Ok(Ids::new())
     }
 }
 
 /// Our checksum of an object; `unknown` where it has none, `None` where there is no object.
-async fn checksum(aws: &Aws, bucket: &str, key: &str) -> Result<Option<String>, AwsError> {
+async fn checksum(aws: &Aws, stack: &StackInfo, bucket: &str, key: &str) -> Result<Option<String>, AwsError> {
     let asked = aws.s3.head_object().bucket(bucket).key(key).send().await.or_aws("s3:HeadObject").or_absent()?;
     Ok(asked.map(|object| {
-        let ours = object.metadata().and_then(|metadata| metadata.get(CHECKSUM));
-        ours.cloned().unwrap_or_else(|| UNKNOWN.to_owned())
+        let metadata = |name: &str| object.metadata().and_then(|metadata| metadata.get(name));
+        let by = metadata(STACK).filter(|by| **by != name(stack));
+        match (metadata(CHECKSUM), by) {
+            (Some(sum), Some(by)) => format!("{sum}{OF}{by}"),
+            (Some(sum), None) => sum.clone(),
+            (None, _) => UNKNOWN.to_owned(),
+        }
     }))
+}
+
+fn name(stack: &StackInfo) -> String {
+    format!("{}/{}", stack.region, stack.name)
 }
 
 fn unreadable(path: &str, error: &dyn std::fmt::Display) -> AwsError {
     AwsError::refused("s3:PutObject", format!("{path}: {error}"))
 }
 
-async fn put_whole(aws: &Aws, call: Call) -> Result<(), AwsError> {
+async fn put_whole(cx: &Acting, call: Call) -> Result<(), AwsError> {
     const NAME: &str = "s3:PutObject";
     let Call::PutObject { bucket, key, path, sha256, .. } = call;
     let digest = hex::decode(&sha256).map_err(|error| unreadable(&path, &error))?;
     let content = tokio::fs::read(&path).await.map_err(|error| unreadable(&path, &error))?;
     // S3 refuses the object if the file has changed since it was planned.
-    let request = aws.s3.put_object().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
+    let request = cx.aws.s3.put_object().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
+    let request = request.metadata(STACK, name(&cx.stack));
     let request = request.checksum_sha256(base64::engine::general_purpose::STANDARD.encode(digest));
     request.body(content.into()).send().await.or_aws(NAME).map(|_| ())
 }
@@ -259,8 +289,9 @@ async fn put_in_parts(cx: &Acting, call: Call) -> Result<(), AwsError> {
     match send().await {
         // Completed by a call whose answer was lost; or aborted by another machine, which completes its own right after.
         Err(error) if error.class == Class::NotFound => {
-            let there =
-                || async { Ok((checksum(&cx.aws, &bucket, &key).await?.as_ref() == Some(&sha256)).then_some(())) };
+            let there = || async {
+                Ok((checksum(&cx.aws, &cx.stack, &bucket, &key).await?.as_ref() == Some(&sha256)).then_some(()))
+            };
             if until(COMPLETED, "s3:HeadObject", &key, |_| false, there).await.is_ok() {
                 return Ok(());
             }
@@ -294,7 +325,7 @@ impl<'a> InParts<'a> {
         (size, sha256): (u64, &str),
     ) -> Result<(), AwsError> {
         let create = cx.aws.s3.create_multipart_upload().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
-        let made = create.send().await.or_aws(CREATE)?;
+        let made = create.metadata(STACK, name(&cx.stack)).send().await.or_aws(CREATE)?;
         let Some(id) = made.upload_id else { return Err(AwsError::refused(CREATE, "the answer has no upload id")) };
         let upload = Self { cx, bucket, key, id };
         let sent = upload.send(path, size).await;
@@ -366,7 +397,6 @@ mod tests {
 
     use super::*;
     use crate::facts::{Facts, LocalFile};
-    use crate::kind::StackInfo;
 
     fn lowered(sums: [&str; 2]) -> State {
         let stack = StackInfo { buckets: [("reads".to_owned(), "lab-in".to_owned())].into(), ..StackInfo::default() };

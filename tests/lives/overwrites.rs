@@ -56,3 +56,24 @@ async fn an_output_of_a_run_that_was_not_finished() {
     lab.aws().s3.delete_object().bucket("lab-results").key("S1/S1.vcf").send().await.unwrap();
     assert_eq!(lab.apply(&mended).await, Exit::Done);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_another_stack_has_uploaded() {
+    let stack = |name: &str| {
+        format!(
+            "[stack]\nname = \"{name}\"\nregion = \"eu-west-2\"\n[bucket.reads]\nname = \"lab-reads\"\n\
+             [upload.reads]\nbucket = \"reads\"\nfiles = [\"panel.bed\"]\n"
+        )
+    };
+    let (one, other) = (stack("one"), stack("other"));
+    let lab = Lab::of(&one);
+    assert_eq!(lab.apply(&one).await, Exit::Done);
+    // The same content is in nobody's way; other content is.
+    assert!(lab.plan(&other).await.plan.steps.is_empty());
+    std::fs::write(lab.folder.path().join("panel.bed"), "another panel").unwrap();
+    let problem = lab.try_apply(&other, wish()).await.unwrap_err();
+    assert!(problem.text.contains("this would overwrite s3://lab-reads/panel.bed"), "{problem}");
+    assert_eq!(agreeing(&lab, &other).await.unwrap(), Exit::Done);
+    assert_eq!(lab.sandbox.get_object("lab-reads", "panel.bed").unwrap(), "another panel");
+    assert!(lab.plan(&other).await.plan.steps.is_empty());
+}

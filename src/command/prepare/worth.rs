@@ -3,7 +3,7 @@
 
 use crate::command::Problem;
 use crate::command::session::Session;
-use crate::kinds::upload::UNKNOWN;
+use crate::kinds::upload::is_others;
 use crate::plan::{Phase, Plan, Verb};
 use crate::report::plan::view::{Loss, Overwrite};
 use crate::run::ledger::RunState;
@@ -48,7 +48,7 @@ pub fn intermediates(ledger: &Ledger, sample: &str, address: &str, instance: &st
 pub(super) async fn replaced(session: &Session, plan: &Plan) -> Result<Vec<Overwrite>, Problem> {
     let mut out = Vec::new();
     for (id, step) in plan.phase(Phase::Converge).filter(|(id, _)| id.at.kind == "upload") {
-        let others = step.changes.iter().filter(|change| change.from == UNKNOWN);
+        let others = step.changes.iter().filter(|change| is_others(&change.from));
         let keys: Vec<String> =
             others.filter_map(|change| change.path.strip_prefix("objects.")).map(str::to_owned).collect();
         let Some(bucket) = step.state.get("bucket").and_then(|bucket| bucket.as_str()).filter(|_| !keys.is_empty())
