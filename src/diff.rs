@@ -121,9 +121,12 @@ pub fn diff(desired: &Desired, live: &Live, scope: &Scope) -> Result<Differences
         let want = desired.0[&at].clone();
         out.links.insert(at.clone(), links(&want));
         let found = live.found.get(&at).map(Vec::as_slice).unwrap_or_default();
-        // New ones are made beside what remains of old ones.
-        let found = if found.iter().any(|one| one.owner == Owner::Remains) { &[] } else { found };
-        compare(&mut out, kind, &at, want, found, scope);
+        // New ones are made beside what remains of old ones, and what has another name by now is not built upon.
+        let (remains, there): (Vec<_>, Vec<_>) = found.iter().cloned().partition(|one| one.owner == Owner::Remains);
+        if !there.is_empty() {
+            out.deposed.extend(remains);
+        }
+        compare(&mut out, kind, &at, want, &there, scope);
     }
     for (at, found) in live.found.iter().filter(|(at, _)| !desired.0.contains_key(at)) {
         for one in found {

@@ -222,6 +222,8 @@ pub struct Acting {
     pub state_dir: PathBuf,
     /// Tells the user what is being waited for, e.g. `waiting for the agent of i-0abc to register`.
     pub say: std::sync::Arc<dyn Fn(String) + Send + Sync>,
+    /// True from the first interrupt on: what takes long begins nothing more.
+    pub stopped: tokio::sync::watch::Receiver<bool>,
 }
 
 /// One kind of resource: the only place that knows how AWS spells it.
@@ -247,6 +249,12 @@ pub trait Kind: 'static {
     /// Faults that types cannot catch.
     fn check(_spec: &Self::Spec) -> Vec<SpecFault> {
         Vec::new()
+    }
+
+    /// What in AWS a spec makes its own, by the key that says so: no other of the kind may claim the same. Left out, its `name`.
+    fn claims(spec: &Self::Spec) -> Vec<(String, String)> {
+        let name = json(spec).get("name").and_then(Value::as_str).map(str::to_owned);
+        name.map(|name| ("name".to_owned(), name)).into_iter().collect()
     }
 
     /// What is sound, and seldom meant.
@@ -340,6 +348,8 @@ pub trait ErasedKind: Sync {
     fn read(&self, node: &crate::stack::tolerant::Table<'_>) -> Option<Value>;
     /// See [`Kind::check`].
     fn check(&self, spec: &Value) -> Vec<SpecFault>;
+    /// See [`Kind::claims`].
+    fn claims(&self, spec: &Value) -> Vec<(String, String)>;
     /// See [`Kind::warn`].
     fn warn(&self, spec: &Value) -> Vec<SpecWarning>;
     /// See [`Kind::lifetime`].
@@ -438,6 +448,10 @@ impl<K: Kind> ErasedKind for Of<K> {
 
     fn check(&self, spec: &Value) -> Vec<SpecFault> {
         K::check(&typed(spec))
+    }
+
+    fn claims(&self, spec: &Value) -> Vec<(String, String)> {
+        K::claims(&typed(spec))
     }
 
     fn warn(&self, spec: &Value) -> Vec<SpecWarning> {

@@ -1,5 +1,8 @@
 //! The kinds, one file each: its table, its normal form, how AWS spells it.
 
+use crate::kind::SpecFault;
+use crate::stack::values::PLACEHOLDER;
+
 pub mod cluster;
 pub mod instance;
 pub mod key_pair;
@@ -11,3 +14,18 @@ pub mod upload;
 
 #[cfg(test)]
 mod tests;
+
+/// What ECS takes for the name of a cluster or a family (ECS API, CreateCluster and RegisterTaskDefinition).
+const ECS_NAME: &str = "^[A-Za-z0-9_-]{1,255}$";
+/// That in words.
+const ECS_NAME_TOLD: &str = "1 to 255 letters, digits, `_` and `-`";
+
+/// A `name` that AWS would refuse when everything before it has been made.
+fn check_name(name: Option<&String>, pattern: &str, told: &str) -> Option<SpecFault> {
+    let wrong = name.filter(|name| *name != PLACEHOLDER && !is_match(pattern, name))?;
+    Some(SpecFault::new("name", format!("AWS takes no such name here: `{wrong}`"), told))
+}
+
+fn is_match(pattern: &str, text: &str) -> bool {
+    regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text))
+}

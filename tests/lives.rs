@@ -484,3 +484,14 @@ async fn forty_task_definitions_go_within_awss_rates() {
     assert_eq!(lab.destroy(&text).await, Exit::Done);
     assert_eq!(lab.left(), Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_that_depends_on_the_sample_can_be_taken_down_without_one() {
+    let stack = edited("reads = \"S1.fq\"", "reads = \"S1.fq\"\nfrom = \"reads\"\nstep = \"call\"")
+        .replace("inputs     = [{ bucket = \"reads\"", "inputs     = [{ bucket = \"${sample.from}\"")
+        .replace("name    = \"call\"", "name    = \"${sample.step}\"");
+    let lab = Lab::new();
+    assert_eq!(lab.apply(&stack).await, Exit::Done);
+    assert_eq!(lab.destroy(&stack).await, Exit::Done);
+    assert_eq!(lab.left(), Vec::<String>::new());
+}

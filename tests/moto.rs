@@ -324,6 +324,29 @@ fn the_infrastructure_is_made_edited_mended_and_taken_down() {
 }
 
 #[test]
+fn a_group_in_a_vpc_with_ipv6_lets_out_what_the_file_says_and_no_more() {
+    let Some(moto) = Moto::new() else { return };
+    let vpc = ["ec2", "create-vpc", "--cidr-block", "10.9.0.0/16", "--amazon-provided-ipv6-cidr-block"];
+    let vpc = moto.aws(&[vpc.as_slice(), &["--query", "Vpc.VpcId", "--output", "text"]].concat()).trim().to_owned();
+    let egress = "{ protocol = \"tcp\", port = 443, cidr = \"0.0.0.0/0\" }";
+    let all = "{ protocol = \"all\", cidr = \"0.0.0.0/0\" }, { protocol = \"all\", cidr = \"::/0\" }";
+    let stack = format!(
+        "[stack]\nname = \"lab\"\nregion = \"eu-west-2\"\n[vars]\nreference = \"\"\nregions = \"\"\n\
+         [security_group.narrow]\nname = \"narrow\"\nvpc = \"{vpc}\"\negress = [{egress}]\n\
+         [security_group.open]\nvpc = \"{vpc}\"\negress = [{egress}, {all}]\n\
+         [security_group.plain]\nvpc = \"{vpc}\"\n"
+    );
+    moto.seqstack(&stack, "apply", &["--yes"]).expect(0);
+    moto.seqstack(&stack, "plan", &["--detailed-exitcode"]).expect(0);
+    // The same name in the default VPC is another group's.
+    let (from, to) =
+        ("[security_group.narrow]\nname = \"narrow\"\nvpc", "[security_group.another]\nname = \"narrow\"\n# vpc");
+    let planned = moto.seqstack(&edited(&stack, from, to), "plan", &["--detailed-exitcode"]).expect(2).out;
+    assert!(planned.ends_with("1 to create, 1 to delete\n"), "{planned}");
+    moto.seqstack(&stack, "destroy", &["--yes"]).expect(0);
+}
+
+#[test]
 fn the_run_succeeds_and_one_that_fails_is_mended_and_goes_on() {
     let Some(moto) = Moto::new() else { return };
     moto.fill();

@@ -249,6 +249,16 @@ async fn described_images(aws: &Aws, ids: BTreeMap<String, String>) -> Read<BTre
         .collect())
 }
 
+/// The region's default VPC, where it has one.
+///
+/// # Errors
+/// When EC2 cannot be asked.
+pub async fn default_vpc(aws: &Aws) -> Result<Option<String>, AwsError> {
+    let filter = ec2::Filter::builder().name("isDefault").values("true").build();
+    let asked = aws.ec2.describe_vpcs().filters(filter).send().await.or_aws("ec2:DescribeVpcs")?;
+    Ok(asked.vpcs().first().and_then(|vpc| vpc.vpc_id.clone()))
+}
+
 type Network = (Option<String>, BTreeMap<String, Subnet>);
 
 /// The default VPC, its default subnets, and those that were asked for, in one wave.
@@ -257,9 +267,7 @@ async fn network(aws: &Aws, wanted: BTreeSet<String>, default_vpc: bool) -> Read
         if !default_vpc {
             return Ok(None);
         }
-        let filter = ec2::Filter::builder().name("isDefault").values("true").build();
-        let asked = aws.ec2.describe_vpcs().filters(filter).send().await.or_aws("ec2:DescribeVpcs");
-        let vpc = asked.map_err(failed("the default VPC"))?.vpcs().first().and_then(|vpc| vpc.vpc_id.clone());
+        let vpc = self::default_vpc(aws).await.map_err(failed("the default VPC"))?;
         vpc.map(Some).ok_or_else(|| {
             let what = format!("{} has no default VPC", aws.region);
             let hint =

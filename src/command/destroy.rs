@@ -9,12 +9,11 @@ use crate::aws::Class;
 use crate::choose::Choice;
 use crate::cli::{Consent, Destroy};
 use crate::event::Event;
-use crate::plan::{StepId, Verb};
-use crate::report::plan::view::Loss;
+use crate::plan::StepId;
 use crate::run::strays::{TaggedTask, stop_tasks, tasks_of};
-use crate::run::{DriveOptions, Holder, RunError, RunEvent, in_progress, list_ledgers, read_ledger, stop_run};
+use crate::run::{DriveOptions, Holder, RunError, RunEvent, in_progress, list_ledgers, stop_run};
 
-use super::prepare::Prepared;
+use super::prepare::{Ending, Prepared};
 use super::session::Session;
 use super::{Console, Exit, Problem, prepare, proceed, seat, session};
 
@@ -134,7 +133,7 @@ impl Sight {
     async fn of(session: &Session, choice: &Choice, gone: &BTreeSet<Thing>) -> Result<Self, Problem> {
         let gone: BTreeSet<Address> = gone.iter().map(|(id, _)| id.at.clone()).collect();
         let mut prepared = Box::pin(prepare::destroy(session, choice, &gone)).await?;
-        prepared.losses = losses(session, &prepared).await?;
+        prepared.losses = Ending::of(session, &prepared.plan).await?.losses;
         let mut sight = Self { prepared, running: Vec::new(), strays: Vec::new() };
         sight.look_for_runs(session).await?;
         Ok(sight)
@@ -241,41 +240,6 @@ async fn strays(
             cluster.clone(),
             tasks.into_iter().filter(|task| !task.stopped && !known.contains(&&task.arn)).collect(),
         ));
-    }
-    Ok(out)
-}
-
-/// What would be lost: the files on instances of runs that have not succeeded, whichever sample's.
-async fn losses(session: &Session, prepared: &Prepared) -> Result<Vec<Loss>, Problem> {
-    let info = &session.stack.info;
-    let failed = |error: &dyn std::error::Error| Problem::failed(format!("what would be lost is not known: {error}"));
-    let ended: Vec<(String, &str)> = prepared
-        .plan
-        .steps
-        .iter()
-        .filter(|(id, _)| id.at.kind == "instance" && id.verb == Verb::Delete)
-        .map(|(id, step)| (id.at.to_string(), step.subject.as_str()))
-        .collect();
-    let mut out = Vec::new();
-    for bucket in info.buckets.values().filter(|_| !ended.is_empty()) {
-        let ledgers = match list_ledgers(&session.aws, bucket, &info.name, &info.region).await {
-            Err(error) if error.class == Class::NotFound => continue,
-            answer => answer.map_err(|error| failed(&error))?,
-        };
-        for (sample, key) in ledgers {
-            let kept = match read_ledger(&session.aws, bucket, &key).await {
-                Err(RunError::Ledger { source, .. }) if source.is_replaced() => {
-                    // Which instance was its own, it does not tell either.
-                    let address = ended.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>().join(" or ");
-                    let unknown = Some(source.to_string());
-                    out.push(Loss { address, sample, steps: Vec::new(), seconds: 0, unknown });
-                    continue;
-                }
-                answer => answer.map_err(|error| failed(&error))?,
-            };
-            let on = |(at, id): &(String, &str)| prepare::intermediates(&kept.as_ref()?.ledger, &sample, at, id);
-            out.extend(ended.iter().find_map(on));
-        }
     }
     Ok(out)
 }

@@ -9,7 +9,7 @@ use crate::aws::trace::branch;
 use crate::choose::Choice;
 use crate::cli::Wish;
 use crate::desired::{Desired, lower, wanted};
-use crate::diff::{Cycle, Scope, diff};
+use crate::diff::{Conflict, Cycle, Scope, diff};
 use crate::facts::{Facts, Lookup};
 use crate::kind::{Context, kind};
 use crate::live::{self, Live};
@@ -38,7 +38,7 @@ use assess::{Assessed, assess};
 pub use prepared::Prepared;
 use unread::{Unread, fact_error};
 use whole::{Whole, whole};
-pub use worth::intermediates;
+pub use worth::Ending;
 
 /// Shows the plan that is about to be carried out.
 ///
@@ -136,10 +136,16 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     // From here on only what is chosen counts.
     let driver = run.as_ref().and_then(|run| run.driver(&plan));
     plan.conflicts.extend(run.iter().zip(&driver).map(|(run, driver)| run.driven(driver)));
+    let Ending { losses, driven } = Ending::of(session, &plan).await?;
+    let known: BTreeSet<Address> = plan.conflicts.iter().map(|conflict| conflict.at.clone()).collect();
+    plan.conflicts.extend(driven.into_iter().filter(|(at, ..)| !known.contains(at)).map(|(at, sample, holder)| {
+        let why = format!("{} is driving a run of sample {sample} on it since {}", holder.who, holder.since);
+        Conflict::new(at, why, "wait until that has ended, or stop it with destroy --stop-run")
+    }));
     let mut prepared = Prepared {
         header: header(session, &facts, verb),
         credentials: stack.credentials.and_of(plan.steps.values().flat_map(|step| &step.changes)),
-        losses: worth::losses(&plan, sample, run.as_ref().map(|run| &run.observed)),
+        losses,
         overwrites: worth::replaced(session, &plan).await?,
         stack_warnings: stack.warnings.iter().map(Into::into).collect(),
         cost: cost::at_most(stack, &plan),

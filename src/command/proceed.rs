@@ -323,6 +323,7 @@ impl Performer for Hands<'_> {
             stack: self.session.stack.info.clone(),
             state_dir: self.session.state_dir.clone(),
             say: Arc::new(move |text| tell(Event::Waiting { at: waiting.clone(), text })),
+            stopped: self.stopped.clone(),
         };
         let mut pause = FIRST_PAUSE;
         let seen_by = tokio::time::Instant::now() + SEEN.within;

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::key_pair::settled;
 use super::role::last_part;
+use super::{ECS_NAME, ECS_NAME_TOLD, check_name, is_match};
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{again, none, taken_away};
 use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
 use crate::aws::{Aws, AwsError, OrAws, tags};
-use crate::kind::{Acting, Context, Found, Kind, Lifetime, Owner, Reading, Tags};
+use crate::kind::{Acting, Context, Found, Kind, Lifetime, Owner, Reading, SpecFault, Tags};
 
 /// The kind.
 pub enum Cluster {}
@@ -26,6 +27,7 @@ pub enum Cluster {}
 pub struct Spec {
     /// The cluster's name in ECS, instead of `<stack>-<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = ECS_NAME))]
     pub name: Option<String>,
     /// Whether it stays until destroy, or exists for each sample's run only.
     #[serde(default)]
@@ -63,12 +65,20 @@ impl Kind for Cluster {
     type State = State;
     type Call = Call;
 
+    fn check(spec: &Spec) -> Vec<SpecFault> {
+        check_name(spec.name.as_ref(), ECS_NAME, ECS_NAME_TOLD).into_iter().collect()
+    }
+
     fn lifetime(spec: &Spec) -> Lifetime {
         spec.lifetime
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
-        Ok(State { name: spec.name.unwrap_or_else(|| cx.physical_name(at)), tags: cx.tags(at) })
+        let name = spec.name.unwrap_or_else(|| cx.physical_name(at));
+        if !is_match(ECS_NAME, &name) {
+            return Err(format!("ECS takes no cluster name `{name}`: {ECS_NAME_TOLD}; name the sample so"));
+        }
+        Ok(State { name, tags: cx.tags(at) })
     }
 
     fn named(want: &State) -> Ids {

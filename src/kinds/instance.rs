@@ -331,6 +331,17 @@ impl Kind for Instance {
         if live.volume.is_none() {
             want.volume = None;
         }
+        let mut notes = Vec::new();
+        // An account may have every volume encrypted (EC2 API, EnableEbsEncryptionByDefault), whatever a launch asks for.
+        if let (Some(want), Some(live)) = (&mut want.volume, &live.volume)
+            && live.encrypted
+            && !want.encrypted
+        {
+            want.encrypted = true;
+            notes.push(
+                "its volume is encrypted although the file does not ask for it: an account can be set so".to_owned(),
+            );
+        }
         let pairs = match (&want.key_pair, &live.key_pair) {
             (Some(want), Some(live)) => maybe(want, live),
             (want, live) => want == live,
@@ -345,7 +356,6 @@ impl Kind for Instance {
             && maybe(&want.profile, &live.profile)
             && want.volume == live.volume
             && want.launch == live.launch;
-        let mut notes = Vec::new();
         if stays {
             if want.ami != live.ami {
                 let behind = want.ami_behind.as_deref().unwrap_or_default();

@@ -10,6 +10,7 @@ use futures_util::future::try_join;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::check_name;
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, SEEN, none, taken_away};
 use crate::aws::trace::branch;
@@ -32,11 +33,15 @@ pub enum KeyPair {}
 pub struct Spec {
     /// The key pair's name in EC2, instead of `<stack>-<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = NAME))]
     pub name: Option<String>,
     /// A public key to import, instead of making a pair here: `ssh-ed25519 AAAA…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
 }
+
+/// What EC2 takes for a name (API, ImportKeyPair).
+const NAME: &str = "^[!-~]([ -~]{0,253}[!-~])?$";
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +96,8 @@ impl Kind for KeyPair {
             let hint = "the line of a .pub file; leave it out to have a pair made here";
             Some(SpecFault::new("public_key", message, hint))
         });
-        faults.collect()
+        let told = "1 to 255 ASCII characters, no space first or last";
+        faults.chain(check_name(spec.name.as_ref(), NAME, told)).collect()
     }
 
     fn lookups(name: &str, spec: &Spec) -> Vec<Lookup> {

@@ -7,6 +7,7 @@ use futures_util::future::{try_join, try_join_all};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::check_name;
 use super::key_pair::settled;
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, SEEN, none, taken_away};
@@ -28,12 +29,16 @@ const RETENTIONS: &[i64] =
 pub struct Spec {
     /// The group's name, instead of `/seqstack/<stack>/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = NAME))]
     pub name: Option<String>,
     /// How many days events are kept; left out, for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = RETENTIONS))]
     pub retention_days: Option<i64>,
 }
+
+/// What CloudWatch Logs takes for a name (API, CreateLogGroup).
+const NAME: &str = "^[A-Za-z0-9_/.#-]{1,512}$";
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,7 +96,8 @@ impl Kind for LogGroup {
             let hint = format!("one of {}, or leave it out to keep events for ever", known.join(", "));
             SpecFault::new("retention_days", format!("CloudWatch Logs has no retention of {days} days"), hint)
         });
-        fault.into_iter().collect()
+        let told = "1 to 512 letters, digits and _ - / . #";
+        fault.into_iter().chain(check_name(spec.name.as_ref(), NAME, told)).collect()
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {

@@ -33,6 +33,7 @@ pub enum Role {}
 pub struct Spec {
     /// The role's name in IAM, instead of `<stack>-<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = check::NAME))]
     pub name: Option<String>,
     /// The service that may take it on, e.g. `ecs-tasks.amazonaws.com`, or an ARN.
     #[schemars(regex(pattern = r"\.amazonaws\.com|^arn:"))]

@@ -7,15 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types as ec2;
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::check_name;
 use super::key_pair::settled;
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, SEEN, again, none, taken_away};
+use crate::aws::facts::default_vpc;
 use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
 use crate::aws::{Aws, AwsError, OrAws, tags};
@@ -39,6 +41,7 @@ pub enum SecurityGroup {}
 pub struct Spec {
     /// The group's name, instead of `<stack>-<name>-<hash>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = NAME))]
     pub name: Option<String>,
     /// EC2 wants one; left out, the stack and the logical name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +56,9 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<RuleSpec>>,
 }
+
+/// What EC2 takes for a name (API, CreateSecurityGroup).
+const NAME: &str = r"^[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,255}$";
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,12 +85,14 @@ pub struct State {
 #[serde(rename_all = "snake_case")]
 #[expect(
     missing_docs,
-    reason = "each variant is the AWS operation of its name, its fields that operation's parameters"
+    reason = "each variant is the AWS operation of its name, its fields that operation's parameters; the default egress, which \
+              depends on the VPC, is revoked by RevokeSecurityGroupEgress"
 )]
 pub enum Call {
     CreateSecurityGroup { at: Address, name: String, description: String, vpc: String, tags: Tags },
     AuthorizeSecurityGroupIngress { group: Link, name: String, rule: Rule },
     AuthorizeSecurityGroupEgress { group: Link, name: String, rule: Rule },
+    RevokeDefaultEgress { group: Link, name: String, kept: BTreeSet<Rule> },
     RevokeSecurityGroupIngress { group: Link, name: String, rule: Rule },
     RevokeSecurityGroupEgress { group: Link, name: String, rule: Rule },
     UpdateSecurityGroupRuleDescriptionsIngress { group: Link, name: String, rule: Rule },
@@ -105,7 +113,12 @@ impl Kind for SecurityGroup {
     type Call = Call;
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
-        let own = spec.description.iter().filter_map(|text| check_text("description", text));
+        let told = "1 to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*";
+        let id = spec.name.iter().filter(|name| name.starts_with("sg-"));
+        let id =
+            id.map(|_| SpecFault::new("name", "a name that begins with `sg-` is an id to EC2", "begin it otherwise"));
+        let named = check_name(spec.name.as_ref(), NAME, told).into_iter().chain(id);
+        let own = spec.description.iter().filter_map(|text| check_text("description", text)).chain(named);
         let vpc = spec
             .vpc
             .iter()
@@ -121,6 +134,11 @@ impl Kind for SecurityGroup {
             })
         });
         own.chain(vpc).chain(rules).collect()
+    }
+
+    fn claims(spec: &Spec) -> Vec<(String, String)> {
+        let vpc = spec.vpc.as_deref().map(|vpc| format!(" in {vpc}")).unwrap_or_default();
+        spec.name.iter().map(|name| ("name".to_owned(), format!("{name}{vpc}"))).collect()
     }
 
     fn warn(spec: &Spec) -> Vec<SpecWarning> {
@@ -143,16 +161,14 @@ impl Kind for SecurityGroup {
             vpc,
             id: None,
             ingress: rules(&spec.ingress),
-            egress: spec.egress.map_or_else(|| BTreeSet::from([Rule::everywhere("0.0.0.0/0")]), |spec| rules(&spec)),
+            egress: spec.egress.map_or_else(|| default_egress().into_iter().take(1).collect(), |spec| rules(&spec)),
             tags: cx.tags(at),
         })
     }
 
     fn keep(want: &mut State, live: &State) -> Vec<String> {
         want.id.clone_from(&live.id);
-        // In a VPC with IPv6, a new group's default egress has a second half.
-        let everywhere = |cidr| BTreeSet::from([Rule::everywhere(cidr)]);
-        if want.egress == everywhere("0.0.0.0/0") && live.egress == &want.egress | &everywhere("::/0") {
+        if is_default(&want.egress) && live.egress == BTreeSet::from(default_egress()) {
             want.egress.clone_from(&live.egress);
         }
         Vec::new()
@@ -184,10 +200,14 @@ impl Kind for SecurityGroup {
                 calls.extend((!keys.is_empty()).then(|| Call::DeleteTags { group: group(), name: name(), keys }));
             }
         }
+        let wanted = || default_egress().into_iter().filter(|rule| want.egress.contains(rule));
         let (ingress, egress) = match live {
             Some(live) => (live.ingress.clone(), live.egress.clone()),
-            None => (BTreeSet::new(), BTreeSet::from([Rule::everywhere("0.0.0.0/0")])),
+            None => (BTreeSet::new(), wanted().filter(|rule| *rule == default_egress()[0]).collect()),
         };
+        if live.is_none() && !is_default(&want.egress) {
+            calls.push(Call::RevokeDefaultEgress { group: group(), name: name(), kept: wanted().collect() });
+        }
         for change in changes(&ingress, &want.ingress) {
             let (group, name) = (group(), name());
             calls.push(match change {
@@ -216,6 +236,7 @@ impl Kind for SecurityGroup {
             Call::AuthorizeSecurityGroupEgress { name, rule, .. } => {
                 format!("ec2:AuthorizeSecurityGroupEgress {name} {rule}")
             }
+            Call::RevokeDefaultEgress { name, .. } => format!("ec2:RevokeSecurityGroupEgress {name} the default rules"),
             Call::RevokeSecurityGroupIngress { name, rule, .. } => {
                 format!("ec2:RevokeSecurityGroupIngress {name} {rule}")
             }
@@ -235,8 +256,7 @@ impl Kind for SecurityGroup {
     }
 
     fn gist(state: &State) -> Vec<String> {
-        let everywhere = BTreeSet::from([Rule::everywhere("0.0.0.0/0")]);
-        let out = state.egress.iter().filter(|_| state.egress != everywhere);
+        let out = state.egress.iter().filter(|_| !is_default(&state.egress));
         let inwards = state.ingress.iter().map(|rule| format!("lets in {}", rule.told("from")));
         let closed = state.ingress.is_empty().then(|| "lets nothing in".to_owned());
         closed.into_iter().chain(inwards).chain(out.map(|rule| format!("lets out {}", rule.told("to")))).collect()
@@ -262,15 +282,18 @@ impl Kind for SecurityGroup {
                 false => found(cx.aws, vec![("group-name", names.keys().map(|&name| name.to_owned()).collect())]).await,
             }
         };
-        let (tagged, named) = try_join(branch(tagged), branch(named)).await?;
+        // A name is unique in one VPC only; another VPC's group of that name is no conflict.
+        let default = async {
+            match wanted.values().any(|spec| spec.name.is_some() && spec.vpc.is_none()) {
+                true => default_vpc(cx.aws).await,
+                false => Ok(None),
+            }
+        };
+        let (tagged, named, default) = try_join3(branch(tagged), branch(named), branch(default)).await?;
         let mut out = BTreeMap::new();
         for group in tagged.iter().chain(&named) {
             let state = state(group);
-            // A name is unique in one VPC only; another VPC's group of that name is no conflict.
-            let here = |at: &Address| match &wanted[at].vpc {
-                Some(vpc) => *vpc == state.vpc,
-                None => true,
-            };
+            let here = |at: &Address| wanted[at].vpc.as_ref().or(default.as_ref()) == Some(&state.vpc);
             let by_name = names.get(state.name.as_str()).filter(|at| here(at)).map(|at| (*at).clone());
             let (owner, tagged) = cx.stack.owner(&state.tags);
             if by_name.is_none() && !matches!(owner, Owner::Ours | Owner::Adopted) {
@@ -316,6 +339,9 @@ impl Kind for SecurityGroup {
                 });
                 sent.await.map(|_| Ids::new())
             }
+            Call::RevokeDefaultEgress { group, name, kept } => {
+                Box::pin(close(&cx, group, &name, &kept)).await.map(|()| Ids::new())
+            }
             rule => Box::pin(change_rule(&cx, rule)).await.map(|()| Ids::new()),
         }
     }
@@ -323,6 +349,17 @@ impl Kind for SecurityGroup {
 
 fn fixed_hash(description: &str, vpc: &str) -> String {
     hex::encode(&Sha256::digest(format!("{description}\n{vpc}"))[..4])
+}
+
+/// Where a new group lets out to, before anything is said about it: the second in a VPC with IPv6 only (EC2 API,
+/// CreateSecurityGroup).
+fn default_egress() -> [Rule; 2] {
+    ["0.0.0.0/0", "::/0"].map(Rule::everywhere)
+}
+
+/// Whether it is what the file gets that says nothing.
+fn is_default(egress: &BTreeSet<Rule>) -> bool {
+    egress.iter().eq(&default_egress()[..1])
 }
 
 fn state(group: &ec2::SecurityGroup) -> State {
@@ -396,6 +433,24 @@ async fn create(
         Some(id) => Ok(Ids::from([("id".to_owned(), id.to_owned())])),
         None => Err(AwsError::refused(NAME, format!("{name} exists meanwhile and is not this resource's; plan again"))),
     }
+}
+
+/// Takes a new group's default egress away, as far as it has it and it is not wanted.
+async fn close(cx: &Acting, group: Link, name: &str, kept: &BTreeSet<Rule>) -> Result<(), AwsError> {
+    let by_id = vec![("group-id", vec![settled("ec2:RevokeSecurityGroupEgress", name, &group)?])];
+    let there = until(
+        SEEN,
+        "ec2:DescribeSecurityGroups",
+        name,
+        |_| false,
+        || async { Ok(found(&cx.aws, by_id.clone()).await?.first().map(state)) },
+    );
+    let there = there.await?.egress;
+    for rule in default_egress().into_iter().filter(|rule| there.contains(rule) && !kept.contains(rule)) {
+        let (group, name) = (group.clone(), name.to_owned());
+        Box::pin(change_rule(cx, Call::RevokeSecurityGroupEgress { group, name, rule })).await?;
+    }
+    Ok(())
 }
 
 /// One rule, added, revoked or described. What is so already is so.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::log_group::name_of;
+use super::{ECS_NAME, ECS_NAME_TOLD, check_name};
 use crate::address::{Address, Ids, Link};
 use crate::aws::{AwsError, tags};
 use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, StackInfo, Tags};
@@ -34,6 +35,7 @@ pub enum TaskDefinition {}
 pub struct Spec {
     /// The family, instead of `<stack>--<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = ECS_NAME))]
     pub name: Option<String>,
     /// The image, e.g. `biocontainers/bwa:v0.7.17_cv1`; `@sha256:…` pins it for good.
     #[schemars(regex(pattern = container::IMAGE))]
@@ -209,6 +211,7 @@ impl Kind for TaskDefinition {
                 ));
             }
         }
+        faults.extend(check_name(spec.name.as_ref(), ECS_NAME, ECS_NAME_TOLD));
         faults.extend(container::check(spec));
         faults
     }

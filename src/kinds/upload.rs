@@ -125,6 +125,16 @@ impl Kind for Upload {
         twice.map(fault).collect()
     }
 
+    fn claims(spec: &Spec) -> Vec<(String, String)> {
+        let Spec { bucket, files, prefix } = spec;
+        let object = |(at, file): (usize, &String)| {
+            // Whose fault has been told is nobody's.
+            let sound = [&bucket.text, file, prefix].iter().all(|text| *text != PLACEHOLDER);
+            sound.then(|| (format!("files[{at}]"), format!("{} in {}", key(prefix, file), bucket.text)))
+        };
+        files.iter().enumerate().filter_map(object).collect()
+    }
+
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
         spec.files.iter().cloned().map(Lookup::File).collect()
     }
@@ -343,6 +353,10 @@ impl<'a> InParts<'a> {
         let Self { cx, bucket, key, id } = self;
         let done: Vec<CompletedPart> = stream::iter(parts(size))
             .map(|(number, start, length)| async move {
+                if *cx.stopped.borrow() {
+                    let text = format!("interrupted before part {number} of {path}: apply again sends the file anew");
+                    return Err(AwsError::refused("s3:UploadPart", text));
+                }
                 let content = read(path, start, length).await.map_err(|error| unreadable(path, &error))?;
                 let request = cx.aws.s3.upload_part().bucket(*bucket).key(*key).upload_id(id).part_number(number);
                 let answer = request.body(content.into()).send().await.or_aws("s3:UploadPart")?;

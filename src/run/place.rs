@@ -231,10 +231,10 @@ impl<W: World> Driver<'_, W> {
             Answer::NoRoom(reason) => {
                 let agent = self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await?;
                 let mut reason = format!("ECS cannot place it on {}: {reason}", self.instance);
-                if let (Agent::Ready { registered, remaining }, Some(step)) = (agent, step) {
+                if let (Agent::Ready { registered, remaining, .. }, Some(step)) = (&agent, step) {
                     let cpu = request.cpu.or(step.cpu).unwrap_or_default();
                     let memory = request.memory.or(step.memory).unwrap_or_default();
-                    if let Some(why) = too_large((cpu, memory), registered) {
+                    if let Some(why) = too_large((cpu, memory), *registered) {
                         let next = "lower the step's `cpu` or `memory`, or take a larger instance `type`";
                         return Ok(Some(never(name, n, format!("{reason}: {why}"), false, next)));
                     }
@@ -243,7 +243,9 @@ impl<W: World> Driver<'_, W> {
                         remaining.0, remaining.1
                     );
                 }
-                if let Some(TaggedTask { sample, step, made_at, .. }) = self.another_samples().await? {
+                if let Agent::Ready { arn, .. } = agent
+                    && let Some(TaggedTask { sample, step, made_at, .. }) = self.another_samples(&arn).await?
+                {
                     // Which ends by itself.
                     if let Some(Stage::Placing { since, .. }) = self.stages.get_mut(name) {
                         *since = Instant::now();
@@ -275,11 +277,11 @@ impl<W: World> Driver<'_, W> {
         Ok(None)
     }
 
-    /// A task of another sample of the stack, which runs in the same cluster.
-    async fn another_samples(&self) -> Result<Option<TaggedTask>, RunError> {
+    /// A task of another sample of the stack, which runs on the same container instance.
+    async fn another_samples(&self, on: &str) -> Result<Option<TaggedTask>, RunError> {
         let RunSpec { stack, region, sample, .. } = self.spec;
         let mut tasks = self.patience.ask(|| self.world.tagged(&self.cluster, stack, region)).await?;
-        tasks.retain(|task| !task.stopped && task.sample != *sample);
+        tasks.retain(|task| !task.stopped && task.sample != *sample && task.on == on);
         Ok(tasks.pop())
     }
 

@@ -34,6 +34,8 @@ pub struct TaggedTask {
     pub step: String,
     /// The digest of its attempt's token.
     pub started_by: String,
+    /// The container instance that it was placed on.
+    pub on: String,
     /// When ECS made it.
     pub made_at: Option<Timestamp>,
     /// Whether it has stopped: ECS keeps it for an hour then.
@@ -69,6 +71,7 @@ pub async fn tasks_of(aws: &Aws, cluster: &str, stack: &str, region: &str) -> Re
                 sample: tag(TAG_SAMPLE),
                 step: tag(TAG_STEP),
                 started_by: task.started_by().unwrap_or_default().to_owned(),
+                on: task.container_instance_arn().unwrap_or_default().to_owned(),
                 made_at: timestamp(task.created_at()),
                 stopped: task.last_status() == Some("STOPPED"),
             });

@@ -70,6 +70,8 @@ pub(crate) enum Agent {
     Away(String),
     /// It takes tasks.
     Ready {
+        /// The container instance.
+        arn: String,
         /// CPU units and MiB that it registered with.
         registered: (i64, i64),
         /// CPU units and MiB that are free.

@@ -52,6 +52,11 @@ macro_rules! targets {
     };
 }
 
+/// Whether a name is known with the sample only, and none was picked.
+pub fn is_later(text: &str) -> bool {
+    text.contains("${sample.")
+}
+
 targets! {
     /// `[bucket.…]`
     Bucket "bucket" [];

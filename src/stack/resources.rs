@@ -2,6 +2,7 @@
 //!
 //! Knows no kind: types, checks and lifetimes come from the registry, references from the reading itself.
 
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ use super::diagnostic::{MOST_CIRCLES, Sink, round, suggest};
 use super::head::logical_name;
 use super::tolerant::{Reference, Table};
 use super::tree::{Entry, Node, Value};
+use super::values::PLACEHOLDER;
 use super::warning::{ALLOW, Seen, Sightings, SpecWarning};
 use super::{protect, reference};
 use crate::address::Address;
@@ -23,6 +25,8 @@ pub(super) struct Resources {
     pub(super) existing: BTreeMap<Address, String>,
     pub(super) per_run: BTreeSet<Address>,
     references: BTreeSet<(Option<Address>, Reference)>,
+    /// Whose each thing in AWS is that a table names.
+    claimed: BTreeMap<(&'static str, String), Address>,
 }
 
 /// Puts `[task_defaults]` into every task definition that does not say otherwise.
@@ -103,6 +107,23 @@ impl Resources {
         for fault in kind.check(&spec) {
             tell_spec_fault(entry, &fault, spoilt, sink);
         }
+        for (key, claim) in kind.claims(&spec) {
+            if claim == PLACEHOLDER || reference::is_later(&claim) {
+                continue;
+            }
+            match self.claimed.entry((kind.table(), claim)) {
+                // Twice in one table is the kind's own fault to tell.
+                Occupied(other) if *other.get() != at => {
+                    let text = format!("`{}` is `{}`'s already", other.key().1, other.get());
+                    let hint = "what is one thing in AWS can be one resource's only: name another here";
+                    sink.tell(&at_key(&entry.node, &key).span, text, Some(hint.to_owned()));
+                }
+                Occupied(_) => {}
+                Vacant(place) => {
+                    place.insert(at.clone());
+                }
+            }
+        }
         for SpecWarning { code, key, message: text, hint } in kind.warn(&spec) {
             let Range { start, end } = at_key(&entry.node, &key).span;
             seen.insert((Seen { start, end, code, text, hint }, at.clone()));
@@ -127,7 +148,7 @@ impl Resources {
     /// Every reference points to something that is there and lasts at least as long.
     pub(super) fn check(&self, root: &Node, sink: &Sink) {
         for (from, to) in &self.references {
-            if reference::is_id(to.table, &to.text) {
+            if reference::is_id(to.table, &to.text) || reference::is_later(&to.text) {
                 continue;
             }
             let target = root.get(to.table).and_then(|table| table.entry(&to.text));

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Pipeline;
 use super::diagnostic::{MOST_CIRCLES, Sink, round, suggest};
-use super::reference::is_id;
+use super::reference::{is_id, is_later};
 use super::tree::{Node, Value};
 
 /// Where the ledgers are, in the first output's bucket.
@@ -97,7 +97,7 @@ impl<'a> Step<'a> {
 
 fn check_names(steps: &[Step<'_>], sink: &Sink) {
     let mut seen = BTreeSet::new();
-    for (name, node) in steps.iter().filter_map(|step| step.name) {
+    for (name, node) in steps.iter().filter_map(|step| step.name).filter(|(name, _)| !is_later(name)) {
         let sound = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || name.len() > 64 || !name.chars().all(sound) {
             let hint = "1 to 64 letters, digits, `_` and `-`".to_owned();

@@ -13,7 +13,8 @@ impl Stack {
         let text =
             std::fs::read_to_string(path).map_err(|source| ReadError::Unreadable { path: path.to_owned(), source })?;
         let names = samples(&text);
-        let read = |sample: Option<&str>| Self::parse(path, &text, &Request { sample, set, needs_sample: true });
+        // Of a file whose syntax is broken the samples are not known: none is asked for.
+        let read = |sample: Option<&str>| Self::parse(path, &text, &Request { sample, set, needs_sample: false });
         let (first, rest) = names.split_first().map_or((None, &[][..]), |(first, rest)| (Some(first.as_str()), rest));
         let warnings = read(first).map(|stack| stack.warnings);
         let mut faults: Vec<(&str, Faults)> =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use seqstack::cli::Wish;
 use seqstack::command::session::Session;
-use seqstack::command::{Exit, apply};
+use seqstack::command::{Exit, apply, prepare};
 use seqstack::run::strays;
 use seqstack::sandbox::engine::fake::Outcome;
 
@@ -196,4 +196,33 @@ async fn two_samples_on_one_instance_take_turns() {
     assert_eq!(started, ["call S1", "call S2", "pull S1", "pull S2", "push S1", "push S2"]);
     let told = std::fs::read_to_string(lab.state().join("lab/journal.jsonl")).unwrap();
     assert!(told.contains("runs its step pull there since 2026-"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_not_taken_from_under_another_samples_run() {
+    let samples = "[sample.S1]\nreads = \"S1.fq\"\n[sample.S2]\nreads = \"S2.fq\"";
+    let stack = edited("[sample.S1]\nreads = \"S1.fq\"", samples).replace("= \"run\"", "= \"always\"");
+    let larger = stack.replace("size_gib = 30", "size_gib = 60");
+    let lab = Lab::with(|line| Outcome {
+        runs_for: if line.starts_with("call S1") { Duration::from_secs(300) } else { fine().runs_for },
+        code: i32::from(line.starts_with("call S1")),
+        ..Outcome::default()
+    });
+    let of = |sample: &str| Wish { sample: Some(sample.to_owned()), ..wish() };
+    let planned = async || {
+        let session = lab.session(&larger, Some("S2"), true);
+        prepare::converge(&session, &of("S2"), "plan").await.unwrap_or_else(|problem| panic!("{problem}"))
+    };
+    let (exit, ()) = tokio::join!(lab.try_apply(&stack, of("S1")), async {
+        while !lab.started().iter().any(|line| line == "call S1") {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let text = planned().await.text(false);
+        assert!(text.contains("is driving a run of sample S1 on it since"), "{text}");
+    });
+    assert_eq!(exit.unwrap(), Exit::RunFailed);
+    // And what it has left there is told.
+    let prepared = planned().await;
+    assert!(prepared.plan.conflicts.is_empty(), "{}", prepared.text(false));
+    assert_eq!(prepared.losses.iter().map(|loss| loss.sample.as_str()).collect::<Vec<_>>(), ["S1"]);
 }

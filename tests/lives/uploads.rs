@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seqstack::command::{Exit, apply};
+use seqstack::command::{Exit, apply, prepare};
+use seqstack::kind::{Acting, kind};
 use seqstack::sandbox::{Fate, Passing, Wire};
 
 use super::steps;
@@ -27,6 +28,27 @@ async fn a_completion_whose_answer_is_lost_is_found_by_what_is_there() {
     assert_eq!(lab.mutations()["s3:CompleteMultipartUpload"], 2);
     assert_eq!((lab.mutations()["s3:CreateMultipartUpload"], unfinished(&lab)), (1, 0));
     assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn interrupted_it_sends_no_further_part_and_leaves_none() {
+    let scene = in_parts();
+    let lab = scene.set().await;
+    let session = lab.session(&scene.stack, None, true);
+    let plan = prepare::converge(&session, &wish(), "apply").await.unwrap_or_else(|problem| panic!("{problem}")).plan;
+    let call = plan.steps.values().flat_map(|step| &step.calls).next().unwrap().clone();
+    let (_stop, stopped) = tokio::sync::watch::channel(true);
+    let acting = Acting {
+        aws: session.aws.clone(),
+        stack: session.stack.info.clone(),
+        state_dir: session.state_dir.clone(),
+        say: Arc::new(|_| ()),
+        stopped,
+    };
+    let error = kind("upload").unwrap().perform(acting, call).await.unwrap_err().to_string();
+    assert!(error.contains("interrupted before part 1 of"), "{error}");
+    assert_eq!((lab.mutations()["s3:CreateMultipartUpload"], unfinished(&lab)), (1, 0));
+    assert!(!lab.mutations().contains_key("s3:UploadPart"), "{:?}", lab.mutations());
 }
 
 #[tokio::test(start_paused = true)]

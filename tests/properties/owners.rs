@@ -62,3 +62,15 @@ fn taking_over_is_offered_only_where_it_can_be_done() {
     assert!(plan.conflicts[0].hint.starts_with("it cannot be taken over, since its `"), "{:?}", plan.conflicts);
     assert!(plan.conflicts[0].adopting.is_empty());
 }
+
+#[test]
+fn what_remains_of_an_old_one_is_cleared_away_beside_a_new_one_and_never_built_upon() {
+    let (_, differences) = planned(&desired(GROUP), &live(&[Owner::Remains]));
+    assert!(matches!(differences.by_address[&at()], Difference::Missing { .. }));
+    let mut live = live(&[Owner::Ours, Owner::Remains]);
+    let own = [("id".to_owned(), "id-security_group.a-1".to_owned())].into();
+    live.found.get_mut(&at()).unwrap()[0].ids = own;
+    let (_, differences) = planned(&desired(GROUP), &live);
+    assert!(differences.by_address.is_empty(), "{:?}", differences.by_address);
+    assert_eq!(differences.deposed[0].ids["id"], "sg-1");
+}

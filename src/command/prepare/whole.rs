@@ -1,5 +1,7 @@
 //! The whole plan, before anything is chosen of it: what converges, the run where it is due, and what goes after it. Pure.
 
+use std::collections::BTreeSet;
+
 use super::assess::Assessed;
 use crate::address::Address;
 use crate::desired::Desired;
@@ -36,7 +38,9 @@ pub(super) fn whole(
     let keeps = on_failure(OnFailure::Keep) && matches!(run.and_then(Assessed::due), Some(Due::Failed(_)));
     let desired = if due.is_some() { all.clone() } else { without_the_run(&all, live, keeps) };
     let first = diff(&desired, live, scope)?;
-    let same = desired.0.keys().filter(|at| !first.by_address.contains_key(*at)).cloned().collect();
+    let in_the_way: BTreeSet<&Address> = first.conflicts.iter().map(|conflict| &conflict.at).collect();
+    let as_it_is = |at: &&Address| !first.by_address.contains_key(*at) && !in_the_way.contains(*at);
+    let same = desired.0.keys().filter(as_it_is).cloned().collect();
     let next = rehearse(live, &desired, &first);
     let why = |at: &Address| if at.sample.is_some() { Why::RunOver } else { Why::NotInStack };
     let mut converge = plan(Phase::Converge, first, &why);

@@ -91,6 +91,20 @@ fn a_launched_instance_is_what_was_wanted() {
 }
 
 #[test]
+fn a_volume_that_the_account_has_encrypted_stays_and_is_told_of() {
+    let open = lower(&json!({ "volume": { "size_gib": 30, "encrypted": false } })).unwrap();
+    let mut live = launched(&open);
+    live.volume.as_mut().unwrap().encrypted = true;
+    let (want, notes) = kept(&open, &live);
+    assert_eq!(want, live);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    // The other way round it is another volume.
+    let (want, notes) = kept(&live, &launched(&open));
+    assert_ne!(want, launched(&open));
+    assert_eq!(notes, [""; 0]);
+}
+
+#[test]
 fn another_subnet_or_type_that_was_allowed_is_no_difference_and_a_newer_ami_a_note() {
     let want = lower(&json!({ "types": ["r5.2xlarge"] })).unwrap();
     let mut live = launched(&want);

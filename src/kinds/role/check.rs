@@ -4,10 +4,15 @@ use serde_json::Value;
 
 use super::Spec;
 use crate::kind::SpecFault;
+use crate::kinds::check_name;
 use crate::stack::values::PLACEHOLDER;
 
+/// What IAM takes for a name (API, CreateRole).
+pub(super) const NAME: &str = "^[A-Za-z0-9_+=,.@-]{1,64}$";
+
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
-    let mut faults = Vec::new();
+    let named = check_name(spec.name.as_ref(), NAME, "1 to 64 letters, digits and _ + = , . @ -");
+    let mut faults: Vec<SpecFault> = named.into_iter().collect();
     if spec.policy.is_some() && !(spec.read.is_empty() && spec.write.is_empty()) {
         let hint = "write the whole document in `policy`, or leave it out and name buckets in `read` and `write`";
         faults.push(SpecFault::new("policy", "`policy` and `read` or `write` exclude each other", hint));

@@ -50,6 +50,8 @@ pub(super) struct Inner {
     pub(super) on_write: Option<Box<dyn Fn(usize) + Send>>,
     /// The agent never registers.
     pub(super) unregistered: bool,
+    /// The container instance that tasks are said to be on; the one whose agent is asked after has no name.
+    pub(super) tasks_are_on: String,
     /// Tasks do not stop when they are told to.
     pub(super) deaf: bool,
     pub(super) calls: Vec<String>,
@@ -293,6 +295,7 @@ impl World for Fake {
             sample: task.request.tags["seqstack:sample"].clone(),
             step: task.request.tags["seqstack:step"].clone(),
             started_by: task.request.started_by.clone(),
+            on: inner.tasks_are_on.clone(),
             made_at: Some(Timestamp::from_second(1_700_000_000).unwrap() + (task.made - self.started)),
             stopped: task.stopped,
         };
@@ -320,7 +323,7 @@ impl World for Fake {
         if self.started.elapsed() < Duration::from_secs(20) || self.inner.lock().unwrap().unregistered {
             return Ok(Agent::Absent);
         }
-        Ok(Agent::Ready { registered: (2048, 4096), remaining: (2048, 4096) })
+        Ok(Agent::Ready { arn: String::new(), registered: (2048, 4096), remaining: (2048, 4096) })
     }
 
     async fn instance_gone(&self, instance: &str) -> Result<bool, AwsError> {

@@ -54,6 +54,7 @@ async fn a_younger_task_of_the_same_sample_tells_against_a_result() {
         sample: sample.to_owned(),
         step: "align".to_owned(),
         started_by: "another".to_owned(),
+        on: String::new(),
         made_at: Some(made + SignedDuration::from_secs(seconds)),
         stopped: true,
     };
@@ -63,4 +64,27 @@ async fn a_younger_task_of_the_same_sample_tells_against_a_result() {
     assert_eq!(steps(&ledger, task("s2", 60)), Vec::<String>::new());
     ledger.put_back = Some(made);
     assert_eq!(steps(&ledger, task("s2", 60)), ["align", "call", "pull", "qc"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_samples_task_has_the_room_only_where_it_runs_on_the_same_instance() {
+    for (on, gets_room) in [("", true), ("another container instance", false)] {
+        let (fake, spec) = (Fake::new(), spec());
+        run(&fake, &spec).await;
+        {
+            let mut inner = fake.inner.lock().unwrap();
+            let mut request = inner.tasks[0].request.clone();
+            request.tags.insert("seqstack:sample".to_owned(), "s2".to_owned());
+            let (made, ends_at) = (Instant::now(), Instant::now() + HOUR);
+            let (token, end) = ("s2's".to_owned(), exit(0));
+            inner.tasks = vec![FakeTask { token, request, made, ends_at, end, stopped: false }];
+            inner.ledger = None;
+            inner.crowded = Some(("pull".to_owned(), Instant::now() + Duration::from_secs(300)));
+            inner.tasks_are_on = on.to_owned();
+        }
+        let (outcome, events) = run_with(&fake, &spec, &options()).await;
+        assert_eq!(matches!(outcome, Ok(Outcome::Succeeded(_))), gets_room, "{on}: {outcome:?}");
+        let told = format!("{events:?} {outcome:?}");
+        assert_eq!(told.contains("sample s2 runs its step"), gets_room, "{told}");
+    }
 }

@@ -301,6 +301,7 @@ impl World for Live<'_> {
             let status = found.status().unwrap_or("UNKNOWN");
             if found.agent_connected() && status == "ACTIVE" {
                 return Ok(Agent::Ready {
+                    arn: found.container_instance_arn().unwrap_or_default().to_owned(),
                     registered: cpu_and_memory(found.registered_resources()),
                     remaining: cpu_and_memory(found.remaining_resources()),
                 });

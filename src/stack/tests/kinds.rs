@@ -251,6 +251,9 @@ impl<S: Serialize + DeserializeOwned + 'static> ErasedKind for Fake<S> {
     fn lookups(&self, _name: &str, _spec: &Value) -> Vec<Lookup> {
         Vec::new()
     }
+    fn claims(&self, _spec: &Value) -> Vec<(String, String)> {
+        Vec::new()
+    }
     fn lower(&self, _at: &Address, _spec: &Value, _cx: &Context<'_>) -> Result<Value, String> {
         Err("the reader never lowers".to_owned())
     }

@@ -62,3 +62,60 @@ fn a_command_that_ecs_would_refuse_is_a_fault() {
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0].0 == line && faults[0].1.ends_with("characters, and ECS takes 8192"), "{faults:?}");
 }
+
+/// What is told of some lines after the sound file's, by their own numbers.
+fn told_of(lines: &str) -> Vec<(usize, String)> {
+    let text = germline(&[]);
+    let before = text.lines().count();
+    told(&format!("{}\n{lines}", text.trim_end())).into_iter().map(|(line, text)| (line - before, text)).collect()
+}
+
+#[test]
+fn a_name_that_aws_would_refuse_is_a_fault() {
+    let role = "trusts = \"ec2.amazonaws.com\"";
+    for (table, name, rest) in [
+        ("role", "lab/task", role),
+        ("role", "", role),
+        ("key_pair", " lab", ""),
+        ("key_pair", "é", ""),
+        ("security_group", "lab|ecs", ""),
+        ("log_group", "lab group", ""),
+        ("cluster", "lab.main", ""),
+        ("task_definition", "lab.bwa", "image = \"bwa:1\""),
+    ] {
+        let faults = told_of(&format!("[{table}.another]\nname = \"{name}\"\n{rest}\n"));
+        assert_eq!(faults, [(2, format!("AWS takes no such name here: `{name}`"))], "{table}");
+        let long = "x".repeat(600);
+        assert_eq!(told_of(&format!("[{table}.another]\nname = \"{long}\"\n{rest}\n")).len(), 1, "{table}");
+        let sound = told_of(&format!("[{table}.another]\nname = \"lab-another_1\"\n{rest}\n"));
+        assert_eq!(sound, [], "{table}");
+    }
+    let faults = told_of("[security_group.another]\nname = \"sg-1\"\n");
+    assert_eq!(faults, [(2, "a name that begins with `sg-` is an id to EC2".to_owned())]);
+}
+
+#[test]
+fn one_thing_in_aws_is_one_resources_only() {
+    let faults = told_of("[cluster.a]\nname = \"lab\"\n[cluster.b]\nname = \"lab\"\n[log_group.a]\nname = \"lab\"\n");
+    assert_eq!(faults, [(4, "`lab` is `cluster.a`'s already".to_owned())]);
+    let groups = "[security_group.a]\nname = \"lab\"\nvpc = \"vpc-1\"\n[security_group.b]\nname = \"lab\"\nvpc = ";
+    assert_eq!(told_of(&format!("{groups}\"vpc-2\"\n")), []);
+    assert_eq!(told_of(&format!("{groups}\"vpc-1\"\n"))[0].0, 5);
+    let uploads =
+        "[upload.a]\nbucket = \"reads\"\nfiles = [\"x/1.fq\"]\n[upload.b]\nbucket = \"reads\"\nfiles = [\"2.fq\",";
+    let faults = told_of(&format!("{uploads}\n\"y/1.fq\"]\n"));
+    assert_eq!(faults, [(7, "`1.fq in reads` is `upload.a`'s already".to_owned())]);
+    assert_eq!(told_of(&format!("{uploads}\"3.fq\"]\n")), []);
+    let twice = told_of("[upload.a]\nbucket = \"reads\"\nfiles = [\"x/1.fq\", \"y/1.fq\"]\n");
+    assert_eq!(twice.len(), 1, "{twice:?}");
+}
+
+#[test]
+fn a_slip_of_syntax_is_told_alone_although_the_samples_are_not_known_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("two.toml");
+    let text = "[stack]\nname = \"lab\"\n[sample.A]\nr1 = \"a\"\n[sample.B]\nr1 = \"b\n";
+    std::fs::write(&path, text).unwrap();
+    let Err(ReadError::Faulty(faults)) = Stack::validate(&path, &[]) else { panic!("it is sound") };
+    assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [6], "{faults}");
+}
