@@ -10,6 +10,7 @@ use crate::choose::Choice;
 use crate::cli::{Consent, Destroy};
 use crate::event::Event;
 use crate::plan::StepId;
+use crate::report::plan::view::Loss;
 use crate::run::strays::{TaggedTask, stop_tasks, tasks_of};
 use crate::run::{DriveOptions, Holder, RunError, RunEvent, in_progress, list_ledgers, stop_run};
 
@@ -133,7 +134,10 @@ impl Sight {
     async fn of(session: &Session, choice: &Choice, gone: &BTreeSet<Thing>) -> Result<Self, Problem> {
         let gone: BTreeSet<Address> = gone.iter().map(|(id, _)| id.at.clone()).collect();
         let mut prepared = Box::pin(prepare::destroy(session, choice, &gone)).await?;
-        prepared.losses = Ending::of(session, &prepared.plan).await?.losses;
+        // That tasks are stopped is asked for apart.
+        let files = |loss: Loss| Loss { running: Vec::new(), ..loss };
+        let losses = Ending::of(session, &prepared.plan).await?.losses.into_iter().map(files);
+        prepared.losses = losses.filter(|loss| loss.unknown.is_some() || !loss.steps.is_empty()).collect();
         let mut sight = Self { prepared, running: Vec::new(), strays: Vec::new() };
         sight.look_for_runs(session).await?;
         Ok(sight)

@@ -7,7 +7,15 @@ use std::path::{Path, PathBuf};
 
 pub(super) struct Seat {
     pub(super) id: String,
-    _locked: File,
+    locked: File,
+}
+
+impl Drop for Seat {
+    /// Closing the file is not enough: a child that is just being started shares the lock until it is another program.
+    fn drop(&mut self) {
+        // Then closing it, or the end of this process, frees it.
+        let _freed = self.locked.unlock();
+    }
 }
 
 impl Seat {
@@ -17,7 +25,7 @@ impl Seat {
         let mut file = open.ok()?;
         file.try_lock().ok()?;
         if let Some(id) = id(&mut file) {
-            return Some(Self { id, _locked: file });
+            return Some(Self { id, locked: file });
         }
         // New, torn by a kill, or not ours: a fresh id, and then the lease of whoever was here before has to run out.
         let mut bytes = [0_u8; 16];
@@ -26,14 +34,14 @@ impl Seat {
         file.set_len(0).ok()?;
         file.rewind().ok()?;
         write!(file, "{id}\n{}", machine()).and_then(|()| file.sync_all()).ok()?;
-        Some(Self { id, _locked: file })
+        Some(Self { id, locked: file })
     }
 }
 
 /// Whether this holder of a lease was a process of this machine that is no more.
 pub(super) fn is_dead(state_dir: &Path, sample: &str, holder: &str) -> bool {
     let Ok(mut file) = File::open(file(state_dir, sample)) else { return false };
-    id(&mut file).is_some_and(|id| id == holder) && file.try_lock_shared().is_ok()
+    id(&mut file).is_some_and(|id| id == holder) && file.try_lock_shared().is_ok_and(|()| file.unlock().is_ok())
 }
 
 fn file(state_dir: &Path, sample: &str) -> PathBuf {
@@ -61,11 +69,16 @@ mod tests {
     #[test]
     fn who_sat_here_is_dead_and_who_sat_on_another_machine_may_not_be() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Seat::take(folder.path(), "s1").unwrap().id;
+        let first = Seat::take(folder.path(), "s1").unwrap().id.clone();
         assert!(is_dead(folder.path(), "s1", &first));
         let again = Seat::take(folder.path(), "s1").unwrap();
         assert_eq!(again.id, first);
+        assert!(!is_dead(folder.path(), "s1", &first));
+        // What a child has that is just being started.
+        let shared = again.locked.try_clone().unwrap();
         drop(again);
+        assert!(is_dead(folder.path(), "s1", &first));
+        drop(shared);
         // The same file, copied from elsewhere.
         std::fs::write(file(folder.path(), "s1"), format!("{first}\nanother machine")).unwrap();
         assert!(!is_dead(folder.path(), "s1", &first));

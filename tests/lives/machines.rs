@@ -112,7 +112,10 @@ async fn a_driver_that_died_on_this_machine_is_not_waited_for() {
     assert!(killed.is_err() && lab.started().contains(&"call S1".to_owned()));
     let other = edited("size_gib = 30", "size_gib = 60").replace("call ${sample.name}", "call again ${sample.name}");
     let began = tokio::time::Instant::now();
-    assert!(lab.plan(&other).await.driver.is_none());
+    let planned = lab.plan(&other).await;
+    assert!(planned.driver.is_none());
+    let lost: Vec<String> = planned.losses.iter().map(ToString::to_string).collect();
+    assert!(lost.len() == 1 && lost[0].ends_with("), and what runs there of call"), "{lost:?}");
     assert_eq!(lab.discard(&other).await, Exit::Done);
     let took = began.elapsed().as_secs();
     assert!(took < 120, "{took} s");

@@ -74,3 +74,38 @@ fn what_remains_of_an_old_one_is_cleared_away_beside_a_new_one_and_never_built_u
     assert!(differences.by_address.is_empty(), "{:?}", differences.by_address);
     assert_eq!(differences.deposed[0].ids["id"], "sg-1");
 }
+
+#[test]
+fn what_was_left_over_is_gone_in_what_is_rehearsed_and_what_was_taken_over_stays_so() {
+    let mut live = live(&[Owner::Ours, Owner::Ours, Owner::Remains]);
+    let own = [("id".to_owned(), "id-security_group.a-1".to_owned())].into();
+    live.found.get_mut(&at()).unwrap()[0].ids = own;
+    let next = rehearse(&live, &desired(GROUP), &differences(&desired(GROUP), &live));
+    assert_eq!(next.found[&at()], live.found[&at()][..1]);
+
+    let live = self::live(&[Owner::Nobody]);
+    let scope = Scope { adopt: [at()].into(), ..Scope::default() };
+    let taken = diff(&desired(GROUP), &live, &scope).unwrap();
+    assert_eq!(rehearse(&live, &desired(GROUP), &taken).found[&at()][0].owner, Owner::Adopted);
+}
+
+#[test]
+fn who_holds_another_goes_before_it_and_what_needs_no_call_to_go_has_no_step() {
+    const PAIR: &str = "[stack]\nname = \"s\"\nregion = \"eu-west-2\"\n[security_group.a]\n\
+                        [security_group.b]\ningress = [{ protocol = \"all\", security_group = \"a\" }]\n";
+    let mut live = applied(PAIR).live;
+    let uploaded = Found {
+        at: Address::new("upload", "reads"),
+        ids: Ids::new(),
+        owner: Owner::Ours,
+        state: serde_json::json!({ "bucket": "lab-reads", "objects": { "S1.fq": "aa" } }),
+    };
+    live.found.insert(uploaded.at.clone(), vec![uploaded]);
+    let (plan, _) = planned(&Desired::default(), &live);
+    let order = |(id, step): (&StepId, &seqstack::plan::Step)| {
+        (id.at.to_string(), step.after.iter().map(|id| id.at.to_string()).collect::<Vec<_>>())
+    };
+    let (held, holder) = ("security_group.a".to_owned(), "security_group.b".to_owned());
+    let order: Vec<_> = plan.steps.iter().map(order).collect();
+    assert_eq!(order, [(held, vec![holder.clone()]), (holder, vec![])]);
+}

@@ -48,7 +48,14 @@ impl Ending {
                         // Which instance was its own, it does not tell either.
                         let address = ended.iter().map(|(at, _)| at.to_string()).collect::<Vec<_>>().join(" or ");
                         let unknown = Some(source.to_string());
-                        out.losses.push(Loss { address, sample, steps: Vec::new(), seconds: 0, unknown });
+                        out.losses.push(Loss {
+                            address,
+                            sample,
+                            steps: Vec::new(),
+                            seconds: 0,
+                            running: Vec::new(),
+                            unknown,
+                        });
                         continue;
                     }
                     answer => answer.map_err(|error| failed(&error))?,
@@ -68,7 +75,7 @@ impl Ending {
     }
 }
 
-/// What is on an instance: the results of the steps that succeeded there, of a run that has not.
+/// What is on an instance of a run that has not succeeded: the results of the steps that did, and tasks that have not ended.
 fn intermediates(ledger: &Ledger, sample: &str, address: &str, instance: &str) -> Option<Loss> {
     let run = ledger.run().filter(|run| run.state != RunState::Succeeded)?;
     let kept: Vec<_> = run
@@ -77,11 +84,14 @@ fn intermediates(ledger: &Ledger, sample: &str, address: &str, instance: &str) -
         .filter(|step| ledger.kept(&step.name, &step.key, instance))
         .filter_map(|step| Some((step.name.clone(), ledger.last_attempt(&step.name)?.seconds().unwrap_or(0))))
         .collect();
-    (!kept.is_empty()).then(|| Loss {
+    let open = ledger.open().filter(|_| run.instance == instance);
+    let running: Vec<_> = open.map(|(name, _)| name.to_owned()).collect();
+    (!kept.is_empty() || !running.is_empty()).then(|| Loss {
         address: address.to_owned(),
         sample: sample.to_owned(),
         seconds: kept.iter().map(|(_, seconds)| seconds).sum(),
         steps: kept.into_iter().map(|(name, _)| name).collect(),
+        running,
         unknown: None,
     })
 }

@@ -230,6 +230,8 @@ pub struct Loss {
     pub steps: Vec<String>,
     /// How long those steps took.
     pub seconds: i64,
+    /// The pipeline steps of which nobody has seen the end yet: their tasks are ended.
+    pub running: Vec<String>,
     /// Why it is not known what is lost, where it is not.
     pub unknown: Option<String>,
 }
@@ -245,6 +247,10 @@ impl std::fmt::Display for Loss {
                 let count = counted(self.steps.len(), "step");
                 write!(f, " ({count}, {first} to {last}: {})", span(self.seconds))
             }
+        }?;
+        match self.running.as_slice() {
+            [] => Ok(()),
+            running => write!(f, ", and what runs there of {}", running.join(", ")),
         }
     }
 }
