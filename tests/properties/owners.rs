@@ -109,3 +109,19 @@ fn who_holds_another_goes_before_it_and_what_needs_no_call_to_go_has_no_step() {
     let order: Vec<_> = plan.steps.iter().map(order).collect();
     assert_eq!(order, [(held, vec![holder.clone()]), (holder, vec![])]);
 }
+
+#[test]
+fn what_is_replaced_goes_when_its_holder_has_been_moved_off() {
+    const PAIR: &str = "[stack]\nname = \"s\"\nregion = \"eu-west-2\"\n[security_group.a]\ndescription = \"p\"\n\
+                        [security_group.b]\ningress = [{ protocol = \"all\", security_group = \"a\" }]\n";
+    let live = applied(PAIR).live;
+    let (plan, _) = planned(&desired(&PAIR.replace("\"p\"", "\"q\"")), &live);
+    let order = |(id, step): (&StepId, &seqstack::plan::Step)| {
+        let of = |id: &StepId| (id.at.name.clone(), id.verb);
+        (of(id), step.after.iter().map(of).collect::<BTreeSet<_>>())
+    };
+    let order: BTreeMap<_, _> = plan.steps.iter().map(order).collect();
+    let of = |name: &str, verb| (name.to_owned(), verb);
+    assert_eq!(order[&of("b", Verb::Update)], [of("a", Verb::Create)].into());
+    assert_eq!(order[&of("a", Verb::Delete)], [of("a", Verb::Create), of("b", Verb::Update)].into());
+}
