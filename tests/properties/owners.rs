@@ -125,3 +125,29 @@ fn what_is_replaced_goes_when_its_holder_has_been_moved_off() {
     assert_eq!(order[&of("b", Verb::Update)], [of("a", Verb::Create)].into());
     assert_eq!(order[&of("a", Verb::Delete)], [of("a", Verb::Create), of("b", Verb::Update)].into());
 }
+
+#[test]
+fn what_goes_waits_for_its_holders_update_but_not_where_that_waits_for_what_comes_in_its_place() {
+    let stack = |roles: &str, role: &str| {
+        format!(
+            "[stack]\nname = \"s\"\nregion = \"eu-west-2\"\n{roles}\n\
+             [task_definition.t]\nimage = \"bwa:1\"\nmemory = 128\ntask_role = \"{role}\"\n"
+        )
+    };
+    let role = |name: &str, key: &str| format!("[role.{name}]\ntrusts = \"ecs-tasks.amazonaws.com\"\n{key}\n");
+    let live = applied(&stack(&role("a", ""), "a")).live;
+    let after = |text: &str| {
+        let (plan, _) = planned(&desired(text), &live);
+        let of = |id: &StepId| (id.at.to_string(), id.verb);
+        let gone = plan.steps.iter().find(|(id, _)| of(id) == ("role.a".to_owned(), Verb::Delete));
+        let (_, step) = gone.unwrap_or_else(|| panic!("{:?}", plan.steps.keys()));
+        assert!(
+            plan.steps.keys().any(|id| of(id) == ("task_definition.t".to_owned(), Verb::Update)),
+            "{:?}",
+            plan.steps.keys()
+        );
+        step.after.iter().map(|id| id.at.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(after(&stack(&role("b", ""), "b")), ["task_definition.t"]);
+    assert_eq!(after(&stack(&role("a", "name = \"another\""), "a")), Vec::<String>::new());
+}
