@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use seqstack::address::Link;
 use seqstack::execute::Outcome;
+use seqstack::stack::pipeline::OnFailure;
 
 use super::*;
 
@@ -97,4 +99,56 @@ fn after_an_interrupt_what_was_begun_is_finished_and_nothing_else_is_begun() {
     assert_eq!(calls, ["a", "a"]);
     assert_eq!((names(&outcome.done), names(&outcome.skipped)), (vec!["a"], vec!["b", "c"]));
     assert_eq!(reasons, ["interrupted", "interrupted"]);
+}
+
+/// One whose run fails.
+struct Failing {
+    /// Whether the run is over, and not only out of sight.
+    ended: bool,
+}
+
+impl Performer for Failing {
+    async fn call(&self, _: &Address, _: Value) -> Result<Ids, Failure> {
+        Ok(Ids::new())
+    }
+    fn describe(&self, _: &Address, call: &Value) -> String {
+        call.to_string()
+    }
+    async fn run(&self, _: RunSpec) -> Result<(), Failure> {
+        let (call, error, left) = ("run".to_owned(), "injected".to_owned(), String::new());
+        Err(Failure { call, error, left, hint: None, ended: self.ended })
+    }
+}
+
+#[test]
+fn what_goes_after_the_run_goes_after_a_failed_one_only_where_that_is_over_and_the_file_says_so() {
+    let link = |kind: &str| Link::theirs(kind, "x");
+    let spec = RunSpec {
+        stack: "s".to_owned(),
+        region: "eu-west-2".to_owned(),
+        account: "123456789012".to_owned(),
+        sample: "S1".to_owned(),
+        tags: BTreeMap::new(),
+        cluster: link("cluster"),
+        instance: link("instance"),
+        instance_at: Address::new("instance", "w"),
+        machine: String::new(),
+        ledger_bucket: "results".to_owned(),
+        ledger_key: "key".to_owned(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        on_failure: OnFailure::Keep,
+        steps: Vec::new(),
+    };
+    let over = diff(&Desired::default(), &applied(CHAIN).live, &Scope::default()).unwrap();
+    for (settle_always, ended) in [(false, false), (false, true), (true, false), (true, true)] {
+        let settle = plan(Phase::Settle, over.clone(), &|_| Why::RunOver);
+        let run = seqstack::plan::Run { spec: spec.clone(), settle_always };
+        let plan = seqstack::plan::with_run(Plan::default(), run, Vec::new(), settle);
+        let (failing, never) = (Failing { ended }, AtomicBool::new(false));
+        let outcome = execute(&plan, &failing, &|_| (), &never);
+        let outcome = futures_util::FutureExt::now_or_never(outcome).expect("nothing here waits");
+        let done = if settle_always && ended { 3 } else { 0 };
+        assert_eq!((outcome.done.len(), outcome.skipped.len()), (done, 3 - done), "{settle_always} {ended}");
+    }
 }
