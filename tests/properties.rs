@@ -394,3 +394,14 @@ fn every_path_named_as_fixed_exists_in_its_kinds_state() {
         }
     }
 }
+
+#[test]
+fn each_resource_that_cannot_be_is_told_with_why() {
+    let long = ["a", "b"].map(|letter| letter.repeat(60));
+    let roles = long.iter().map(|name| format!("[role.{name}]\ntrusts = \"ec2.amazonaws.com\"\n"));
+    let text = format!("[stack]\nname = \"some-lab\"\nregion = \"eu-west-2\"\n{}", roles.collect::<String>());
+    let (stack, facts) = (stack(&text), facts());
+    let wrong = lower(&stack, &Context { stack: &stack.info, facts: &facts, sample: None }, |_| true).unwrap_err();
+    assert_eq!(wrong.iter().map(|(at, _)| at.name.clone()).collect::<Vec<_>>(), long);
+    assert!(wrong.iter().all(|(_, why)| why.contains("longer than IAM's 64 characters")), "{wrong:?}");
+}
