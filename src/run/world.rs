@@ -11,6 +11,8 @@ use super::verdict::TaskEnd;
 use crate::aws::AwsError;
 
 mod live;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use live::Live;
 

@@ -176,13 +176,13 @@ impl Direct {
                 self.answer(request).await;
                 return Err(broken());
             }
-            Fate::Throttled => return Ok(front::refuse(&request, throttle::refusal)),
-            Fate::Denied => return Ok(front::refuse(&request, front::denied)),
-            Fate::Expired => return Ok(front::refuse(&request, front::expired)),
-            Fate::Failed => return Ok(front::refuse(&request, fails)),
+            Fate::Throttled => return Ok(self.sandbox.refuse(&request, throttle::refusal)),
+            Fate::Denied => return Ok(self.sandbox.refuse(&request, front::denied)),
+            Fate::Expired => return Ok(self.sandbox.refuse(&request, front::expired)),
+            Fate::Failed => return Ok(self.sandbox.refuse(&request, fails)),
             Fate::FailedAfter => {
                 self.answer(request.clone()).await;
-                return Ok(front::refuse(&request, fails));
+                return Ok(self.sandbox.refuse(&request, fails));
             }
             Fate::Silent => return std::future::pending().await,
             Fate::Unanswered => {

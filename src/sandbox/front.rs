@@ -156,9 +156,20 @@ impl Sandbox {
         Ok(Admitted { caller, service: signed.service.clone(), body, trailers })
     }
 
-    /// Every answer says what time it is here, errors included.
     fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
-        let mut response = self.answer_undated(request);
+        self.dated(self.answer_undated(request))
+    }
+
+    /// The answer that refuses a request, whatever it asks, with the error that its service would give.
+    pub(super) fn refuse(&self, request: &Request<Bytes>, error: impl FnOnce(&str) -> ApiError) -> Response<Bytes> {
+        let parts = request_parts(request);
+        let service = Signed::read(&parts).map(|signed| signed.service).unwrap_or_default();
+        let protocol = Protocol::of(&service).unwrap_or(Protocol::guess(&parts));
+        self.dated(fail(protocol, "refused-on-the-way", parts.method == Method::HEAD, &error(&service)))
+    }
+
+    /// Every answer says what time it is here, errors included.
+    fn dated(&self, mut response: Response<Bytes>) -> Response<Bytes> {
         let now = s3::http_date(self.clock.now());
         response.headers_mut().extend(HeaderValue::from_str(&now).ok().map(|now| (DATE, now)));
         response
@@ -271,14 +282,6 @@ pub(super) fn name_of(request: &Request<Bytes>) -> Option<String> {
         protocol => operation(protocol, &parts, body).ok()?.0,
     };
     Some(format!("{service}:{operation}"))
-}
-
-/// The answer that refuses a request, whatever it asks, with the error that its service would give.
-pub(super) fn refuse(request: &Request<Bytes>, error: impl FnOnce(&str) -> ApiError) -> Response<Bytes> {
-    let parts = request_parts(request);
-    let service = Signed::read(&parts).map(|signed| signed.service).unwrap_or_default();
-    let protocol = Protocol::of(&service).unwrap_or(Protocol::guess(&parts));
-    fail(protocol, "refused-on-the-way", parts.method == Method::HEAD, &error(&service))
 }
 
 /// The refusal of a call for want of rights, as its service says that.
