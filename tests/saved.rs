@@ -9,7 +9,7 @@ use seqstack::aws::Aws;
 use seqstack::cli::{Consent, Wish};
 use seqstack::command::session::Session;
 use seqstack::command::{Exit, Problem, apply, prepare, saved};
-use seqstack::saved::{Request, SCHEMA, Saved, Unusable, is_saved};
+use seqstack::saved::{Moved, Request, SCHEMA, Saved, Unusable, is_saved, moved};
 
 mod lab;
 use lab::{Lab, STACK, wish, yes};
@@ -246,6 +246,18 @@ async fn a_saved_plan_is_applied_where_nothing_has_moved_with_exactly_its_calls(
     // Once it is done, it is not what has to be done any more.
     let again = apply_saved(&lab, &changed(), &saved).await.err().unwrap();
     assert!(again.text.contains("update log_group.pipeline: not needed any more"), "{again}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_thing_under_the_same_address_has_moved_although_no_step_is_about_it() {
+    let (_, saved) = settled().await;
+    let mut now = saved.clone();
+    let at: Address = "cluster.main".parse().unwrap();
+    now.plan.ids.get_mut(&at).unwrap().insert("arn".to_owned(), "another".to_owned());
+    assert!(saved.plan.steps.keys().all(|id| id.at != at));
+    assert_eq!(moved(&saved, &saved), []);
+    let moved = moved(&saved, &now);
+    assert!(matches!(moved.as_slice(), [Moved::Differs { what, .. }] if what == "cluster.main"), "{moved:?}");
 }
 
 #[tokio::test(start_paused = true)]

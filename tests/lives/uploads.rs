@@ -54,7 +54,7 @@ async fn interrupted_it_sends_no_further_part_and_leaves_none() {
 #[tokio::test(start_paused = true)]
 async fn two_machines_that_send_the_same_file_at_once_both_converge() {
     // The later one ends last, or first.
-    for (first, after, second) in [(3, 4, 3), (20, 85, 1)] {
+    for (first, after, second, aborted) in [(3, 4, 3, 0), (20, 85, 1, 2)] {
         let scene = in_parts();
         let lab = scene.set().await;
         let apply = async |state: &str, after: u64, latency: u64| {
@@ -67,6 +67,9 @@ async fn two_machines_that_send_the_same_file_at_once_both_converge() {
         let ends = tokio::join!(apply("one machine", 0, first), apply("another machine", after, second));
         assert_eq!(ends, (Exit::Done, Exit::Done), "{second}");
         assert_eq!((lab.mutations()["s3:CreateMultipartUpload"], unfinished(&lab)), (2, 0), "{second}");
+        // By the one that has begun later, and then by the other one itself, whose upload that was.
+        let aborts = lab.mutations().get("s3:AbortMultipartUpload").copied().unwrap_or_default();
+        assert_eq!(aborts, aborted, "{second}");
         assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
     }
 }
