@@ -220,6 +220,8 @@ impl Moto {
 fn environment<'a>(command: &'a mut Command, url: &str, home: &Path) -> &'a mut Command {
     command
         .env_clear()
+        // Which change `tests/controls` tries.
+        .envs(std::env::var_os("SEQSTACK_MUTANT").map(|number| ("SEQSTACK_MUTANT", number)))
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("HOME", home)
         .env("AWS_ENDPOINT_URL", url)
