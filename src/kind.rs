@@ -237,6 +237,8 @@ pub trait Kind: 'static {
     const MINOR: &'static [&'static str] = &[];
     /// The parts that others may link to, and that [`Kind::perform`] of a create gives.
     const PARTS: &'static [&'static str];
+    /// What one of ours must say to be referred to: our key, its table, and the key that must be true there.
+    const NEEDS: &'static [(&'static str, &'static str, &'static str)] = &[];
     /// How one is replaced.
     const REPLACE: Replace = Replace::DeleteFirst;
     /// What a person writes. Its docs are what an editor shows: the type's for the table, a field's for the key.
@@ -252,7 +254,7 @@ pub trait Kind: 'static {
     }
 
     /// What in AWS a spec makes its own, by the key that says so: no other of the kind may claim the same. Left out, its `name`.
-    fn claims(spec: &Self::Spec) -> Vec<(String, String)> {
+    fn claims(_name: &str, spec: &Self::Spec) -> Vec<(String, String)> {
         let name = json(spec).get("name").and_then(Value::as_str).map(str::to_owned);
         name.map(|name| ("name".to_owned(), name)).into_iter().collect()
     }
@@ -340,6 +342,8 @@ pub trait ErasedKind: Sync {
     fn minor(&self) -> &'static [&'static str];
     /// See [`Kind::PARTS`].
     fn parts(&self) -> &'static [&'static str];
+    /// See [`Kind::NEEDS`].
+    fn needs(&self) -> &'static [(&'static str, &'static str, &'static str)];
     /// See [`Kind::REPLACE`].
     fn replace(&self) -> Replace;
     /// The JSON Schema of a table in the stack file.
@@ -349,7 +353,7 @@ pub trait ErasedKind: Sync {
     /// See [`Kind::check`].
     fn check(&self, spec: &Value) -> Vec<SpecFault>;
     /// See [`Kind::claims`].
-    fn claims(&self, spec: &Value) -> Vec<(String, String)>;
+    fn claims(&self, name: &str, spec: &Value) -> Vec<(String, String)>;
     /// See [`Kind::warn`].
     fn warn(&self, spec: &Value) -> Vec<SpecWarning>;
     /// See [`Kind::lifetime`].
@@ -434,6 +438,10 @@ impl<K: Kind> ErasedKind for Of<K> {
         K::PARTS
     }
 
+    fn needs(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        K::NEEDS
+    }
+
     fn replace(&self) -> Replace {
         K::REPLACE
     }
@@ -450,8 +458,8 @@ impl<K: Kind> ErasedKind for Of<K> {
         K::check(&typed(spec))
     }
 
-    fn claims(&self, spec: &Value) -> Vec<(String, String)> {
-        K::claims(&typed(spec))
+    fn claims(&self, name: &str, spec: &Value) -> Vec<(String, String)> {
+        K::claims(name, &typed(spec))
     }
 
     fn warn(&self, spec: &Value) -> Vec<SpecWarning> {

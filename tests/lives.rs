@@ -237,11 +237,11 @@ async fn a_failed_step_stops_the_run_and_a_mended_one_goes_on_from_it() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_fits_no_instance_is_told_so() {
     let lab = Lab::new();
-    let large = edited("command = \"call ${sample.name}\"", "command = \"call ${sample.name}\"\nmemory  = 60000");
+    let large = edited("command = \"call ${sample.name}\"", "command = \"call ${sample.name}\"\nmemory  = 8100");
     assert_eq!(lab.apply(&large).await, Exit::RunFailed);
     assert_eq!(lab.started(), ["pull S1"]);
     let text = lab.plan(&large).await.text(false);
-    assert!(text.contains("60000"), "{text}");
+    assert!(text.contains("8100"), "{text}");
     // More memory is no other science: `pull` is kept.
     assert_eq!(lab.apply(STACK).await, Exit::Done);
     assert_eq!(lab.started(), ["pull S1", "call S1", "push S1"]);

@@ -416,7 +416,9 @@ async fn a_log_that_cannot_be_shown_says_why_and_what_to_do() {
     let after = shown(&lab, STACK, &log("push", true)).await.unwrap_err();
     assert!(after.text.contains("step `call` of the last run failed before it (exit code 1)"), "{after}");
     lab.aws().logs.delete_log_group().log_group_name("/seqstack/lab/pipeline").send().await.unwrap();
+    let asked = tokio::time::Instant::now();
     let gone = shown(&lab, STACK, &log("call", false)).await.unwrap_err();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert!(gone.text.contains("/seqstack/lab/pipeline does not exist any more"), "{gone}");
     lab.aws().logs.create_log_group().log_group_name("/seqstack/lab/pipeline").send().await.unwrap();
     let empty = shown(&lab, STACK, &log("call", false)).await.unwrap_err();

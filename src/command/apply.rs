@@ -1,5 +1,6 @@
 //! `seqstack apply`
 
+use crate::address::Address;
 use crate::cli::{Apply, Consent, Wish};
 use crate::event::Event;
 use crate::plan::Verb;
@@ -132,13 +133,17 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
         }
         Exit::Done => match prepared.plan.left_out.len() {
             0 => "applied: the stack is as its file says".to_owned(),
-            left_out => format!("applied what was chosen; left out: {left_out} more to change"),
+            left_out => format!("applied what was chosen; left out: {left_out} other changes"),
         },
         _ => format!(
-            "not converged: {} done, {} failed, {} not begun; apply again goes on from here",
+            "not converged: {} done, {} failed, {} not begun; {}",
             outcome.done.len(),
             outcome.failed.len(),
-            outcome.skipped.len()
+            outcome.skipped.len(),
+            match exit {
+                Exit::RunFailed => "mend what failed and apply again, or start the same again with apply --retry",
+                _ => "apply again goes on from here",
+            }
         ),
     });
     if session.verbose {
@@ -180,7 +185,7 @@ async fn again_on_a_fresh_instance(
 }
 
 /// What happens with the instance of a run that failed, until when, and what can be done with it.
-async fn afterwards(session: &Session, instance: &str) -> String {
+async fn afterwards(session: &Session, at: &Address, instance: &str) -> String {
     let stack = &session.stack;
     if stack.pipeline.as_ref().is_none_or(|pipeline| pipeline.on_failure == OnFailure::Release) {
         return format!("the instance {instance} was let go of (on_failure = \"release\")");
@@ -201,7 +206,7 @@ async fn afterwards(session: &Session, instance: &str) -> String {
         "the instance {instance} stays with the intermediate files, so that the next apply goes on from the failed step; {until}\n\
          to look around on it: aws ssm start-session --target {instance}, or SSH where its security group lets you in (files are under the task definition's mounts)\n\
          to let it go: {}",
-        session.command("destroy", &["--discard-intermediates"])
+        session.command("destroy", &["--target", &at.clone().of(None).to_string(), "--discard-intermediates"])
     )
 }
 
@@ -217,7 +222,7 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
                 if let (Some(step), Some(_)) = (&failure.step, &failure.log_group) {
                     session.console.say(&format!("its whole log: {}", session.command("logs", &[step])));
                 }
-                session.console.say(&afterwards(session, &failure.instance).await);
+                session.console.say(&afterwards(session, &run.spec.instance_at, &failure.instance).await);
             }
         }
         Err(error) => session.console.say(&format!("error: the run could not go on: {error}")),

@@ -97,7 +97,7 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
         }
         (facts, live, observed) => {
             let mut unread = Unread::default();
-            unread.facts(facts.err().unwrap_or_default());
+            unread.facts(facts.err().unwrap_or_default(), &session.stack);
             unread.aws.extend(live.err().unwrap_or_default());
             match observed.err() {
                 Some(RunError::Aws(error)) => unread.aws.push(error),
@@ -134,6 +134,8 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let mut plan = chosen(session, plan, &wish.choice, run_at.iter(), &desired, &live)?;
 
     // From here on only what is chosen counts.
+    let runs = run.as_ref().filter(|_| plan.run.is_some());
+    plan.conflicts.extend(runs.and_then(|run| run.too_large(stack, &facts)));
     let driver = run.as_ref().and_then(|run| run.driver(&plan));
     plan.conflicts.extend(run.iter().zip(&driver).map(|(run, driver)| run.driven(driver)));
     let Ending { losses, driven } = Ending::of(session, &plan).await?;
@@ -226,7 +228,7 @@ async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
         (Ok(facts), Ok(live)) => Ok(Read { facts, live, observed: None }),
         (facts, live) => {
             let mut unread = Unread::default();
-            unread.facts(facts.err().unwrap_or_default());
+            unread.facts(facts.err().unwrap_or_default(), &session.stack);
             unread.aws.extend(live.err().unwrap_or_default());
             Err(unread.problem(session))
         }

@@ -141,7 +141,7 @@ async fn stop(folder: &Path, force: bool) -> Result<(), Problem> {
              same, and its tasks go on",
         ));
     }
-    Console::Process.say("no sandbox runs here; what is in its account stays");
+    Console::Process.say("no sandbox runs here now; what is in its account stays");
     Ok(())
 }
 

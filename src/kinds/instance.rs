@@ -245,6 +245,7 @@ impl Kind for Instance {
         "launch",
     ];
     const MINOR: &'static [&'static str] = &["ami_behind", "choices", "root_device"];
+    const NEEDS: &'static [(&'static str, &'static str, &'static str)] = &[("role", "role", "instance_profile")];
     const PARTS: &'static [&'static str] = &["id"];
     type Spec = Spec;
     type State = State;
@@ -252,6 +253,11 @@ impl Kind for Instance {
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
         check::check(spec)
+    }
+
+    /// Any number of instances may have one name.
+    fn claims(_name: &str, _spec: &Spec) -> Vec<(String, String)> {
+        Vec::new()
     }
 
     fn warn(spec: &Spec) -> Vec<SpecWarning> {

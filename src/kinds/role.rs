@@ -237,6 +237,12 @@ impl Kind for Role {
         check::check(spec)
     }
 
+    /// Names of roles are not told apart by case (IAM API, CreateRole).
+    fn claims(name: &str, spec: &Spec) -> Vec<(String, String)> {
+        let own = spec.name.as_deref().map(str::to_lowercase);
+        vec![("name".to_owned(), own.unwrap_or_else(|| format!("<stack>-{}", name.to_lowercase())))]
+    }
+
     fn warn(spec: &Spec) -> Vec<SpecWarning> {
         wildcard::warn(spec)
     }

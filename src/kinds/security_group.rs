@@ -136,7 +136,7 @@ impl Kind for SecurityGroup {
         own.chain(vpc).chain(rules).collect()
     }
 
-    fn claims(spec: &Spec) -> Vec<(String, String)> {
+    fn claims(_name: &str, spec: &Spec) -> Vec<(String, String)> {
         let vpc = spec.vpc.as_deref().map(|vpc| format!(" in {vpc}")).unwrap_or_default();
         spec.name.iter().map(|name| ("name".to_owned(), format!("{name}{vpc}"))).collect()
     }

@@ -125,7 +125,7 @@ impl Kind for Upload {
         twice.map(fault).collect()
     }
 
-    fn claims(spec: &Spec) -> Vec<(String, String)> {
+    fn claims(_name: &str, spec: &Spec) -> Vec<(String, String)> {
         let Spec { bucket, files, prefix } = spec;
         let object = |(at, file): (usize, &String)| {
             // Whose fault has been told is nobody's.

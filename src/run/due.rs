@@ -275,12 +275,19 @@ fn reasons(
     missing: &[String],
 ) -> Vec<String> {
     let Some((ledger, run)) = ledger.and_then(|ledger| Some((ledger, ledger.run()?))) else {
-        let unknown = |why| format!("what was run is not known: of the ledger, {why}");
+        let unknown = |why| format!("what was run is not known, since its ledger cannot be used: {why}");
         return vec![observed.unusable.as_ref().map_or_else(|| "it was never run".to_owned(), unknown)];
     };
     let mut reasons = Vec::new();
     if let Some(at) = ledger.put_back {
         reasons.push(format!("the ledger was put back from a copy at {at:.0}: what was run since is not known"));
+    }
+    let lost = "its outputs are no longer what a run under this key wrote";
+    if ledger.put_back.is_none() && run.key != keys.run && succeeded(ledger, &keys.run).is_some() {
+        // That one counts, whatever was tried since.
+        reasons.extend(missing.iter().map(|output| format!("output {output} is missing")));
+        reasons.extend(reasons.is_empty().then(|| lost.to_owned()));
+        return reasons;
     }
     if run.key != keys.run {
         reasons.extend(input_changes(run, &observed.inputs));
@@ -312,7 +319,7 @@ fn reasons(
         RunState::Cancelled { by } => reasons.push(format!("the last run was cancelled by {by}")),
     }
     if reasons.is_empty() {
-        reasons.push("its outputs are no longer what a run under this key wrote".to_owned());
+        reasons.push(lost.to_owned());
     }
     reasons
 }
@@ -360,7 +367,7 @@ fn changed_parts(was: &BTreeMap<String, String>, step: &StepSpec) -> Vec<String>
 fn redone(spec: &RunSpec, ledger: Option<&Ledger>, keys: &Keys, missing: &[String]) -> BTreeSet<String> {
     let Some(ledger) = ledger else { return BTreeSet::new() };
     let all = || spec.steps.iter().map(|step| step.name.clone()).collect();
-    let last = ledger.run().filter(|run| run.key == keys.run);
+    let last = ledger.run().filter(|run| run.key == keys.run).or_else(|| succeeded(ledger, &keys.run));
     match last.map(|run| &run.state) {
         Some(RunState::Failed { step: None, .. }) => return all(),
         Some(RunState::Succeeded) if !missing.is_empty() => {}

@@ -416,7 +416,7 @@ pub struct StepRow {
     pub exit_code: Option<i32>,
     /// Its task.
     pub task_arn: Option<String>,
-    /// How many attempts there were at it under its present key.
+    /// How many attempts this run made at it; 1 also for a result that it took over.
     pub attempts: usize,
     /// How it ended; none while it runs or was never tried.
     pub verdict: Option<Verdict>,
@@ -428,18 +428,20 @@ pub fn summary(ledger: &Ledger) -> Vec<StepRow> {
     run.steps
         .iter()
         .map(|step| {
-            let under_key: Vec<&Attempt> = ledger
-                .steps
-                .get(&step.name)
-                .map(|record| record.attempts.iter().filter(|attempt| attempt.key == step.key).collect())
-                .unwrap_or_default();
-            let last = under_key.last();
+            let last = ledger.attempt_of(run, &step.name);
+            // What this run has taken over from before it is one attempt.
+            let since = run.started_at.as_second() - SLACK_SECONDS;
+            let of_run = |attempt: &&Attempt| {
+                attempt.key == step.key && attempt.made_at.is_none_or(|at| at.as_second() >= since)
+            };
+            let record = ledger.steps.get(&step.name);
+            let tried = record.map_or(0, |record| record.attempts.iter().filter(of_run).count());
             StepRow {
                 name: step.name.clone(),
                 seconds: last.and_then(|attempt| attempt.seconds()),
                 exit_code: last.and_then(|attempt| attempt.exit_code),
                 task_arn: last.and_then(|attempt| attempt.task_arn.clone()),
-                attempts: under_key.len(),
+                attempts: tried.max(usize::from(last.is_some())),
                 verdict: last.and_then(|attempt| attempt.verdict.clone()),
             }
         })

@@ -18,7 +18,7 @@ use super::stop::task_of;
 use super::verdict::{Verdict, verdict};
 use super::world::{Live, TaskNow, World};
 use super::{RunError, RunEvent, told};
-use crate::aws::{Aws, Class};
+use crate::aws::Aws;
 use crate::stack::diagnostic::suggest;
 
 /// How often a log that is followed is looked at.
@@ -144,7 +144,7 @@ impl LogError {
             }
             Self::GroupGone { .. } => Some("apply makes it again, for tasks to come".to_owned()),
             Self::NoStream { .. } => {
-                Some("a task that has just started has no stream yet, and --follow waits for it".to_owned())
+                Some("a task that has just started has no stream yet, and --follow waits for it; a log group that was deleted and made anew has none of before".to_owned())
             }
         }
     }
@@ -352,18 +352,14 @@ impl Tail<'_> {
     ) -> Result<Came, LogError> {
         let mut new = false;
         loop {
-            let asked = self.patience.ask(|| self.live.log_page(&self.group, &self.stream, self.token.clone())).await;
-            let (page, next) = match asked {
-                Ok(page) => page,
-                Err(RunError::Aws(error)) if error.class == Class::NotFound => {
-                    let there = self.patience.ask(|| self.live.has_stream(&self.group, &self.stream)).await?;
-                    return match there {
-                        // A stream that was deleted while it was read, and its lines with it, is there no more either.
-                        Some(_) => Ok(Came::NoStream),
-                        None => Err(LogError::GroupGone { step: self.step.clone(), group: self.group.clone() }),
-                    };
-                }
-                Err(error) => return Err(error.into()),
+            let asked = self.patience.ask(|| self.live.log_page(&self.group, &self.stream, self.token.clone()));
+            let Some((page, next)) = asked.await? else {
+                let there = self.patience.ask(|| self.live.has_stream(&self.group, &self.stream)).await?;
+                return match there {
+                    // A stream that was deleted while it was read, and its lines with it, is there no more either.
+                    Some(_) => Ok(Came::NoStream),
+                    None => Err(LogError::GroupGone { step: self.step.clone(), group: self.group.clone() }),
+                };
             };
             if !page.is_empty() {
                 new = true;

@@ -54,7 +54,7 @@ pub(super) fn read(
         found.refer(None, table);
         pipeline
     });
-    found.check(&root, &sink);
+    found.check(&root, kinds, &sink);
     steps::check(&root, &sink);
     if let Some(pipeline) = &pipeline {
         steps::check_overrides(pipeline, &root, &sink);

@@ -107,7 +107,7 @@ impl Resources {
         for fault in kind.check(&spec) {
             tell_spec_fault(entry, &fault, spoilt, sink);
         }
-        for (key, claim) in kind.claims(&spec) {
+        for (key, claim) in kind.claims(&at.name, &spec) {
             if claim == PLACEHOLDER || reference::is_later(&claim) {
                 continue;
             }
@@ -146,7 +146,7 @@ impl Resources {
     }
 
     /// Every reference points to something that is there and lasts at least as long.
-    pub(super) fn check(&self, root: &Node, sink: &Sink) {
+    pub(super) fn check(&self, root: &Node, kinds: &[&dyn ErasedKind], sink: &Sink) {
         for (from, to) in &self.references {
             if reference::is_id(to.table, &to.text) || reference::is_later(&to.text) {
                 continue;
@@ -159,12 +159,31 @@ impl Resources {
             }
         }
         self.check_circles(sink);
+        kinds.iter().for_each(|kind| self.check_needs(*kind, root, sink));
         if root.get("pipeline").is_none() {
             for at in &self.per_run {
                 let Some(entry) = root.get(&at.kind).and_then(|table| table.entry(&at.name)) else { continue };
                 let hint = "add a [pipeline] and a sample, or say lifetime = \"always\"".to_owned();
                 let text = format!("`{at}` exists for a sample's run only, and there is no [pipeline]");
                 sink.tell(&entry.node.span, text, Some(hint));
+            }
+        }
+    }
+
+    /// What is referred to says what whoever refers to it needs.
+    fn check_needs(&self, kind: &dyn ErasedKind, root: &Node, sink: &Sink) {
+        for (at, spec) in self.specs.iter().filter(|(at, _)| at.kind == kind.table()) {
+            for (key, table, flag) in kind.needs() {
+                let Some(name) = spec.get(key).and_then(Json::as_str) else { continue };
+                let Some(other) = self.specs.get(&Address::new(*table, name)) else { continue };
+                let Some(entry) = root.get(&at.kind).and_then(|table| table.entry(&at.name)) else { continue };
+                // Where that table is at fault, what it says is not known.
+                let known = root.get(table).and_then(|table| table.get(name)).is_some_and(|node| !sink.at_fault(node));
+                if known && other.get(flag).and_then(Json::as_bool) != Some(true) {
+                    let text = format!("`{table}.{name}` does not say `{flag}`, which `{at}` needs of it");
+                    let hint = format!("say {flag} = true in [{table}.{name}]");
+                    sink.tell(&at_key(&entry.node, key).span, text, Some(hint));
+                }
             }
         }
     }

@@ -229,3 +229,15 @@ async fn an_instance_is_not_taken_from_under_another_samples_run() {
     assert!(prepared.plan.conflicts.is_empty(), "{}", prepared.text(false));
     assert_eq!(prepared.losses.iter().map(|loss| loss.sample.as_str()).collect::<Vec<_>>(), ["S1"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_no_type_of_the_instance_can_hold_is_told_before_one_is_launched() {
+    let lab = Lab::new();
+    let text = edited("name    = \"call\"", "name    = \"call\"\nmemory = 500000");
+    let planned = lab.plan(&text).await;
+    let told = planned.text(false);
+    assert!(told.contains("step call asks for") && told.contains("500000 MiB"), "{told}");
+    assert_eq!(lab.apply(&text).await, Exit::Failed);
+    assert_eq!(lab.mutations().values().sum::<usize>(), 0);
+    assert!(lab.plan(&text.replace("500000", "5000")).await.plan.conflicts.is_empty());
+}

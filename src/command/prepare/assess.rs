@@ -6,9 +6,12 @@ use crate::address::Address;
 use crate::command::driver::Driver;
 use crate::desired::Desired;
 use crate::diff::{Conflict, Cycle, Difference, Scope, diff};
+use crate::facts::{Facts, InstanceType};
 use crate::live::Live;
 use crate::plan::{Phase, Plan, StepId, Verb, run_address};
+use crate::run::spec::StepSpec;
 use crate::run::{Assessment, Due, Observed, RunSpec, StepPlan};
+use crate::stack::Stack;
 
 /// A pipeline's run.
 pub(super) struct Assessed {
@@ -82,6 +85,34 @@ impl Assessed {
         let why = || format!("no object matches {}", self.missing.join(", "));
         let hint = "the run's inputs must be there before it: upload them, or mend the keys in [pipeline] inputs";
         (!self.missing.is_empty()).then(|| Conflict::new(self.at(), why(), hint))
+    }
+
+    /// That a step asks for more than any of the instance's types has: ECS would never place it, on a machine that is billed.
+    pub(super) fn too_large(&self, stack: &Stack, facts: &Facts) -> Option<Conflict> {
+        let instance = stack.resources.get(&self.spec.instance_at.clone().of(None))?;
+        let others = instance.get("types").and_then(|types| types.as_array()).into_iter().flatten();
+        let names = instance.get("type").into_iter().chain(others).filter_map(|name| name.as_str());
+        let types: Vec<_> =
+            names.map(|name| Some((name, facts.instance_types.get(name)?))).collect::<Option<Vec<_>>>()?;
+        let room =
+            |has: &InstanceType| (i64::from(has.vcpus) * 1024, i64::try_from(has.memory_mib).unwrap_or(i64::MAX));
+        let asks = |step: &&StepSpec| {
+            let (cpu, memory) = (step.cpu.unwrap_or_default(), step.memory.unwrap_or_default());
+            types.iter().map(|(_, has)| room(has)).all(|(has_cpu, has_memory)| cpu > has_cpu || memory > has_memory)
+        };
+        let steps: Vec<_> = self.spec.steps.iter().filter(asks).collect();
+        let asked = steps.iter().map(|step| {
+            let parts = [(step.cpu, "CPU units"), (step.memory, "MiB")];
+            let parts = parts.iter().filter_map(|(n, unit)| Some(format!("{} {unit}", (*n)?)));
+            format!("step {} asks for {}", step.name, parts.collect::<Vec<_>>().join(" and "))
+        });
+        let has = types.iter().map(|(name, has)| {
+            let (cpu, memory) = room(has);
+            format!("{name} has {cpu} CPU units and {memory} MiB, not all of it free")
+        });
+        let why = asked.chain(has).collect::<Vec<_>>().join("; ");
+        let hint = "lower the `cpu` or `memory` of the step or its task definition, or take a larger instance `type`";
+        (!steps.is_empty() && !types.is_empty()).then(|| Conflict::new(self.at(), why, hint))
     }
 
     /// Whoever drives a run on the instance that this plan ends needs it: it is not taken from under them. Where the plan

@@ -4,7 +4,10 @@ use crate::aws::facts::FactError;
 use crate::aws::{AwsError, Class};
 use crate::command::Problem;
 use crate::command::session::Session;
+use crate::desired::wanted;
+use crate::kind::kind;
 use crate::report;
+use crate::stack::Stack;
 
 /// What had to be read for a plan and could not be.
 #[derive(Default)]
@@ -14,11 +17,24 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    pub(super) fn facts(&mut self, errors: Vec<FactError>) {
+    /// What the stack's resources asked for, each with who did.
+    pub(super) fn facts(&mut self, errors: Vec<FactError>, stack: &Stack) {
+        let wanted = wanted(stack);
         for error in errors {
+            let who: Vec<String> = match &error {
+                FactError::Missing { lookup, .. } => wanted
+                    .iter()
+                    .filter(|(at, spec)| {
+                        kind(&at.kind).is_some_and(|kind| kind.lookups(&at.name, spec).contains(lookup))
+                    })
+                    .map(|(at, _)| at.to_string())
+                    .collect(),
+                _ => Vec::new(),
+            };
             match error {
                 FactError::Aws { source, .. } => self.aws.push(source),
-                other => self.other.push(fact_error(&other)),
+                other if who.is_empty() => self.other.push(fact_error(&other)),
+                other => self.other.push(format!("{}: {}", who.join(", "), fact_error(&other))),
             }
         }
     }

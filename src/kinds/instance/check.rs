@@ -2,14 +2,23 @@
 
 use super::{Spec, VolumeType};
 use crate::kind::{Lifetime, SpecFault};
+use crate::kinds::is_match;
 use crate::stack::values::PLACEHOLDER;
 use crate::stack::warning::{Code, SpecWarning};
+
+/// An instance type: its family and its size.
+const TYPE: &str = r"^[a-z0-9-]+\.[a-z0-9-]+$";
 
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
     let mut faults = Vec::new();
     if spec.subnet.is_some() && !spec.zones.is_empty() {
         let hint = "a subnet is in one zone; name zones without it for subnets of the default VPC";
         faults.push(SpecFault::new("zones", "`subnet` and `zones` exclude each other", hint));
+    }
+    let types = std::iter::once(("type".to_owned(), &spec.r#type));
+    let others = spec.types.iter().enumerate().map(|(at, name)| (format!("types[{at}]"), name));
+    for (key, name) in types.chain(others).filter(|(_, name)| *name != PLACEHOLDER && !is_match(TYPE, name)) {
+        faults.push(SpecFault::new(key, format!("`{name}` is no instance type"), "such as `r6i.2xlarge`"));
     }
     let ami = &spec.ami;
     if ami != PLACEHOLDER && !(ami.starts_with("ami-") || ami.starts_with("ssm:/")) {

@@ -4,11 +4,14 @@ use serde_json::Value;
 
 use super::Spec;
 use crate::kind::SpecFault;
-use crate::kinds::check_name;
+use crate::kinds::{check_name, is_match};
 use crate::stack::values::PLACEHOLDER;
 
 /// What IAM takes for a name (API, CreateRole).
 pub(super) const NAME: &str = "^[A-Za-z0-9_+=,.@-]{1,64}$";
+
+/// A managed policy: an ARN, or the path and name of one of AWS's own.
+const ATTACHED: &str = "^(arn:.+|[A-Za-z0-9_+=,.@/-]+)$";
 
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
     let named = check_name(spec.name.as_ref(), NAME, "1 to 64 letters, digits and _ + = , . @ -");
@@ -26,6 +29,13 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
         Some(Value::Object(_) | Value::Null | Value::String(_)) | None => {}
         Some(_) => {
             faults.push(SpecFault::new("policy", "not a policy document", "a table, or JSON in a string"));
+        }
+    }
+    for (at, policy) in spec.attach.iter().enumerate().filter(|(_, policy)| !is_match(ATTACHED, policy)) {
+        if policy != PLACEHOLDER {
+            let hint =
+                "an ARN, or the name of one of AWS's own such as `service-role/AmazonECSTaskExecutionRolePolicy`";
+            faults.push(SpecFault::new(format!("attach[{at}]"), format!("`{policy}` is no managed policy"), hint));
         }
     }
     let trusted = &spec.trusts;

@@ -238,7 +238,9 @@ pub(super) fn check(key: &str, rule: &RuleSpec) -> Vec<SpecFault> {
 /// What EC2 takes as a description, of a group or of a rule (EC2 API, CreateSecurityGroup, GroupDescription).
 pub(super) fn check_text(key: &str, text: &str) -> Option<SpecFault> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(letter);
-    let sound = text == PLACEHOLDER || (text.len() <= 255 && text.chars().all(allowed));
+    // A rule may have none; the group itself must have one.
+    let missing = text.is_empty() && key == "description";
+    let sound = text == PLACEHOLDER || (text.len() <= 255 && text.chars().all(allowed) && !missing);
     let hint = "at most 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*";
     (!sound).then(|| SpecFault::new(key, format!("EC2 takes no such description: `{text}`"), hint))
 }

@@ -50,7 +50,10 @@ pub fn run(
             };
             (Standing::DueAfterUpload, because, steps)
         }
-        Some(Due::No(done)) => (Standing::Done, vec![of_done(done)], Vec::new()),
+        Some(Due::No(done)) => {
+            let changed = assessment.is_some_and(|assessment| !assessment.notes.is_empty());
+            (Standing::Done, vec![of_done(done, changed)], Vec::new())
+        }
         Some(Due::Failed(earlier)) => {
             let because = vec![
                 format!("the same run failed before: {}", report::run::earlier(earlier)),
@@ -92,10 +95,11 @@ fn of_work(work: &Work, differs: &BTreeMap<String, Vec<Change>>, credentials: &C
     work.steps.iter().map(step).collect()
 }
 
-fn of_done(done: &Done) -> String {
+fn of_done(done: &Done, changed: bool) -> String {
     let when = done.ended_at.map(|at| format!(" until {at:.0}")).unwrap_or_default();
     let took = done.seconds.map(|seconds| format!(" for {}", span(seconds))).unwrap_or_default();
-    format!("it has run{took}{when}, and what it wrote is still there")
+    let there = if changed { "its outputs are there, though changed since" } else { "what it wrote is still there" };
+    format!("it has run{took}{when}, and {there}")
 }
 
 /// What a run that is due writes again.

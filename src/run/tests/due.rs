@@ -129,3 +129,17 @@ async fn a_failure_is_tried_again_unasked_only_under_other_settings_or_when_it_p
     });
     work(&fake, &spec).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_that_was_put_right_again_what_counts_is_the_success_before_it() {
+    let (fake, good) = succeeded().await;
+    let mut bad = good.clone();
+    bad.steps[3].content.image = "call:2".to_owned();
+    fake.ends("call", vec![(1, exit(1))]);
+    assert!(matches!(run(&fake, &bad).await, Outcome::Failed(_)));
+    assert!(matches!(is_due(&fake, &good, Some("i-1")).await, Due::No(_)));
+    fake.lose("s1.vcf");
+    let due = work(&fake, &good).await;
+    assert_eq!(due.reasons, ["output s3://out/s1.vcf is missing"]);
+    assert_eq!(kept(&due), ["pull", "align", "qc"]);
+}

@@ -73,3 +73,24 @@ async fn a_summary_counts_the_attempts_under_the_runs_key() {
     assert_eq!(align.attempts, 2);
     assert_eq!(align.task_arn, ledger.steps["align"].attempts[1].task_arn);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_has_what_the_run_did_and_nothing_of_before() {
+    let (fake, spec) = (Fake::new(), spec());
+    run(&fake, &spec).await;
+    tokio::time::sleep(HOUR).await;
+    // Once more, all of it, on another instance; and a step of it never starts.
+    fake.put("in", "s1_R1.fastq.gz", "b");
+    let other = RunSpec { instance: Link::theirs("instance", "i-2"), ..spec.clone() };
+    run(&fake, &other).await;
+    fake.put("in", "s1_R1.fastq.gz", "a");
+    tokio::time::sleep(HOUR).await;
+    fake.rewrite(|ledger| ledger.runs.clear());
+    fake.inner.lock().unwrap().refuse = vec!["RESOURCE:MEMORY"; 100];
+    let third = RunSpec { instance: Link::theirs("instance", "i-3"), ..spec };
+    assert!(matches!(run(&fake, &third).await, Outcome::Failed(_)));
+    let rows = summary(&fake.ledger());
+    let told: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.attempts, row.exit_code)).collect();
+    assert_eq!(told[1..], [("align", 0, None), ("qc", 0, None), ("call", 0, None)]);
+    assert!(told[0].1 > 0 && told[0].2.is_none(), "{told:?}");
+}

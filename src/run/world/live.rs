@@ -400,8 +400,8 @@ impl Live<'_> {
         group: &str,
         stream: &str,
         token: Option<String>,
-    ) -> Result<(Vec<String>, Option<String>), AwsError> {
-        let answer = self
+    ) -> Result<Option<(Vec<String>, Option<String>)>, AwsError> {
+        let asked = self
             .aws
             .logs
             .get_log_events()
@@ -411,10 +411,11 @@ impl Live<'_> {
             .set_next_token(token)
             .send()
             .await
-            .or_aws("logs:GetLogEvents")?;
+            .or_aws("logs:GetLogEvents");
+        let Some(answer) = asked.or_absent()? else { return Ok(None) };
         let token = answer.next_forward_token;
         let events = answer.events.unwrap_or_default();
-        Ok((events.into_iter().map(|event| event.message.unwrap_or_default()).collect(), token))
+        Ok(Some((events.into_iter().map(|event| event.message.unwrap_or_default()).collect(), token)))
     }
 
     /// Whether a log group has this stream; none where there is no such group.

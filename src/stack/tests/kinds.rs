@@ -251,7 +251,10 @@ impl<S: Serialize + DeserializeOwned + 'static> ErasedKind for Fake<S> {
     fn lookups(&self, _name: &str, _spec: &Value) -> Vec<Lookup> {
         Vec::new()
     }
-    fn claims(&self, _spec: &Value) -> Vec<(String, String)> {
+    fn needs(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        &[]
+    }
+    fn claims(&self, _name: &str, _spec: &Value) -> Vec<(String, String)> {
         Vec::new()
     }
     fn lower(&self, _at: &Address, _spec: &Value, _cx: &Context<'_>) -> Result<Value, String> {

@@ -15,6 +15,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "`biocontainers/bwa v0.7` is no image",
     ),
     ("image = \"biocontainers/bwa:v0.7.17_cv1\"", "image = \"\"", "`` is no image"),
+    ("type            = \"r6i.2xlarge\"", "type            = \"r6i2xlarge\"", "`r6i2xlarge` is no instance type"),
     (
         "description = \"SSH access\" }",
         "description = \"SSH access\" }, { protocol = \"tcp\", port = 22, to_port = 22, cidr = \"203.0.113.0/24\" }",
@@ -95,6 +96,24 @@ fn a_name_that_aws_would_refuse_is_a_fault() {
 }
 
 #[test]
+fn a_role_for_an_instance_has_a_profile() {
+    let text = germline(&[("instance_profile = true", "instance_profile = false")]);
+    let line = text.lines().position(|line| line.starts_with("role ") && line.contains("instance")).unwrap() + 1;
+    let fault = "`role.instance` does not say `instance_profile`, which `instance.worker` needs of it";
+    assert_eq!(told(&text), [(line, fault.to_owned())]);
+}
+
+#[test]
+fn what_aws_would_refuse_of_a_role_or_a_group_is_a_fault() {
+    let role = told_of(
+        "[role.x]\ntrusts = \"ec2.amazonaws.com\"\nattach = [\"CloudWatchReadOnlyAccess\",\n\"Amazon ECS !\"]\n",
+    );
+    assert_eq!(role, [(4, "`Amazon ECS !` is no managed policy".to_owned())]);
+    let group = told_of("[security_group.x]\ndescription = \"\"\n");
+    assert_eq!(group, [(2, "EC2 takes no such description: ``".to_owned())]);
+}
+
+#[test]
 fn one_thing_in_aws_is_one_resources_only() {
     let faults = told_of("[cluster.a]\nname = \"lab\"\n[cluster.b]\nname = \"lab\"\n[log_group.a]\nname = \"lab\"\n");
     assert_eq!(faults, [(4, "`lab` is `cluster.a`'s already".to_owned())]);
@@ -106,6 +125,9 @@ fn one_thing_in_aws_is_one_resources_only() {
     let faults = told_of(&format!("{uploads}\n\"y/1.fq\"]\n"));
     assert_eq!(faults, [(7, "`1.fq in reads` is `upload.a`'s already".to_owned())]);
     assert_eq!(told_of(&format!("{uploads}\"3.fq\"]\n")), []);
+    // IAM does not tell names apart by case.
+    let roles = told_of("[role.X]\ntrusts = \"ec2.amazonaws.com\"\n[role.x]\ntrusts = \"ec2.amazonaws.com\"\n");
+    assert_eq!(roles, [(3, "`<stack>-x` is `role.X`'s already".to_owned())]);
     let twice = told_of("[upload.a]\nbucket = \"reads\"\nfiles = [\"x/1.fq\", \"y/1.fq\"]\n");
     assert_eq!(twice.len(), 1, "{twice:?}");
 }

@@ -67,6 +67,9 @@ impl<'a> At<'a> {
             ("an integer", _) => Some("a whole number, without quotes and without a unit".to_owned()),
             ("a number", _) => Some("such as 1.5, without quotes".to_owned()),
             ("true or false", _) => Some("without quotes".to_owned()),
+            ("a list", Some(Value::Table(_))) => {
+                Some("where each has a header of its own, in double brackets: [[…]]".to_owned())
+            }
             ("a list", _) => Some("values in brackets: […]".to_owned()),
             ("a table", _) => Some("keys and values in braces: { key = … }, or under a header of its own".to_owned()),
             (ANYTHING, _) => Some("write it in quotes".to_owned()),
