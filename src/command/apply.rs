@@ -225,7 +225,7 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
                 session.console.say(&afterwards(session, &run.spec.instance_at, &failure.instance).await);
             }
         }
-        Err(error) => session.console.say(&format!("error: the run could not go on: {error}")),
+        Err(error) => session.console.say(&format!("error: the run was not driven to its end from here: {error}")),
     }
     let observed =
         Box::pin(observe(&session.aws, &run.spec)).await.map_err(|error| Problem::failed(crate::aws::chain(&error)))?;
