@@ -104,3 +104,16 @@ pub fn none(error: &AwsError) -> bool {
 pub fn unclear(error: &AwsError) -> bool {
     matches!(error.class, Class::Passing | Class::Throttled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_cut_off_or_throttled_may_have_taken_effect_and_what_was_refused_has_not() {
+        let of = |class| unclear(&AwsError { class, ..AwsError::refused("ecs:RegisterTaskDefinition", "no") });
+        assert!(of(Class::Passing) && of(Class::Throttled));
+        let refused = [Class::Refused, Class::NotFound, Class::Denied, Class::Credentials, Class::Unsent];
+        assert!(refused.into_iter().all(|class| !of(class)));
+    }
+}

@@ -131,3 +131,16 @@ async fn an_instance_that_is_on_its_way_out_is_gone() {
         assert_eq!(live(&aws).instance_gone("i-1").await.unwrap(), gone, "{state}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_container_without_an_exit_code_has_none() {
+    for (told, code) in [(r#","exitCode":0"#, Some(0)), (r#","exitCode":137"#, Some(137)), ("", None)] {
+        let aws = answering(move |_, _| {
+            let task = format!(r#"{{"taskArn":"arn","lastStatus":"STOPPED","containers":[{{"name":"x"{told}}}]}}"#);
+            (200, format!(r#"{{"tasks":[{task}],"failures":[]}}"#))
+        });
+        let tasks = live(&aws).tasks("c", &["arn".to_owned()]).await.unwrap();
+        let [TaskNow::Stopped(end)] = tasks.as_slice() else { panic!("{tasks:?}") };
+        assert_eq!(end.exit_code, code, "{told}");
+    }
+}
