@@ -71,3 +71,18 @@ pub fn timestamp(at: Option<&DateTime>) -> Option<Timestamp> {
     let at = at?;
     Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_on_from_what_it_showed_last() {
+        let told: Timestamp = "2026-01-05T09:00:00Z".parse().unwrap();
+        let clock = Clock(Arc::new(Mutex::new(Some((told, Instant::now())))));
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        assert_eq!(clock.now(), "2026-01-05T09:01:30Z".parse::<Timestamp>().unwrap());
+    }
+}

@@ -117,3 +117,15 @@ pub async fn remove_ecs(aws: &super::Aws, arn: &str, keys: Vec<String>) -> Resul
 pub fn keys(tags: &Tags) -> String {
     tags.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn awss_own_tags_are_never_seen() {
+        let tag = |key: &str| aws_sdk_ec2::types::Tag::builder().key(key).value("x").build();
+        let seen = from_ec2(&[tag("aws:cloudformation:stack-name"), tag("project"), tag("awsome")]);
+        assert_eq!(seen.into_keys().collect::<Vec<_>>(), ["awsome", "project"]);
+    }
+}
