@@ -144,3 +144,11 @@ async fn a_container_without_an_exit_code_has_none() {
         assert_eq!(end.exit_code, code, "{told}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_is_one_whatever_its_status() {
+    for status in [400, 403] {
+        let aws = answering(move |_, _| (status, r#"{"__type":"AccessDeniedException","message":"no"}"#.to_owned()));
+        assert_eq!(live(&aws).find_task("c", "digest").await.unwrap_err().class, Class::Denied, "{status}");
+    }
+}
