@@ -100,7 +100,10 @@ impl Assessed {
             let (cpu, memory) = (step.cpu.unwrap_or_default(), step.memory.unwrap_or_default());
             types.iter().map(|(_, has)| room(has)).all(|(has_cpu, has_memory)| cpu > has_cpu || memory > has_memory)
         };
-        let steps: Vec<_> = self.spec.steps.iter().filter(asks).collect();
+        let kept: BTreeSet<&str> =
+            self.steps().into_iter().flatten().filter(|plan| plan.kept).map(|plan| plan.name.as_str()).collect();
+        let runs = self.spec.steps.iter().filter(|step| !kept.contains(step.name.as_str()));
+        let steps: Vec<_> = runs.filter(asks).collect();
         let asked = steps.iter().map(|step| {
             let parts = [(step.cpu, "CPU units"), (step.memory, "MiB")];
             let parts = parts.iter().filter_map(|(n, unit)| Some(format!("{} {unit}", (*n)?)));
