@@ -29,7 +29,7 @@ use crate::stack::warning::SpecWarning;
 mod open;
 mod rule;
 
-use rule::{Change, changes, check, check_text, check_twice};
+use rule::{Change, TEXT, TEXT_TOLD, changes, check, check_text, check_twice};
 pub use rule::{Peer, Protocol, Rule, RuleSpec};
 
 /// The kind.
@@ -41,7 +41,7 @@ pub enum SecurityGroup {}
 pub struct Spec {
     /// The group's name, instead of `<stack>-<name>-<hash>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = NAME))]
+    #[schemars(regex(pattern = TEXT))]
     pub name: Option<String>,
     /// EC2 wants one; left out, the stack and the logical name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,9 +56,6 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress: Option<Vec<RuleSpec>>,
 }
-
-/// What EC2 takes for a name (API, CreateSecurityGroup).
-const NAME: &str = r"^[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,255}$";
 
 /// The normal form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,11 +110,10 @@ impl Kind for SecurityGroup {
     type Call = Call;
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
-        let told = "1 to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*";
         let id = spec.name.iter().filter(|name| name.starts_with("sg-"));
         let id =
             id.map(|_| SpecFault::new("name", "a name that begins with `sg-` is an id to EC2", "begin it otherwise"));
-        let named = check_name(spec.name.as_ref(), NAME, told).into_iter().chain(id);
+        let named = check_name(spec.name.as_ref(), TEXT, TEXT_TOLD).into_iter().chain(id);
         let own = spec.description.iter().filter_map(|text| check_text("description", text)).chain(named);
         let vpc = spec
             .vpc
@@ -128,7 +124,9 @@ impl Kind for SecurityGroup {
         let rules = sides.into_iter().flat_map(|(side, rules)| {
             let rules = rules.map(Vec::as_slice).unwrap_or_default();
             rules.iter().enumerate().flat_map(move |(at, rule)| {
-                let text = check_text(&format!("{side}[{at}].description"), &rule.description);
+                // A rule may have none.
+                let text = Some(&rule.description).filter(|text| !text.is_empty());
+                let text = text.and_then(|text| check_text(&format!("{side}[{at}].description"), text));
                 let twice = check_twice(&format!("{side}[{at}]"), rule, rules.get(..at).unwrap_or_default());
                 check(&format!("{side}[{at}]"), rule).into_iter().chain(text).chain(twice)
             })

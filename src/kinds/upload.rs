@@ -128,11 +128,9 @@ impl Kind for Upload {
     fn claims(_name: &str, spec: &Spec) -> Vec<(String, String)> {
         let Spec { bucket, files, prefix } = spec;
         let object = |(at, file): (usize, &String)| {
-            // Whose fault has been told is nobody's.
-            let sound = [&bucket.text, file, prefix].iter().all(|text| *text != PLACEHOLDER);
-            sound.then(|| (format!("files[{at}]"), format!("{} in {}", key(prefix, file), bucket.text)))
+            (format!("files[{at}]"), format!("{} in {}", key(prefix, file), bucket.text))
         };
-        files.iter().enumerate().filter_map(object).collect()
+        files.iter().enumerate().map(object).collect()
     }
 
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {

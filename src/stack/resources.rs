@@ -108,7 +108,8 @@ impl Resources {
             tell_spec_fault(entry, &fault, spoilt, sink);
         }
         for (key, claim) in kind.claims(&at.name, &spec) {
-            if claim == PLACEHOLDER || reference::is_later(&claim) {
+            // Whose fault has been told is nobody's.
+            if claim.contains(PLACEHOLDER) || reference::is_later(&claim) {
                 continue;
             }
             match self.claimed.entry((kind.table(), claim)) {

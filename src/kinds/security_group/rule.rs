@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Link;
 use crate::aws::AwsError;
 use crate::kind::{Context, SpecFault};
+use crate::kinds::is_match;
 use crate::kinds::key_pair::settled;
 use crate::stack::reference::{Ref, SecurityGroup as Group};
 use crate::stack::values::{Cidr, Int, PLACEHOLDER};
@@ -235,14 +236,14 @@ pub(super) fn check(key: &str, rule: &RuleSpec) -> Vec<SpecFault> {
     faults
 }
 
-/// What EC2 takes as a description, of a group or of a rule (EC2 API, CreateSecurityGroup, GroupDescription).
+/// What EC2 takes as a group's name, and as a description of a group or of a rule (EC2 API, CreateSecurityGroup).
+pub(super) const TEXT: &str = r"^[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]{1,255}$";
+/// That in words.
+pub(super) const TEXT_TOLD: &str = "1 to 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*";
+
 pub(super) fn check_text(key: &str, text: &str) -> Option<SpecFault> {
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(letter);
-    // A rule may have none; the group itself must have one.
-    let missing = text.is_empty() && key == "description";
-    let sound = text == PLACEHOLDER || (text.len() <= 255 && text.chars().all(allowed) && !missing);
-    let hint = "at most 255 letters, digits, spaces and ._-:/()#,@[]+=&;{}!$*";
-    (!sound).then(|| SpecFault::new(key, format!("EC2 takes no such description: `{text}`"), hint))
+    let sound = text == PLACEHOLDER || is_match(TEXT, text);
+    (!sound).then(|| SpecFault::new(key, format!("EC2 takes no such description: `{text}`"), TEXT_TOLD))
 }
 
 /// EC2 knows a rule by all but its description, and keeps one of each (`InvalidPermission.Duplicate`).

@@ -2,6 +2,7 @@
 
 use super::{Mount, Spec};
 use crate::kind::SpecFault;
+use crate::kinds::is_match;
 use crate::stack::values::PLACEHOLDER;
 use crate::stack::warning::{Code, SpecWarning};
 
@@ -12,11 +13,11 @@ pub(super) const USER: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z
 
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
     let mut faults = Vec::new();
-    if spec.image != PLACEHOLDER && !is_image(&spec.image) {
+    if spec.image != PLACEHOLDER && !is_match(IMAGE, &spec.image) {
         let hint = "such as `biocontainers/bwa:v0.7.17_cv1`: letters, digits and - _ : . / # @, at most 255";
         faults.push(SpecFault::new("image", format!("`{}` is no image", spec.image), hint));
     }
-    if let Some(user) = spec.user.as_ref().filter(|user| *user != PLACEHOLDER && !is_user(user)) {
+    if let Some(user) = spec.user.as_ref().filter(|user| *user != PLACEHOLDER && !is_match(USER, user)) {
         faults.push(SpecFault::new(
             "user",
             format!("`{user}` is no user"),
@@ -43,20 +44,6 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
         }
     }
     faults
-}
-
-fn is_image(text: &str) -> bool {
-    let sound = |c: char| c.is_ascii_alphanumeric() || "-_:./#@".contains(c);
-    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.len() <= 255 && text.chars().all(sound)
-}
-
-fn is_user(text: &str) -> bool {
-    let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let part = |part: &str| part.starts_with(first) && part.chars().all(|c| first(c) || ".-".contains(c));
-    match text.split_once(':') {
-        Some((user, group)) => part(user) && part(group),
-        None => part(text),
-    }
 }
 
 pub(super) fn warn(spec: &Spec) -> Vec<SpecWarning> {

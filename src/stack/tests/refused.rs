@@ -141,3 +141,13 @@ fn a_slip_of_syntax_is_told_alone_although_the_samples_are_not_known_then() {
     let Err(ReadError::Faulty(faults)) = Stack::validate(&path, &[]) else { panic!("it is sound") };
     assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [6], "{faults}");
 }
+
+#[test]
+fn two_whose_names_are_at_fault_are_not_one_thing() {
+    let group = |name: &str| format!("[security_group.{name}]\nname = 5\nvpc = \"vpc-1\"\n");
+    let upload = |name: &str| format!("[upload.{name}]\nbucket = \"reads\"\nfiles = [7]\n");
+    let faults = told_of(&format!("{}{}{}{}", group("a"), group("b"), upload("a"), upload("b")));
+    let lines: Vec<usize> = faults.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [2, 5, 9, 12], "{faults:?}");
+    assert!(faults.iter().all(|(_, text)| text.starts_with("expected a string")), "{faults:?}");
+}
