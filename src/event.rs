@@ -49,15 +49,15 @@ pub enum Event {
         /// For what.
         text: String,
     },
-    /// The run lost its instance, and begins again on a fresh one.
+    /// The run lost its instance, or cannot use it, and begins again on a fresh one.
     RunAgain {
-        /// The instance that went away.
+        /// The instance that went away, or holds files that are not the run's.
         instance: String,
-        /// Why, in AWS's words.
+        /// Why.
         because: String,
-        /// Which attempt at the run follows, from 1.
+        /// Which instance follows, from 1.
         attempt: u32,
-        /// How many there are at the most.
+        /// How many one apply makes at the most.
         of: u32,
     },
     /// The run went on.
@@ -83,6 +83,7 @@ pub struct Failure {
     pub left: String,
     /// What to do next.
     pub hint: Option<String>,
-    /// For the run: it came to an end of its own. A run that somebody else drives, or that could not be looked at, has not.
+    /// For the run: it came to an end, or cannot go on. A run that somebody else drives, or that goes on once AWS can be
+    /// reached again, has not.
     pub ended: bool,
 }

@@ -16,6 +16,7 @@ use crate::aws::AwsError;
 mod attempts;
 mod begin;
 pub mod changed;
+pub mod claim;
 mod doubt;
 pub mod drive;
 pub mod due;
@@ -27,6 +28,7 @@ pub mod ledger;
 pub mod logs;
 pub mod observe;
 mod place;
+mod prove;
 pub mod spec;
 pub mod status;
 pub mod stop;
@@ -40,6 +42,7 @@ pub use drive::{DriveOptions, drive};
 pub use due::{Assessment, Done, Due, Earlier, Holder, StepPlan, Work, due};
 pub use ledger::{Ledger, StepRow, summary};
 pub use observe::{Observed, observe};
+pub use prove::prove;
 pub use spec::{RunSpec, ledger_key, lower};
 pub use status::RunStatus;
 pub use stop::{in_progress, list_ledgers, read_ledger, stop_run};
@@ -132,6 +135,18 @@ pub enum RunEvent {
         since: Timestamp,
         /// When we take over if nothing is heard of them.
         at_most_seconds: u64,
+    },
+    /// Another sample's run has the instance to itself.
+    WaitingForTurn {
+        /// The instance's id.
+        instance: String,
+        /// The other sample.
+        sample: String,
+        /// Who drives its run: identity and host.
+        holder: String,
+        /// Since when.
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        since: Timestamp,
     },
     /// The credentials have expired: sign in again, and it goes on.
     WaitingForCredentials {
@@ -284,6 +299,13 @@ pub enum Outcome {
         /// Why, in AWS's words.
         explanation: String,
     },
+    /// The instance holds files that are not this run's, so the run begins on a fresh one: plan and apply again.
+    InstanceUsed {
+        /// The instance's id.
+        instance: String,
+        /// Whose files it holds, or why they may not be used.
+        because: String,
+    },
     /// Everything ran, but the inputs were changed meanwhile: the run is due again.
     InputsChanged {
         /// What changed.
@@ -314,7 +336,7 @@ pub struct Success {
     pub seconds: i64,
     /// What it wrote.
     pub outputs: Vec<ledger::Output>,
-    /// Outputs that are older than the run, in words.
+    /// Objects that an output matches and no step of the run wrote, and outputs that are empty, in words.
     pub notes: Vec<String>,
     /// The steps with times, exit codes and tasks.
     pub steps: Vec<StepRow>,

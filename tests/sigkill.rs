@@ -5,11 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![cfg(feature = "sandbox")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use seqstack::aws::Aws;
@@ -78,7 +80,7 @@ command = ["sh", "-c", "echo right >> ran; sleep 0.5"]
 name    = "last"
 task    = "shell"
 needs   = ["left", "right"]
-command = ["sh", "-c", "echo last >> ran; test \"$(sort ran | tr '\\n' ' ')\" = 'first last left right '"]
+command = ["sh", "-c", "echo last >> ran; sleep 1.5; test \"$(sort ran | tr '\\n' ' ')\" = 'first last left right '"]
 "#;
 
 struct Lab {
@@ -157,6 +159,7 @@ fn killed_at_random_moments_each_step_runs_once() {
     assert!(Path::new(&lab.folder.path().join(".sandbox/keys.json")).exists(), "{}", text(&plan));
     let aws = lab.aws(&runtime);
     runtime.block_on(put(&aws, "kills-results", "result", "made before".to_owned()));
+    let writing = Writing::begin(lab.folder.path().join(".sandbox"), lab.aws(&runtime));
 
     let (mut done, mut runs, mut lived) = (0, 0, 0);
     let mut undisturbed = Duration::from_secs(12);
@@ -191,11 +194,56 @@ fn killed_at_random_moments_each_step_runs_once() {
     for (step, succeeded) in &tasks {
         assert_eq!(*succeeded, runs, "seed {seed}: {step} of {tasks:?}");
     }
+    drop(writing);
     let destroyed = lab.seqstack("destroy");
     assert!(destroyed.status.success(), "{}", text(&destroyed));
     println!(
         "{done} SIGKILLs over {runs} runs ({lived} applies ended before theirs): each step ran once a run, nothing is left"
     );
+}
+
+/// Writes the run's output while its last step runs, which has no program for that: once for each instance.
+struct Writing(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Writing {
+    fn begin(sandbox: PathBuf, aws: Aws) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let stop = over.clone();
+        let writer = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut written = BTreeSet::new();
+            while !stop.load(Ordering::SeqCst) {
+                let mut all = Vec::new();
+                named_ran(&sandbox, &mut all);
+                for ran in all.into_iter().filter(|ran| fs::read_to_string(ran).is_ok_and(|text| text.contains("last")))
+                {
+                    if written.insert(ran) {
+                        runtime.block_on(put(&aws, "kills-results", "result", "a result".to_owned()));
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self(over, Some(writer))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+        drop(self.1.take().map(std::thread::JoinHandle::join));
+    }
+}
+
+/// The files called `ran` below a folder.
+fn named_ran(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => named_ran(&entry.path(), out),
+            Ok(_) if entry.file_name() == "ran" => out.push(entry.path()),
+            _ => {}
+        }
+    }
 }
 
 /// How often each step's task ended with exit code 0, as ECS still has them.

@@ -3,10 +3,10 @@
 use crate::address::Address;
 use crate::cli::{Apply, Consent, Wish};
 use crate::event::Event;
-use crate::plan::Verb;
+use crate::plan::{Plan, Verb};
 use crate::report;
 use crate::report::span;
-use crate::run::{Due, Outcome, Verdict, observe, summary};
+use crate::run::{DriveOptions, Due, Outcome, RunSpec, Verdict, observe, prove, summary};
 use crate::saved::Saved;
 use crate::stack::pipeline::OnFailure;
 
@@ -15,6 +15,14 @@ use super::{Console, Exit, Problem, cost, outlook, prepare, proceed, saved, sess
 
 /// How many fresh instances one apply makes, beside its plan's own, for a run that loses them.
 pub(super) const FRESH_INSTANCES: u32 = 2;
+
+/// Why an instance stays after a run that failed in a later step.
+const RESUME: &str =
+    "it stays with the intermediate files, so that the next apply goes on from the failed step (on_failure = \"keep\")";
+/// Why it stays after one that failed in a first step.
+const LOOK: &str = "it stays so that you can look around on it (on_failure = \"keep\"); the next apply begins the run from its first step, on a fresh instance";
+/// Why it stays after one that cannot go on.
+const JOIN: &str = "it stays, so that the next apply can go on there (on_failure = \"keep\")";
 
 /// Shows the plan, asks, and converges.
 ///
@@ -94,28 +102,36 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
         session.console.say(&outlook::opening(host));
     }
     let interrupts = proceed::Interrupts::heed(session);
-    let mut lost = 0;
+    let mut fresh = 0;
     let (outcome, run_end) = loop {
+        if launches(&prepared.plan) {
+            Box::pin(recordable(session, &prepared, &interrupts)).await?;
+        }
         let carried_out =
             proceed::carry_out(session, &prepared.plan, &prepared.header.identity, wish.retry, lock, &interrupts);
         let (outcome, run_end) = Box::pin(carried_out).await?;
-        let Some(Ok(Outcome::HostLost { instance, explanation, .. })) = &run_end else { break (outcome, run_end) };
-        if lost == FRESH_INSTANCES || interrupts.raised() {
+        let (instance, because) = match &run_end {
+            Some(Ok(Outcome::HostLost { instance, explanation, .. })) => (instance, explanation),
+            Some(Ok(Outcome::InstanceUsed { instance, because })) => (instance, because),
+            _ => break (outcome, run_end),
+        };
+        if fresh == FRESH_INSTANCES || interrupts.raised() {
             break (outcome, run_end);
         }
-        lost += 1;
         let again = Event::RunAgain {
             instance: instance.clone(),
-            because: explanation.clone(),
-            attempt: lost + 1,
+            because: because.clone(),
+            attempt: fresh + 2,
             of: FRESH_INSTANCES + 1,
         };
         proceed::note(session, &again);
         lock = proceed::Lock::take(&session.state_dir, session.console).await?;
         prepared = Box::pin(again_on_a_fresh_instance(session, wish, consent, &prepared)).await?;
+        // Another sample may have put a fresh one there meanwhile.
+        fresh += u32::from(launches(&prepared.plan));
     };
     let exit = proceed::exit(&outcome, run_end.as_ref());
-    let once_more = matches!(&run_end, Some(Ok(Outcome::HostLost { .. }))) && lost == FRESH_INSTANCES;
+    let once_more = matches!(&run_end, Some(Ok(Outcome::HostLost { .. }))) && fresh == FRESH_INSTANCES;
     if let Some(end) = run_end
         && let Err(problem) = report(session, &prepared, end).await
     {
@@ -124,7 +140,7 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
     if once_more {
         session.console.say(&format!(
             "hint: {} instances went away under this run in one apply: see in EC2 who or what ended them before the next",
-            lost + 1
+            fresh + 1
         ));
     }
     session.console.say(&match exit {
@@ -150,6 +166,32 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
         session.console.print(&prepare::calls(session))?;
     }
     Ok(if failed_before && exit == Exit::Done { Exit::RunFailed } else { exit })
+}
+
+/// Whether a plan launches the instance of its run.
+fn launches(plan: &Plan) -> bool {
+    let made = |at: &Address| plan.steps.keys().any(|id| id.at == *at && id.verb == Verb::Create);
+    plan.run.as_ref().is_some_and(|run| made(&run.spec.instance_at))
+}
+
+/// Makes sure, before an instance is billed for it, that the run can be recorded.
+async fn recordable(
+    session: &Session,
+    prepared: &prepare::Prepared,
+    interrupts: &proceed::Interrupts,
+) -> Result<(), Problem> {
+    let Some(run) = &prepared.plan.run else { return Ok(()) };
+    let RunSpec { ledger_bucket, ledger_key, .. } = &run.spec;
+    let options = DriveOptions::new(&prepared.header.identity);
+    let tell = |event| proceed::note(session, &Event::Run(event));
+    let proven = prove(&session.aws, &run.spec, &options, &tell, interrupts.stopped()).await;
+    proven.map_err(|error| {
+        Problem::failed(format!(
+            "the run cannot be recorded at s3://{ledger_bucket}/{ledger_key}: {}; nothing was launched for it, and nothing was changed",
+            crate::aws::chain(&error)
+        ))
+        .hint("the run's record is written there with s3:GetObject and s3:PutObject; a bucket may also demand encryption by its policy, or a right to its KMS key")
+    })
 }
 
 /// The plan after the run's instance went away. What was agreed to covers that same instance and the run once more, and
@@ -184,27 +226,24 @@ async fn again_on_a_fresh_instance(
     Ok(next)
 }
 
-/// What happens with the instance of a run that failed, until when, and what can be done with it.
-async fn afterwards(session: &Session, at: &Address, instance: &str) -> String {
-    let stack = &session.stack;
-    if stack.pipeline.as_ref().is_none_or(|pipeline| pipeline.on_failure == OnFailure::Release) {
-        return format!("the instance {instance} was let go of (on_failure = \"release\")");
-    }
-    let until = match crate::kinds::instance::running(&session.aws, &stack.info).await {
-        Ok(running) => match running.into_iter().find(|one| one.id == instance).map(|one| one.ends_itself_at) {
-            Some(Some(deadline)) => format!("it ends itself at {deadline}, and is billed until then"),
-            Some(None) => "it has no deadline, and is billed until it is let go of".to_owned(),
-            None => {
-                return format!(
-                    "the instance {instance} is gone, and the intermediate files with it: the next apply begins the run from its start"
-                );
-            }
-        },
-        Err(error) => format!("when it ends itself could not be read ({error})"),
+/// What happens with the instance of a run that came to no good end: whether it is there, what it costs and until when, and
+/// what can be done with it.
+async fn afterwards(session: &Session, at: &Address, stays: &str) -> String {
+    let released = session.stack.pipeline.as_ref().is_none_or(|one| one.on_failure == OnFailure::Release);
+    let found = match crate::kinds::instance::running(&session.aws, &session.stack.info).await {
+        Ok(running) => running.into_iter().find(|one| one.at == at.to_string()),
+        Err(error) => return format!("whether the run's instance is there, and billed, could not be read ({error})"),
     };
+    let Some(found) = found else {
+        return "the run's instance is gone, and the intermediate files with it; nothing of it is billed any more: the next apply begins the run from its start".to_owned();
+    };
+    let billed = outlook::billed(session, &found);
+    let id = &found.id;
+    let why = if released { "on_failure = \"release\" was to end it, and it is still there" } else { stays };
     format!(
-        "the instance {instance} stays with the intermediate files, so that the next apply goes on from the failed step; {until}\n\
-         to look around on it: aws ssm start-session --target {instance}, or SSH where its security group lets you in (files are under the task definition's mounts)\n\
+        "still running on AWS, and billed:\n{billed}\n\
+         {why}\n\
+         to look around on it: aws ssm start-session --target {id}, or SSH where its security group lets you in (files are under the task definition's mounts)\n\
          to let it go: {}",
         session.command("destroy", &["--target", &at.clone().of(None).to_string(), "--discard-intermediates"])
     )
@@ -213,6 +252,7 @@ async fn afterwards(session: &Session, at: &Address, instance: &str) -> String {
 /// The run's steps with their times, exit codes and task ARNs, as the ledger has them.
 async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::RunEnd) -> Result<(), Problem> {
     let Some(run) = &prepared.plan.run else { return Ok(()) };
+    let at = &run.spec.instance_at;
     match &end {
         Ok(outcome) => {
             session.console.say(&report::run::outcome(outcome));
@@ -222,10 +262,19 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
                 if let (Some(step), Some(_)) = (&failure.step, &failure.log_group) {
                     session.console.say(&format!("its whole log: {}", session.command("logs", &[step])));
                 }
-                session.console.say(&afterwards(session, &run.spec.instance_at, &failure.instance).await);
+                let first =
+                    |name: &String| run.spec.steps.iter().any(|one| one.name == *name && one.follows.is_empty());
+                let stays = if failure.step.as_ref().is_none_or(first) { LOOK } else { RESUME };
+                session.console.say(&afterwards(session, at, stays).await);
             }
         }
-        Err(error) => session.console.say(&format!("error: the run was not driven to its end from here: {error}")),
+        Err(cut) if cut.goes_on => {
+            session.console.say(&format!("error: the run was not driven to its end from here: {}", cut.why));
+        }
+        Err(cut) => {
+            session.console.say(&format!("error: the run cannot go on: {}", cut.why));
+            session.console.say(&afterwards(session, at, JOIN).await);
+        }
     }
     let observed =
         Box::pin(observe(&session.aws, &run.spec)).await.map_err(|error| Problem::failed(crate::aws::chain(&error)))?;

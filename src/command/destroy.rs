@@ -136,7 +136,7 @@ impl Sight {
         let mut prepared = Box::pin(prepare::destroy(session, choice, &gone)).await?;
         // That tasks are stopped is asked for apart.
         let files = |loss: Loss| Loss { running: Vec::new(), ..loss };
-        let losses = Ending::of(session, &prepared.plan).await?.losses.into_iter().map(files);
+        let losses = Ending::of(session, &prepared.plan, None).await?.losses.into_iter().map(files);
         prepared.losses = losses.filter(|loss| loss.unknown.is_some() || !loss.steps.is_empty()).collect();
         let mut sight = Self { prepared, running: Vec::new(), strays: Vec::new() };
         sight.look_for_runs(session).await?;

@@ -175,11 +175,15 @@ pub async fn left(session: &Session) -> String {
         Err(error) => format!("what is still running on AWS could not be read ({error})\nhint: {hint}"),
         Ok(there) if there.is_empty() => format!("no instance of this stack is running on AWS\nhint: {hint}"),
         Ok(there) => {
-            let price = |one: &Running| cost::price(&session.stack, Some(&one.at), &one.r#type);
-            let lines: Vec<String> = there.iter().map(|one| line(one, price(one), session.aws.clock.now())).collect();
+            let lines: Vec<String> = there.iter().map(|one| billed(session, one)).collect();
             format!("still running on AWS, and billed:\n{}\nhint: {hint}", lines.join("\n"))
         }
     }
+}
+
+/// An instance that is billed, in a line: since when, what it came to so far, and until when.
+pub fn billed(session: &Session, one: &Running) -> String {
+    line(one, cost::price(&session.stack, Some(&one.at), &one.r#type), session.aws.clock.now())
 }
 
 fn line(one: &Running, price: Option<Price>, now: Timestamp) -> String {

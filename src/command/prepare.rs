@@ -17,6 +17,7 @@ use crate::plan::{self, Phase, Why};
 use crate::report::events::Told;
 use crate::report::plan::Header;
 use crate::report::plan::run as told;
+use crate::run::claim::Place;
 use crate::run::{Observed, RunError, RunSpec, observe};
 use crate::stack::Stack;
 use crate::stack::diagnostic::suggest;
@@ -117,7 +118,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     // What the run reads is asked for before the account is known: its text needs no facts but the region.
     let early = Facts { region: session.aws.region.clone(), ..Facts::default() };
     let spec = run_spec(session, &early)?;
-    let Read { facts, live, observed } = Box::pin(read(session, spec.as_ref())).await?;
+    let Read { facts, mut live, observed } = Box::pin(read(session, spec.as_ref())).await?;
     check_account(session, &facts)?;
     check_adopted(stack, wish)?;
     let spec = run_spec(session, &facts)?;
@@ -127,8 +128,18 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let adopt = wish.adopt.iter().cloned().collect();
     let scope = Scope { adopt, per_run: stack.info.per_run.clone(), sample: sample.map(str::to_owned) };
     let cycle = |error: Cycle| Problem::failed(error.to_string());
-    let assessed = spec.zip(observed).map(|found| assess(found, &all, &live, &scope, wish.retry));
-    let run = assessed.transpose().map_err(cycle)?;
+    let assessed = |found, live: &Live| assess(found, &all, live, &scope, wish.retry).map_err(cycle);
+    let mut run = spec.zip(observed).map(|found| assessed(found, &live)).transpose()?;
+    let place = match &run {
+        Some(run) => Box::pin(place(session, run, &live)).await?,
+        None => Place::Good,
+    };
+    if let Place::Used(because) = &place
+        && let Some(Assessed { spec, observed, .. }) = run.take()
+    {
+        crate::kinds::instance::mark_used(&mut live, &spec.instance_at, because);
+        run = Some(assessed((spec, observed), &live)?);
+    }
     let Whole { plan, desired, same } = whole(stack, all, &live, &scope, run.as_ref()).map_err(cycle)?;
     let run_at = run.as_ref().map(Assessed::at);
     let mut plan = chosen(session, plan, &wish.choice, run_at.iter(), &desired, &live)?;
@@ -138,7 +149,9 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     plan.conflicts.extend(runs.and_then(|run| run.too_large(stack, &facts)));
     let driver = run.as_ref().and_then(|run| run.driver(&plan));
     plan.conflicts.extend(run.iter().zip(&driver).map(|(run, driver)| run.driven(driver)));
-    let Ending { losses, driven } = Ending::of(session, &plan).await?;
+    // What a run of before has left is of no use to one that begins anew.
+    let anew = run.as_ref().filter(|_| matches!(place, Place::Used(_))).map(|run| run.spec.sample.as_str());
+    let Ending { losses, driven } = Ending::of(session, &plan, anew).await?;
     let known: BTreeSet<Address> = plan.conflicts.iter().map(|conflict| conflict.at.clone()).collect();
     plan.conflicts.extend(driven.into_iter().filter(|(at, ..)| !known.contains(at)).map(|(at, sample, holder)| {
         let why = format!("{} is driving a run of sample {sample} on it since {}", holder.who, holder.since);
@@ -167,10 +180,38 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         let ledger = observed.ledger.as_ref().map(|kept| &kept.ledger);
         let warnings = run.steps().map(|steps| outlook::warnings(&facts, &host, steps, spec, ledger));
         prepared.warnings = warnings.unwrap_or_default();
+        prepared.warnings.extend(turn(&place));
         (prepared.run, prepared.host, prepared.due) = (Some(told), Some(host), run.due().cloned());
         (prepared.inputs, prepared.outputs) = (run.observed.inputs, run.observed.outputs);
     }
     Ok(prepared)
+}
+
+/// Whether a run that is due may use the instance that is there. Asks only where there is such a run, and an instance.
+async fn place(session: &Session, run: &Assessed, live: &Live) -> Result<Place, Problem> {
+    let steps = run.steps().filter(|_| run.stays);
+    let found = live.found.get(&run.spec.instance_at).and_then(|found| found.first());
+    let (Some(steps), Some(instance)) = (steps, found.and_then(|found| found.ids.get("id"))) else {
+        return Ok(Place::Good);
+    };
+    let keys = crate::run::key::keys(&run.spec, &run.observed.inputs);
+    let ledger = run.observed.ledger.as_ref().map(|kept| &kept.ledger);
+    let place = crate::run::claim::place(&session.aws, &run.spec, ledger, &keys, steps, instance).await;
+    place.map_err(|error| {
+        Problem::failed(format!(
+            "whose files are on {instance} is not known, so there is no plan: {}",
+            crate::aws::chain(&error)
+        ))
+    })
+}
+
+/// That the run has to wait until another sample's is over, where it has to.
+fn turn(place: &Place) -> Option<String> {
+    let Place::Waits { sample, holder } = place else { return None };
+    Some(format!(
+        "the run of sample {sample} has the instance to itself, and {} drives it since {:.0}: this run waits until that has ended, and then begins on a fresh instance. With lifetime = \"run\" each sample gets an instance of its own",
+        holder.who, holder.since
+    ))
 }
 
 /// Refuses to adopt what the stack file does not have.

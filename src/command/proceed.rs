@@ -20,7 +20,7 @@ use crate::kind::{Acting, kind};
 use crate::plan::Plan;
 use crate::report::live::Live;
 use crate::report::live::board::Outline;
-use crate::run::{self, DriveOptions, RunSpec, drive};
+use crate::run::{self, DriveOptions, RunError, RunSpec, drive};
 
 use super::journal::Journal;
 use super::outlook;
@@ -248,8 +248,30 @@ impl Interrupts {
     }
 }
 
-/// How the run ended.
-pub type RunEnd = Result<run::Outcome, String>;
+/// How the run ended, as far as it was driven from here.
+pub type RunEnd = Result<run::Outcome, Cut>;
+
+/// A run that was not driven to its end from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Why.
+    pub why: String,
+    /// Whether somebody else drives it, or it goes on once AWS can be reached again: its instance is needed then.
+    pub goes_on: bool,
+}
+
+impl From<RunError> for Cut {
+    fn from(error: RunError) -> Self {
+        let goes_on = match &error {
+            RunError::Held { .. } | RunError::LeaseLost { .. } | RunError::LedgerGone | RunError::Stopped => true,
+            RunError::Aws(error) => {
+                matches!(error.class, Class::Passing | Class::Throttled | Class::Unsent | Class::Credentials)
+            }
+            _ => false,
+        };
+        Self { why: crate::aws::chain(&error), goes_on }
+    }
+}
 
 fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, console: Console, status: String) {
     tokio::spawn(async move {
@@ -363,7 +385,7 @@ impl Performer for Hands<'_> {
         // The futures of whole commands are large: what is in a box is not on the stack of whoever polls.
         let end = Box::pin(drive(&self.session.aws, &spec, &options, &told, self.stopped.clone())).await;
         drop(seat);
-        let end = end.map_err(|error| crate::aws::chain(&error));
+        let end = end.map_err(Cut::from);
         let result = match &end {
             Ok(run::Outcome::Succeeded(_) | run::Outcome::AlreadyDone(_)) => Ok(()),
             // One line, without what a task printed: this goes to the journal.
@@ -372,7 +394,7 @@ impl Performer for Hands<'_> {
                 let ended = !matches!(outcome, run::Outcome::Stopped { .. });
                 Err(run_failure(text.lines().next().unwrap_or_default().to_owned(), ended))
             }
-            Err(error) => Err(run_failure(error.clone(), false)),
+            Err(cut) => Err(run_failure(cut.why.clone(), !cut.goes_on)),
         };
         if let Ok(mut place) = self.run_end.lock() {
             *place = Some(end);

@@ -14,6 +14,7 @@ use crate::address::{Address, Ids, Link};
 use crate::aws::{AwsError, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Lifetime, Owner, Reading, SpecFault, StackInfo, TAG_STACK, Tags};
+use crate::live::Live;
 use crate::stack::reference::{Cluster, KeyPair, Ref, Role, SecurityGroup};
 use crate::stack::values::{Int, Price};
 use crate::stack::warning::SpecWarning;
@@ -40,6 +41,8 @@ pub const TAG_MAX_HOURS: &str = "seqstack:max-hours";
 pub const TAG_DEADLINE: &str = "seqstack:deadline";
 /// The tag with a digest of all that its launch asked for.
 const TAG_ASKED: &str = "seqstack:asked";
+/// The field of a state that says why the run that is due cannot use the instance.
+pub const USED: &str = "used";
 /// Tags that say what a launch was; they are no part of a state's tags.
 const TECHNICAL: &[&str] = &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE];
 
@@ -133,6 +136,9 @@ pub struct State {
     pub launch: String,
     /// Somebody stopped it. It is never wanted so: a run cannot use it, and its disk is billed.
     pub stopped: bool,
+    /// Why the run that is due cannot use it. It is never wanted so: that run begins on a fresh one.
+    #[serde(default)]
+    pub used: Option<String>,
     /// Its id, where it is there. Not wanted, only known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -177,6 +183,13 @@ impl State {
 /// Equal, as far as it is known: what has no id yet may be the same.
 fn maybe(one: &Link, other: &Link) -> bool {
     matches!(one, Link::Ours { .. }) || matches!(other, Link::Ours { .. }) || one == other
+}
+
+/// Marks the instance at an address as one that the run that is due cannot use.
+pub fn mark_used(live: &mut Live, at: &Address, because: &str) {
+    for found in live.found.get_mut(at).into_iter().flatten() {
+        found.state[USED] = because.into();
+    }
 }
 
 /// The time at which an instance launched then ends itself.
@@ -229,6 +242,7 @@ impl Kind for Instance {
     const TABLE: &'static str = "instance";
     const FIXED: &'static [&'static str] = &[
         "stopped",
+        USED,
         "type",
         "ami",
         "root_device",
@@ -244,7 +258,7 @@ impl Kind for Instance {
         "volume.throughput",
         "launch",
     ];
-    const MINOR: &'static [&'static str] = &["ami_behind", "choices", "root_device"];
+    const MINOR: &'static [&'static str] = &["ami_behind", "choices", "root_device", USED];
     const NEEDS: &'static [(&'static str, &'static str, &'static str)] = &[("role", "role", "instance_profile")];
     const PARTS: &'static [&'static str] = &["id"];
     type Spec = Spec;
@@ -325,6 +339,7 @@ impl Kind for Instance {
             max_hours,
             launch: user_data::digest(),
             stopped: false,
+            used: None,
             id: None,
             launched: None,
             tags,
@@ -355,6 +370,7 @@ impl Kind for Instance {
         let same_ami = want.ami == live.ami || want.ami_behind.is_some();
         // Only where it would stay for all else: one that is replaced anyway is launched anew from everything now known.
         let stays = !live.stopped
+            && live.used.is_none()
             && same_ami
             && pairs
             && want.is_choice(live)

@@ -37,7 +37,7 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
         Event::Skipped { step, because } => Some(format!("skipped: {step}, because {because}")),
         Event::Waiting { at, text } => Some(format!("{at}: {text}")),
         Event::RunAgain { instance, because, attempt, of } => Some(format!(
-            "the instance {instance} went away ({because}): a fresh one, and the run from its start; attempt {attempt} of {of}"
+            "the run goes on on a fresh instance, from its first step, instead of {instance} ({because}); instance {attempt} of {of} at the most"
         )),
         Event::Run(event) => run_line(event),
     }
@@ -57,6 +57,9 @@ fn run_line(event: &RunEvent) -> Option<String> {
                 "run: waiting for {holder}, who drives it since {since}; taken over in {at_most_seconds} s if nothing is heard of them"
             )
         }
+        RunEvent::WaitingForTurn { instance, sample, holder, since } => format!(
+            "run: waiting until the run of sample {sample} has ended, which has {instance} to itself ({holder} drives it since {since:.0}); then this run begins on a fresh instance"
+        ),
         RunEvent::WaitingForCredentials { message } => {
             format!(
                 "run: waiting for credentials: sign in again in another terminal, with the same profile, and it goes on; tasks run meanwhile ({message})"

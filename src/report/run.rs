@@ -49,6 +49,9 @@ pub fn outcome(outcome: &Outcome) -> String {
             "error: the instance {instance} was lost under {}: {explanation}\nhint: apply again: a fresh instance is made, and the run begins from its start",
             if steps.is_empty() { "the run".to_owned() } else { format!("step {}", steps.join(", ")) }
         ),
+        Outcome::InstanceUsed { instance, because } => format!(
+            "error: the run did not begin on {instance}: {because}\nhint: apply again: a fresh instance is made, and the run begins there from its first step"
+        ),
         Outcome::InputsChanged { changes } => format!(
             "error: the inputs changed while the run was going on, so its success is not recorded: {}\nhint: apply again",
             changes.join("; ")

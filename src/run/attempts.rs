@@ -30,7 +30,8 @@ pub(super) fn sort(verdict: &Verdict, has_end: bool) -> Option<Sort> {
     }
 }
 
-/// What was tried of a step in the present run, under its present key and on the present instance.
+/// What was tried of a step in the present run, under its present key and on the present instance; of a first step on any,
+/// since each further attempt at it gets a fresh one.
 pub(super) struct Tried<'a> {
     failed: u32,
     passing: u32,
@@ -46,7 +47,8 @@ impl<'a> Tried<'a> {
         let attempts = ledger.steps.get(&step.name).map(|record| record.attempts.as_slice()).unwrap_or_default();
         let mut tried = Self { failed: 0, passing: 0, spent: None, last: None };
         for attempt in attempts {
-            if attempt.n < first || attempt.key != key || attempt.request.instance != instance {
+            let elsewhere = attempt.request.instance != instance && !step.follows.is_empty();
+            if attempt.n < first || attempt.key != key || elsewhere {
                 continue;
             }
             let Some(verdict) = &attempt.verdict else { continue };
@@ -75,6 +77,7 @@ impl<'a> Tried<'a> {
         let last = self.last?;
         let verdict = last.verdict.as_ref()?;
         let (before, of) = match sort(verdict, last.ended_at.is_some())? {
+            Sort::Failed if step.follows.is_empty() => (self.failed, step.attempts.min(TRIES)),
             Sort::Failed => (self.failed, step.attempts),
             Sort::Passing => (self.passing, TRIES),
         };
@@ -116,6 +119,8 @@ impl<W: World> Driver<'_, W> {
         let (so_far, most) = match sort(&judgement.verdict, end.ended_at.is_some()) {
             None => return Ok(None),
             Some(Sort::Passing) => (tried.passing + 1, TRIES),
+            // Each further attempt at a first step takes a fresh instance, and an apply makes no more than that.
+            Some(Sort::Failed) if step.follows.is_empty() => (tried.failed + 1, step.attempts.min(TRIES)),
             Some(Sort::Failed) => (tried.failed + 1, step.attempts),
         };
         if so_far >= most {

@@ -247,6 +247,9 @@ impl<W: World> Driver<'_, W> {
             // Nothing is pending by now: uploads come before the run.
             Due::KnownAfterUpload { uploads } => return Err(RunError::NoSuchInputs(uploads)),
         }
+        if let Some(outcome) = Box::pin(self.settle_in(&tasks)).await? {
+            return Ok(outcome);
+        }
         self.begin(&observed.inputs).await?;
         self.leftovers(&doubted).await?;
         self.strays(tasks).await?;
@@ -280,6 +283,10 @@ impl<W: World> Driver<'_, W> {
             });
             let stopping = self.patience.stopped();
             let ready = if bad.is_some() || first_bad.is_some() || stopping { Vec::new() } else { self.ready() };
+            if let Some(because) = self.begins_again(&ready).await {
+                self.record(&ended, &[]).await?;
+                return self.used(because).await;
+            }
             if !ended.is_empty() || !ready.is_empty() {
                 self.record(&ended, &ready).await?;
                 pause = LOOKS.0;
@@ -334,6 +341,11 @@ impl<W: World> Driver<'_, W> {
             .collect()
     }
 
+    /// A random text.
+    pub(super) fn fresh(&self) -> String {
+        (self.options.fresh)()
+    }
+
     pub(super) fn open_steps(&self) -> Vec<String> {
         let open = |name: &String| !matches!(self.stages.get(name), Some(Stage::Done | Stage::Over));
         self.spec.steps.iter().map(|step| step.name.clone()).filter(open).collect()
@@ -356,7 +368,7 @@ impl<W: World> Driver<'_, W> {
         let mut again = Vec::new();
         let before = self.book.ledger().await;
         for step in self.spec.steps.iter().filter(|step| ready.contains(&step.name)) {
-            let token = (self.options.fresh)();
+            let token = self.fresh();
             let (container, log) = self.containers.get(&step.name).cloned().unwrap_or_default();
             let mut request = request(self.spec, step, &container, log, &token)?;
             let tried = Tried::of(&before, step, &self.keys.steps[&step.name], &self.instance);

@@ -147,7 +147,9 @@ pub fn due(
             && missing.is_empty()
             && stands(ledger, run, &observed.outputs)
         {
-            return answer(Due::No(done(run)), changed_since(run, &observed.outputs));
+            let empty = run.outputs.iter().filter_map(|output| super::end::empty(&output.object));
+            let notes = changed_since(run, &observed.outputs).into_iter().chain(empty).collect();
+            return answer(Due::No(done(run)), notes);
         }
         if !retry && let Some(earlier) = failed_alike(ledger, spec, &keys) {
             return answer(Due::Failed(earlier), Vec::new());

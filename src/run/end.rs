@@ -11,6 +11,7 @@ use super::due::input_changes;
 use super::key::keys;
 use super::ledger::{Attempt, Ledger, Object, Output, RunState, summary};
 use super::observe::{matches, objects, unmatched};
+use super::spec::{RunSpec, StepSpec};
 use super::verdict::{Verdict, log_hint};
 use super::world::World;
 use super::{Failure, Outcome, RunError, RunEvent, Success};
@@ -33,23 +34,30 @@ impl<W: World> Driver<'_, W> {
             self.book.release(|ledger, now| ledger.end_run(RunState::InputsChanged, now)).await?;
             return Ok(Outcome::InputsChanged { changes });
         }
-        let missing = unmatched(&self.spec.outputs, |bucket, glob| {
-            outputs.iter().any(|object| object.bucket == bucket && matches(glob, &object.key))
-        });
+        let (own, others): (Vec<Object>, Vec<Object>) = {
+            let ledger = self.book.ledger().await;
+            outputs.into_iter().partition(|object| !during(object, &ledger, self.spec, |one| one.made_at).is_empty())
+        };
+        let there = |objects: &[Object], bucket: &str, glob: &str| {
+            objects.iter().any(|object| object.bucket == bucket && matches(glob, &object.key))
+        };
+        let missing = unmatched(&self.spec.outputs, |bucket, glob| there(&own, bucket, glob));
         if !missing.is_empty() {
-            return self.outputs_missing(&missing).await;
+            return self.outputs_missing(&missing, &others).await;
         }
         let (success, ledger) = self
             .book
             .release(|ledger, now| {
                 let begun = begun(ledger, self);
-                let written: Vec<Output> = outputs.into_iter().map(|object| written(object, begun, ledger)).collect();
+                let written: Vec<Output> =
+                    own.into_iter().map(|object| written(object, begun, ledger, self.spec)).collect();
                 let seconds = ledger.run().map_or(0, |run| now.as_second() - run.started_at.as_second());
                 ledger.end_run(RunState::Succeeded, now);
                 if let Some(run) = ledger.runs.last_mut() {
                     run.outputs.clone_from(&written);
                 }
-                let notes = written.iter().filter_map(older).collect();
+                let empty = written.iter().filter_map(|output| empty(&output.object));
+                let notes = others.iter().map(not_its_own).chain(empty).collect();
                 let key = self.keys.run.clone();
                 (Success { key, seconds, outputs: written, notes, steps: Vec::new() }, ledger.clone())
             })
@@ -58,9 +66,19 @@ impl<W: World> Driver<'_, W> {
         Ok(Outcome::Succeeded(Success { steps: summary(&ledger), ..success }))
     }
 
-    async fn outputs_missing(&self, missing: &[String]) -> Result<Outcome, RunError> {
-        let explanation =
-            format!("every step exited with 0, but nothing was written that matches {}", missing.join(", "));
+    async fn outputs_missing(&self, missing: &[String], others: &[Object]) -> Result<Outcome, RunError> {
+        let mut explanation =
+            format!("every step exited with 0, but none of them wrote anything that matches {}", missing.join(", "));
+        let stale = others.iter().filter(|object| {
+            let is_for = |bucket: &str, glob: &str| bucket == object.bucket && matches(glob, &object.key);
+            unmatched(&self.spec.outputs, |bucket, glob| !is_for(bucket, glob))
+                .iter()
+                .any(|glob| missing.contains(glob))
+        });
+        let stale: Vec<String> = stale.map(not_its_own).collect();
+        if !stale.is_empty() {
+            explanation = format!("{explanation}: {}", stale.join("; "));
+        }
         let verdict = Verdict::Succeeded;
         let state = RunState::Failed { step: None, verdict: verdict.clone(), explanation: explanation.clone() };
         let steps = self
@@ -196,31 +214,38 @@ fn begun<W: World>(ledger: &Ledger, driver: &Driver<'_, W>) -> Timestamp {
     first.map_or(run, |first| first.min(run))
 }
 
-fn written(object: Object, begun: Timestamp, ledger: &Ledger) -> Output {
-    let at = object.last_modified.map(|at| at.as_second());
-    let mut writers = ledger.steps.keys().filter(|step| {
-        let Some(attempt) = ledger.last_attempt(step) else { return false };
-        match (attempt.started_at, attempt.ended_at, at) {
-            (Some(from), Some(to), Some(at)) => {
-                (from.as_second() - SLACK_SECONDS..=to.as_second() + SLACK_SECONDS).contains(&at)
-            }
-            _ => false,
-        }
-    });
-    let written_by = match (writers.next(), writers.next()) {
-        (Some(only), None) => Some(only.clone()),
-        _ => None,
+/// The steps during whose attempts, of which the run consists, S3 dates an object. `from` is when an attempt counts as begun:
+/// its record comes before anything that it wrote, and is dated by S3 as well; its container's start tells steps apart.
+fn during<'s>(
+    object: &Object,
+    ledger: &Ledger,
+    spec: &'s RunSpec,
+    from: impl Fn(&Attempt) -> Option<Timestamp>,
+) -> Vec<&'s str> {
+    let Some(at) = object.last_modified.map(|at| at.as_second()) else { return Vec::new() };
+    let during = |step: &&StepSpec| {
+        let Some(attempt) = ledger.last_attempt(&step.name) else { return false };
+        let from = from(attempt).or(attempt.started_at).map(|from| from.as_second() - SLACK_SECONDS);
+        let to = attempt.ended_at.map(|to| to.as_second() + SLACK_SECONDS);
+        from.is_some_and(|from| from <= at) && to.is_none_or(|to| at <= to)
     };
+    spec.steps.iter().filter(during).map(|step| step.name.as_str()).collect()
+}
+
+fn written(object: Object, begun: Timestamp, ledger: &Ledger, spec: &RunSpec) -> Output {
+    let at = object.last_modified.map(|at| at.as_second());
+    let mut writers = during(&object, ledger, spec, |attempt| attempt.started_at);
+    let written_by = writers.pop().filter(|_| writers.is_empty()).map(str::to_owned);
     Output { seconds_into_run: at.map(|at| at - begun.as_second()), written_by, object }
 }
 
-fn older(output: &Output) -> Option<String> {
-    let seconds = output.seconds_into_run?;
-    let at = output.object.last_modified?;
-    (seconds < -SLACK_SECONDS).then(|| {
-        format!(
-            "s3://{}/{} was written before this run, on {at}: no step wrote it anew",
-            output.object.bucket, output.object.key
-        )
-    })
+/// What is said of an object that an output matches, and that no step of the run wrote.
+fn not_its_own(object: &Object) -> String {
+    let when = object.last_modified.map(|at| format!(" (it is of {at:.0})")).unwrap_or_default();
+    format!("s3://{}/{} was there before, and no step of this run wrote it{when}", object.bucket, object.key)
+}
+
+/// What is said of an output without content.
+pub(super) fn empty(object: &Object) -> Option<String> {
+    (object.size == 0).then(|| format!("s3://{}/{} is empty: it has 0 bytes", object.bucket, object.key))
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::claim::Claimed;
 use super::verdict::Verdict;
 
 /// The schema that this version writes.
@@ -38,6 +39,9 @@ pub struct Ledger {
     /// Who may change it.
     #[serde(default)]
     pub lease: Option<Lease>,
+    /// The instance whose folders hold this sample's files. None in a ledger of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Claimed>,
     /// The runs, oldest first.
     #[serde(default)]
     pub runs: Vec<RunRecord>,

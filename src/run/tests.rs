@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::claim::Claim;
 use super::drive::drive_in;
 use super::key::keys;
 use super::ledger::{Lease, Object, Request, RunState, Unreadable};
@@ -27,6 +28,7 @@ use crate::stack::pipeline::OnFailure;
 
 mod attempts;
 mod begin;
+mod claim;
 mod due;
 mod end;
 mod fake;
@@ -83,11 +85,26 @@ fn options() -> DriveOptions {
     DriveOptions { fresh: Arc::new(fresh), host: "host".to_owned(), ..DriveOptions::new("arn:me") }
 }
 
-async fn run_with(fake: &Fake, spec: &RunSpec, options: &DriveOptions) -> (Result<Outcome, RunError>, Vec<RunEvent>) {
+/// Drives on the instance of the spec.
+async fn drive_with(fake: &Fake, spec: &RunSpec, options: &DriveOptions) -> (Result<Outcome, RunError>, Vec<RunEvent>) {
     let events = Mutex::new(Vec::new());
     let (_keep, stop) = watch::channel(false);
     let outcome = drive_in(fake, spec, options, &|event| events.lock().unwrap().push(event), stop).await;
     (outcome, events.into_inner().unwrap())
+}
+
+/// Drives as apply does: where the instance cannot be used it goes, and a fresh one comes.
+async fn run_with(fake: &Fake, spec: &RunSpec, options: &DriveOptions) -> (Result<Outcome, RunError>, Vec<RunEvent>) {
+    let (mut spec, mut all) = (spec.clone(), Vec::new());
+    if let Some(newest) = fake.newest_instance() {
+        spec.instance = Link::theirs("instance", newest);
+    }
+    loop {
+        let (outcome, events) = drive_with(fake, &spec, options).await;
+        all.extend(events);
+        let Ok(Outcome::InstanceUsed { instance, .. }) = &outcome else { return (outcome, all) };
+        spec.instance = Link::theirs("instance", fake.replace_instance(instance));
+    }
 }
 
 async fn run(fake: &Fake, spec: &RunSpec) -> Outcome {

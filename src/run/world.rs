@@ -4,6 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::claim::Claim;
 use super::ledger::{Object, Request};
 use super::observe::Listing;
 use super::strays::TaggedTask;
@@ -104,6 +105,12 @@ pub(crate) trait World: Send + Sync {
     ) -> impl Future<Output = Result<(String, Timestamp), AwsError>> + Send;
     /// Keeps what is at the ledger's place and is none that can be used, under a name that is its content's; says where.
     fn set_aside(&self, body: Vec<u8>, etag: &str) -> impl Future<Output = Result<String, AwsError>> + Send;
+    /// Reads the ledger at another key of the same bucket.
+    fn read_ledger_at(&self, key: &str) -> impl Future<Output = Result<Read, AwsError>> + Send;
+    /// The claim on an instance's folders; none where nobody has claimed them.
+    fn read_claim(&self, instance: &str) -> impl Future<Output = Result<Option<Claim>, AwsError>> + Send;
+    /// Claims an instance's folders; false where they are claimed already.
+    fn claim(&self, instance: &str, claim: &Claim) -> impl Future<Output = Result<bool, AwsError>> + Send;
     /// Lists objects.
     fn list(&self, listing: &Listing) -> impl Future<Output = Result<Vec<Object>, AwsError>> + Send;
     /// Starts a task, or finds the one that this token has started.

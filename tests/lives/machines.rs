@@ -184,7 +184,7 @@ async fn two_types_of_an_instance_applied_at_once_leave_the_older_one() {
     }
 }
 
-/// The instance stays, and has room for one task at a time: a t3.large has 2048 CPU units.
+/// The instance stays, and a run has it to itself: the second sample waits, and begins on a fresh one.
 #[tokio::test(start_paused = true)]
 async fn two_samples_on_one_instance_take_turns() {
     let text = edited("[sample.S1]", "[sample.S2]\nreads = \"S2.fq\"\n[sample.S1]")
@@ -198,7 +198,13 @@ async fn two_samples_on_one_instance_take_turns() {
     started.sort();
     assert_eq!(started, ["call S1", "call S2", "pull S1", "pull S2", "push S1", "push S2"]);
     let told = std::fs::read_to_string(lab.state().join("lab/journal.jsonl")).unwrap();
-    assert!(told.contains("runs its step pull there since 2026-"), "{told}");
+    assert!(told.contains("waiting_for_turn"), "{told}");
+    assert_eq!(lab.mutations()["ec2:RunInstances"], 2);
+    let on: Vec<String> = lab.fake.launches().iter().map(|launch| launch.instance.clone()).collect();
+    assert!(
+        on[..3].iter().all(|one| *one == on[0]) && on[3..].iter().all(|one| *one == on[3] && *one != on[0]),
+        "{on:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

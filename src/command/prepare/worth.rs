@@ -24,11 +24,12 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Reads every ledger of the stack, where a plan ends any instance.
+    /// Reads every ledger of the stack, where a plan ends any instance. The files of the sample that begins `anew` with this
+    /// plan are no loss.
     ///
     /// # Errors
     /// When a ledger could not be read.
-    pub async fn of(session: &Session, plan: &Plan) -> Result<Self, Problem> {
+    pub async fn of(session: &Session, plan: &Plan, anew: Option<&str>) -> Result<Self, Problem> {
         let info = &session.stack.info;
         let failed =
             |error: &dyn std::error::Error| Problem::failed(format!("what would be lost is not known: {error}"));
@@ -43,7 +44,9 @@ impl Ending {
                 answer => answer.map_err(|error| failed(&error))?,
             };
             for (sample, key) in ledgers {
+                let begins_anew = anew == Some(sample.as_str());
                 let kept = match read_ledger(&session.aws, bucket, &key).await {
+                    Err(RunError::Ledger { source, .. }) if source.is_replaced() && begins_anew => continue,
                     Err(RunError::Ledger { source, .. }) if source.is_replaced() => {
                         // Which instance was its own, it does not tell either.
                         let address = ended.iter().map(|(at, _)| at.to_string()).collect::<Vec<_>>().join(" or ");
@@ -65,7 +68,7 @@ impl Ending {
                     continue;
                 };
                 let on = |(at, id): &(&Address, &str)| intermediates(&kept.ledger, &sample, &at.to_string(), id);
-                out.losses.extend(ended.iter().find_map(on));
+                out.losses.extend(ended.iter().find_map(on).filter(|_| !begins_anew));
                 let run = kept.ledger.run().filter(|run| run.state == RunState::Running);
                 let its = ended.iter().find(|(_, id)| run.is_some_and(|run| run.instance == *id));
                 out.driven.extend(its.zip(holder(&kept)).map(|((at, _), who)| ((*at).clone(), sample.clone(), who)));

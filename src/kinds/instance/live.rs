@@ -112,6 +112,7 @@ fn state(instance: &ec2::Instance, volumes: &BTreeMap<String, Volume>) -> State 
         max_hours,
         launch,
         stopped: state_of(instance).is_some_and(|state| matches!(state, "stopping" | "stopped")),
+        used: None,
         id: instance.instance_id().map(str::to_owned),
         launched: launched.map(|at| at.to_string()),
         tags,

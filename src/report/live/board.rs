@@ -247,6 +247,9 @@ impl Run {
             RunEvent::WaitingForLease { holder, since, .. } => {
                 Some(format!("{holder}, who drives it since {since:.0}"))
             }
+            RunEvent::WaitingForTurn { sample, since, .. } => {
+                Some(format!("the run of sample {sample}, which is driven since {since:.0}"))
+            }
             RunEvent::WaitingForCredentials { .. } => Some("credentials: sign in again in another terminal".to_owned()),
             RunEvent::WaitingForAws { message } => Some(format!("AWS: {message}")),
             RunEvent::WaitingForAgent { instance } => Some(format!("the container agent of {instance}")),

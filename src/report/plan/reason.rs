@@ -8,6 +8,7 @@ use super::view::{Cause, Field};
 use crate::address::{Address, Link, links};
 use crate::diff::Change;
 use crate::kind::kind;
+use crate::kinds::instance::USED;
 use crate::plan::{Step, Verb, Why};
 
 /// The replaced resources of a phase, with what each is to be.
@@ -39,7 +40,10 @@ pub(super) fn because(step: &Step, verb: Verb, fields: &[Field], replaced: &Repl
             return (!targets.is_empty()).then(|| format!("because {}", of_targets(&targets)));
         }
         Why::Adopted => "it was there before, and is taken over".to_owned(),
-        Why::Fixed { field } => fixed(field, step, fields, replaced),
+        Why::Fixed { field } => match step.changes.iter().find(|change| change.path == USED) {
+            Some(used) => format!("because the run begins anew: {}", used.from.as_str().unwrap_or_default()),
+            None => fixed(field, step, fields, replaced),
+        },
         Why::NotInStack if verb == Verb::Release => {
             "not in the stack file any more; it was there before, so it is let go of".to_owned()
         }

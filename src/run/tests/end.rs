@@ -67,13 +67,16 @@ async fn an_output_of_before_the_run_is_told_and_one_of_a_kept_step_is_not() {
     let (fake, mut spec) = (Fake::new(), spec());
     spec.outputs[0].keys = vec!["s1.*".to_owned()];
     fake.put("out", "s1.old", "x");
+    tokio::time::sleep(Duration::from_secs(100)).await;
     fake.ends("call", vec![(100, exit(1))]);
     assert!(matches!(run(&fake, &spec).await, Outcome::Failed(_)));
     let (outcome, _) = run_with(&fake, &spec, &DriveOptions { retry: true, ..options() }).await;
     let Ok(Outcome::Succeeded(success)) = outcome else { panic!("{outcome:?}") };
     assert_eq!((fake.tasks_of("qc"), fake.tasks_of("call")), (1, 2));
     assert_eq!(success.notes.len(), 1, "{:?}", success.notes);
-    assert!(success.notes[0].starts_with("s3://out/s1.old was written before this run"), "{:?}", success.notes);
+    assert!(success.notes[0].starts_with("s3://out/s1.old was there before"), "{:?}", success.notes);
+    let written: Vec<&str> = success.outputs.iter().map(|output| output.object.key.as_str()).collect();
+    assert_eq!(written, ["s1.qc.txt", "s1.vcf"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,4 +127,50 @@ async fn an_instance_that_goes_between_two_steps_is_lost_and_no_step_has_failed(
     }
     let outcome = run(&fake, &spec).await;
     assert!(matches!(outcome, Outcome::HostLost { .. }), "{outcome:?}");
+}
+
+/// What was there before the run, and a push whose pattern matches nothing: S3 holds last month's result.
+#[tokio::test(start_paused = true)]
+async fn an_output_that_no_step_of_this_run_wrote_is_no_success_of_it() {
+    let (fake, spec) = (Fake::new(), spec());
+    fake.ends("call", vec![(10, exit(0))]);
+    assert!(matches!(run(&fake, &spec).await, Outcome::Succeeded(_)));
+    let wrote = fake.ledger().runs[0].outputs[0].object.last_modified;
+    // The same keys, other inputs: `call` writes nothing this time, although it exits with 0.
+    fake.put("in", "s1_R1.fastq.gz", "b");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    fake.inner.lock().unwrap().writes_nothing = true;
+    let Outcome::Failed(failure) = run(&fake, &spec).await else { panic!("failure") };
+    assert_eq!(failure.step, None);
+    assert!(
+        failure.explanation.contains("s3://out/s1.vcf was there before, and no step of this run wrote it"),
+        "{failure}"
+    );
+    assert_eq!(fake.inner.lock().unwrap().objects[&("out".to_owned(), "s1.vcf".to_owned())].2, wrote.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_of_between_two_runs_of_kept_steps_counts_for_neither() {
+    let (fake, mut spec) = (Fake::new(), spec());
+    fake.ends("call", vec![(10, exit(1))]);
+    assert!(matches!(run(&fake, &spec).await, Outcome::Failed(_)));
+    // Somebody else's, between the steps that are kept and the one that runs again.
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    fake.put("out", "s1.vcf", "somebody's");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    fake.inner.lock().unwrap().writes_nothing = true;
+    spec.steps[3].content.image = "call:2".to_owned();
+    assert!(matches!(run(&fake, &spec).await, Outcome::Failed(failure) if failure.step.is_none()));
+    assert_eq!(fake.tasks_of("pull"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_output_is_told_after_the_run_and_in_every_plan() {
+    let (fake, spec) = (Fake::new(), spec());
+    fake.inner.lock().unwrap().writes_empty = true;
+    let Outcome::Succeeded(success) = run(&fake, &spec).await else { panic!("success") };
+    assert_eq!(success.notes, ["s3://out/s1.vcf is empty: it has 0 bytes"]);
+    let assessed = due(&spec, &observed(&fake, &spec).await, None, false, &BTreeSet::new()).unwrap();
+    assert!(matches!(assessed.due, Due::No(_)));
+    assert_eq!(assessed.notes, success.notes);
 }

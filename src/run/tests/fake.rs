@@ -55,6 +55,13 @@ pub(super) struct Inner {
     /// Tasks do not stop when they are told to.
     pub(super) deaf: bool,
     pub(super) calls: Vec<String>,
+    /// Tasks write no outputs, or empty ones.
+    pub(super) writes_nothing: bool,
+    pub(super) writes_empty: bool,
+    /// Claims by instance.
+    pub(super) claims: BTreeMap<String, Claim>,
+    /// Ledgers of other samples, by key, and how old they are, seconds.
+    pub(super) others: BTreeMap<String, (Vec<u8>, u64)>,
 }
 
 impl Inner {
@@ -99,6 +106,26 @@ pub(super) fn exit(code: i32) -> TaskEnd {
 }
 
 impl Fake {
+    /// Ends an instance and what runs on it, and gives a fresh one.
+    pub(super) fn replace_instance(&self, instance: &str) -> String {
+        let now = self.now();
+        let mut inner = self.inner.lock().unwrap();
+        inner.gone_instances.push(instance.to_owned());
+        for task in inner.tasks.iter_mut().filter(|task| task.request.instance == *instance && !task.stopped) {
+            task.stopped = true;
+            let reason = Some(format!("Host EC2 (instance {instance}) terminated."));
+            task.end = TaskEnd { stopped_reason: reason, exit_code: None, ended_at: Some(now), ..task.end.clone() };
+        }
+        assert!(inner.gone_instances.len() < 9, "fresh instances without end");
+        format!("i-{}", inner.gone_instances.len() + 1)
+    }
+
+    /// The instance that came last, where one was replaced.
+    pub(super) fn newest_instance(&self) -> Option<String> {
+        let gone = self.inner.lock().unwrap().gone_instances.len();
+        (gone > 0).then(|| format!("i-{}", gone + 1))
+    }
+
     pub(super) fn new() -> Self {
         let fake = Self { started: Instant::now(), inner: Mutex::default() };
         fake.put("in", "s1_R1.fastq.gz", "a");
@@ -144,7 +171,8 @@ impl Fake {
     pub(super) fn settle(&self) {
         let now = self.now();
         let mut inner = self.inner.lock().unwrap();
-        let Inner { tasks, objects, .. } = &mut *inner;
+        let Inner { tasks, objects, writes_nothing, writes_empty, .. } = &mut *inner;
+        let size = if *writes_empty { 0 } else { 9 };
         for task in tasks.iter_mut().filter(|task| !task.stopped && task.ends_at <= Instant::now()) {
             task.stopped = true;
             task.end.ended_at = Some(now);
@@ -153,8 +181,8 @@ impl Fake {
                 "call" => "s1.vcf",
                 _ => continue,
             };
-            if task.end.exit_code == Some(0) {
-                objects.insert(("out".to_owned(), writes.to_owned()), (9, format!("etag{}", task.token), now));
+            if task.end.exit_code == Some(0) && !*writes_nothing {
+                objects.insert(("out".to_owned(), writes.to_owned()), (size, format!("etag{}", task.token), now));
             }
         }
     }
@@ -195,6 +223,26 @@ impl World for Fake {
 
     async fn set_aside(&self, _body: Vec<u8>, etag: &str) -> Result<String, AwsError> {
         Ok(format!("{AT}.{etag}"))
+    }
+
+    async fn read_ledger_at(&self, key: &str) -> Result<Read, AwsError> {
+        let now = self.now();
+        let object = self.inner.lock().unwrap().others.get(key).cloned();
+        let written = |age: u64| Timestamp::from_second(now.as_second() - i64::try_from(age).unwrap()).unwrap();
+        Ok(Read { object: object.map(|(body, age)| (body, "etag".to_owned(), written(age))), now })
+    }
+
+    async fn read_claim(&self, instance: &str) -> Result<Option<Claim>, AwsError> {
+        Ok(self.inner.lock().unwrap().claims.get(instance).cloned())
+    }
+
+    async fn claim(&self, instance: &str, claim: &Claim) -> Result<bool, AwsError> {
+        let mut inner = self.inner.lock().unwrap();
+        let free = !inner.claims.contains_key(instance);
+        if free {
+            inner.claims.insert(instance.to_owned(), claim.clone());
+        }
+        Ok(free)
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Object>, AwsError> {

@@ -31,15 +31,18 @@ async fn only_this_samples_running_tasks_that_the_ledger_does_not_know_are_stray
 #[tokio::test(start_paused = true)]
 async fn a_stray_has_stopped_before_its_step_runs_again() {
     for deaf in [false, true] {
-        let (fake, spec, _, _) = cut_short().await;
-        {
-            let mut inner = fake.inner.lock().unwrap();
-            (inner.ledger, inner.deaf) = (None, deaf);
-        }
+        let (fake, spec) = (Fake::new(), spec());
+        fake.ends("align", vec![(500, exit(0))]);
+        killed_after(&fake, &spec, 45).await;
+        fake.rewrite(|ledger| drop(ledger.steps.remove("align")));
+        fake.inner.lock().unwrap().deaf = deaf;
         assert!(matches!(run(&fake, &spec).await, Outcome::Succeeded(_)));
+        assert_eq!((fake.tasks_of("pull"), fake.tasks_of("align")), (1, 2));
         let inner = fake.inner.lock().unwrap();
-        assert_eq!(inner.tasks[0].end.stop_code.as_deref() == Some("UserInitiated"), !deaf);
-        assert!(!deaf || inner.tasks[1].made >= inner.tasks[0].ends_at, "it ran on beside the other one");
+        let of_align = |task: &&FakeTask| task.request.tags["seqstack:step"] == "align";
+        let aligns: Vec<&FakeTask> = inner.tasks.iter().filter(of_align).collect();
+        assert_eq!(aligns[0].end.stop_code.as_deref() == Some("UserInitiated"), !deaf);
+        assert!(!deaf || aligns[1].made >= aligns[0].ends_at, "it ran on beside the other one");
     }
 }
 
@@ -79,6 +82,7 @@ async fn another_samples_task_has_the_room_only_where_it_runs_on_the_same_instan
             let (token, end) = ("s2's".to_owned(), exit(0));
             inner.tasks = vec![FakeTask { token, request, made, ends_at, end, stopped: false }];
             inner.ledger = None;
+            inner.claims.clear();
             inner.crowded = Some(("pull".to_owned(), Instant::now() + Duration::from_secs(300)));
             inner.tasks_are_on = on.to_owned();
         }

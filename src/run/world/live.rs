@@ -14,6 +14,7 @@ use crate::aws::absence::{OrAbsent, SEEN, again};
 use crate::aws::clock::{Clock, timestamp};
 use crate::aws::wait::Pace;
 use crate::aws::{Aws, AwsError, Class, OrAws};
+use crate::run::claim::Claim;
 use crate::run::drive::VISIBLE;
 use crate::run::ledger::{Object, Request};
 use crate::run::observe::Listing;
@@ -44,6 +45,10 @@ pub(crate) struct Live<'a> {
 
 impl World for Live<'_> {
     async fn read_ledger(&self) -> Result<Read, AwsError> {
+        self.read_ledger_at(self.key).await
+    }
+
+    async fn read_ledger_at(&self, key: &str) -> Result<Read, AwsError> {
         const OPERATION: &str = "s3:GetObject";
         let clock = Clock::default();
         let answer = self
@@ -51,7 +56,7 @@ impl World for Live<'_> {
             .s3
             .get_object()
             .bucket(self.bucket)
-            .key(self.key)
+            .key(key)
             .customize()
             .interceptor(clock.clone())
             .send()
@@ -108,6 +113,26 @@ impl World for Live<'_> {
             // The name is the content's: whoever was here before has kept the same.
             Err(error) if error.status != Some(412) => Err(error),
             _ => Ok(format!("s3://{}/{key}", self.bucket)),
+        }
+    }
+
+    async fn read_claim(&self, instance: &str) -> Result<Option<Claim>, AwsError> {
+        let read = self.read_ledger_at(&self.claim_key(instance)).await?;
+        let Some((body, ..)) = read.object else { return Ok(None) };
+        // What nobody can read is a claim all the same: of nobody who is known.
+        let unreadable = || Claim { sample: String::new(), token: String::new() };
+        Ok(Some(serde_json::from_slice(&body).unwrap_or_else(|_| unreadable())))
+    }
+
+    async fn claim(&self, instance: &str, claim: &Claim) -> Result<bool, AwsError> {
+        let body = serde_json::to_vec(claim).map_err(|error| AwsError::refused("s3:PutObject", error.to_string()))?;
+        let put = self.aws.s3.put_object().bucket(self.bucket).key(self.claim_key(instance));
+        let put = put.content_type("application/json").if_none_match("*").body(body.into());
+        match put.send().await.or_aws("s3:PutObject") {
+            Ok(_) => Ok(true),
+            // 409 is another conditional write at the same moment: which of them won, the next look tells.
+            Err(error) if matches!(error.status, Some(409 | 412)) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -387,6 +412,12 @@ impl World for Live<'_> {
 }
 
 impl Live<'_> {
+    /// Where the claim on an instance's folders is, beside the ledgers of the stack's samples.
+    fn claim_key(&self, instance: &str) -> String {
+        let stack = self.key.rsplitn(3, '/').last().unwrap_or_default();
+        format!("{stack}/instances/{instance}.json")
+    }
+
     /// A stream's newest lines.
     fn newest(&self, group: &str, stream: &str, lines: i32) -> GetLogEventsFluentBuilder {
         let request = self.aws.logs.get_log_events().log_group_name(group).log_stream_name(stream);
