@@ -72,14 +72,14 @@ impl Aws {
         // The attempts are bounded as it is.
         let retries = RetryPartition::custom("seqstack").token_bucket(TokenBucket::unlimited()).build();
         macro_rules! client {
-            ($sdk:ident $(, $setting:ident($value:expr))?) => {
+            ($sdk:ident $(, $setting:ident($value:expr))*) => {
                 $sdk::Client::from_conf(
                     $sdk::config::Builder::from(&config)
                         .interceptor(noted.clone())
                         .interceptor(clock.clone())
                         .interceptor(credentials.clone())
                         .retry_partition(retries.clone())
-                        $(.$setting($value))?
+                        $(.$setting($value))*
                         .build(),
                 )
             };
@@ -88,7 +88,7 @@ impl Aws {
             iam: client!(aws_sdk_iam),
             ec2: client!(aws_sdk_ec2),
             ecs: client!(aws_sdk_ecs),
-            s3: client!(aws_sdk_s3, force_path_style(paths)),
+            s3: client!(aws_sdk_s3, force_path_style(paths), interceptor(clients::Uploads)),
             logs: client!(aws_sdk_cloudwatchlogs),
             ssm: client!(aws_sdk_ssm),
             sts: client!(aws_sdk_sts),
@@ -126,6 +126,8 @@ pub enum Class {
     Passing,
     /// The request never left this machine.
     Unsent,
+    /// We were asked to stop while we waited for AWS. What was asked of it before may have taken effect.
+    Stopped,
 }
 
 /// A call that failed.

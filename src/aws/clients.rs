@@ -7,6 +7,11 @@ use std::time::Duration;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeSerializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_types::config_bag::{ConfigBag, Layer};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 
@@ -50,13 +55,44 @@ fn retries() -> RetryConfig {
     RetryConfig::adaptive().with_max_attempts(8)
 }
 
+/// How long an answer's first byte may take, from the request's first one. A connection that went silent (the machine
+/// slept, the network changed) is given up then, and the call is made again.
+const ANSWERED: Duration = Duration::from_secs(25);
+/// The same for a request with a body that takes long to send, on a slow line too.
+const SENT: Duration = Duration::from_secs(300);
+
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
-        // From the request's first byte: a part of an upload must fit, on a slow line too.
-        .read_timeout(Duration::from_secs(300))
+        .read_timeout(ANSWERED)
         .operation_attempt_timeout(Duration::from_secs(600))
         .build()
+}
+
+/// The interceptor that gives S3's uploads the time that they take.
+#[derive(Clone, Debug)]
+pub(super) struct Uploads;
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Uploads {
+    fn name(&self) -> &'static str {
+        "seqstack-uploads"
+    }
+
+    fn read_before_execution(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let name = config.load::<Metadata>().map(Metadata::name).unwrap_or_default();
+        if matches!(name, "PutObject" | "UploadPart") {
+            // The other times are those of the layers below.
+            let mut layer = Layer::new("seqstack-uploads");
+            layer.store_put(TimeoutConfig::builder().read_timeout(SENT).build());
+            config.push_layer(layer);
+        }
+        Ok(())
+    }
 }
 
 fn app() -> Option<AppName> {

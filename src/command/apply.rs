@@ -1,6 +1,7 @@
 //! `seqstack apply`
 
 use crate::address::Address;
+use crate::aws::wait::interrupted;
 use crate::cli::{Apply, Consent, Wish};
 use crate::event::Event;
 use crate::plan::{Plan, Verb};
@@ -125,8 +126,15 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
             of: FRESH_INSTANCES + 1,
         };
         proceed::note(session, &again);
-        lock = proceed::Lock::take(&session.state_dir, session.console).await?;
-        prepared = Box::pin(again_on_a_fresh_instance(session, wish, consent, &prepared)).await?;
+        let again = async {
+            let lock = proceed::Lock::take(&session.state_dir, session.console).await?;
+            Ok((lock, again_on_a_fresh_instance(session, wish, consent, &prepared).await?))
+        };
+        let stopped = interrupts.stopped();
+        (lock, prepared) = tokio::select! {
+            again = Box::pin(again) => again?,
+            () = interrupted(&stopped) => break (outcome, run_end),
+        };
         // Another sample may have put a fresh one there meanwhile.
         fresh += u32::from(launches(&prepared.plan));
     };

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::address::{Address, Link, links};
 use crate::aws::facts::FactError;
 use crate::aws::trace::branch;
+use crate::aws::wait::watched;
 use crate::choose::Choice;
 use crate::cli::Wish;
 use crate::desired::{Desired, lower, wanted};
@@ -78,7 +79,7 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
     let keys = session.state_dir.join("keys");
     let (facts, live, observed) = futures_util::future::join3(
         Box::pin(branch(crate::aws::facts::read(&session.aws, &lookups, &session.stack.folder, &keys))),
-        Box::pin(branch(live::read(&session.aws, &session.stack))),
+        Box::pin(branch(watched(session.watcher(), live::read(&session.aws, &session.stack)))),
         Box::pin(branch(async {
             match spec {
                 Some(spec) => observe(&session.aws, spec).await.map(Some),
@@ -263,8 +264,11 @@ fn clusters(live: &Live) -> BTreeSet<String> {
 }
 
 async fn read_for_destroy(session: &Session) -> Result<Read, Problem> {
-    let (facts, live) =
-        futures_util::future::join(caller(session), Box::pin(branch(live::read(&session.aws, &session.stack)))).await;
+    let (facts, live) = futures_util::future::join(
+        caller(session),
+        Box::pin(branch(watched(session.watcher(), live::read(&session.aws, &session.stack)))),
+    )
+    .await;
     match (facts, live) {
         (Ok(facts), Ok(live)) => Ok(Read { facts, live, observed: None }),
         (facts, live) => {

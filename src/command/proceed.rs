@@ -12,11 +12,13 @@ use tokio::sync::watch;
 
 use crate::address::{Address, Ids};
 use crate::aws::absence::{SEEN, unseen};
+use crate::aws::wait::{TOLD, Watcher, interrupted, watched};
 use crate::aws::{AwsError, Class};
 use crate::cli::Consent;
 use crate::event::{Event, Failure};
 use crate::execute::{Outcome, Performer, execute};
-use crate::kind::{Acting, kind};
+use crate::kind::{Acting, ErasedKind, Kind as _, kind};
+use crate::kinds::upload::Upload;
 use crate::plan::Plan;
 use crate::report::live::Live;
 use crate::report::live::board::Outline;
@@ -33,6 +35,8 @@ use super::{Console, Exit, Problem};
 const REDRAWN: Duration = Duration::from_millis(250);
 /// How often another command's lock is looked at.
 const GLANCE: Duration = Duration::from_millis(250);
+/// For how long after an interrupt the answer to a call in flight is waited for.
+const UNANSWERED: Duration = Duration::from_secs(10);
 
 const DISCARD: &str = "add --discard-intermediates, or finish the run first";
 const OVERWRITE: &str = "add --overwrite, or put what is there elsewhere first";
@@ -292,7 +296,8 @@ fn heed_interrupts(interrupted: Arc<AtomicBool>, stop: watch::Sender<bool>, cons
                 std::process::exit(Exit::Interrupted as i32);
             }
             console.say(&format!(
-                "interrupted: nothing new is begun, and calls in flight are finished; once more leaves at once. Tasks that run go on; apply again joins them, and `{status}` shows where they are"
+                "interrupted: nothing new is begun, waits end, and calls in flight have {} s to be answered; once more leaves at once. Tasks that run go on; apply again joins them, within an hour of their end (ECS forgets the result of a task that stopped longer ago), and `{status}` shows where they are",
+                UNANSWERED.as_secs()
             ));
             // Nobody waits for it any more when the run is over.
             let _run_is_over = stop.send(true);
@@ -325,14 +330,47 @@ impl Hands<'_> {
             );
             (self.tell)(Event::Waiting { at: at.clone(), text });
         }
-        let mut stopped = self.stopped.clone();
         let go_on = tokio::select! {
             () = tokio::time::sleep(*pause) => true,
-            // A sender that is gone asks for nothing.
-            () = async { if stopped.wait_for(|stop| *stop).await.is_err() { std::future::pending().await } } => false,
+            () = interrupted(&self.stopped) => false,
         };
         *pause = (*pause * 2).min(LONGEST_PAUSE);
         go_on
+    }
+}
+
+impl Hands<'_> {
+    /// Makes one call. What takes long is told; after an interrupt its waits end at once, and an answer of AWS that does
+    /// not come is not waited for.
+    async fn made(&self, kind: &dyn ErasedKind, acting: &Acting, call: &Value) -> Result<Ids, AwsError> {
+        let told = Arc::new(AtomicBool::new(false));
+        let (say, tell) = (acting.say.clone(), told.clone());
+        let say: Arc<dyn Fn(String) + Send + Sync> = Arc::new(move |text| {
+            tell.store(true, Ordering::Relaxed);
+            say(text);
+        });
+        let watcher = Watcher { say: say.clone(), stopped: self.stopped.clone() };
+        let acting = Acting { say: say.clone(), ..acting.clone() };
+        let mut made = Box::pin(watched(watcher, kind.perform(acting, call.clone())));
+        tokio::select! {
+            made = &mut made => return made,
+            () = tokio::time::sleep(TOLD) => {}
+            () = interrupted(&self.stopped) => {}
+        }
+        if !told.load(Ordering::Relaxed) && !*self.stopped.borrow() {
+            say(format!("{}: under way for {} s", kind.describe(call), TOLD.as_secs()));
+        }
+        tokio::select! {
+            made = &mut made => made,
+            // An upload heeds the interrupt itself, between two parts, and takes away what it has sent.
+            () = async {
+                interrupted(&self.stopped).await;
+                tokio::time::sleep(UNANSWERED).await;
+            }, if kind.table() != Upload::TABLE => Err(AwsError {
+                class: Class::Stopped,
+                ..AwsError::refused("AWS", "stopped on request while AWS had not answered")
+            }),
+        }
     }
 }
 
@@ -350,13 +388,16 @@ impl Performer for Hands<'_> {
         let mut pause = FIRST_PAUSE;
         let seen_by = tokio::time::Instant::now() + SEEN.within;
         loop {
-            match kind.perform(acting.clone(), call.clone()).await {
+            match self.made(kind, &acting, &call).await {
                 // A call that is refused for its credentials was not carried out, and what came before it in here is
                 // found again: identity is in the create calls.
                 Err(error) if error.class == Class::Credentials && self.sign_in(at, &error, &mut pause).await => {}
                 // What is gone already is no failure of a deletion: this is about something that is not seen yet.
-                Err(error) if unseen(&error) && tokio::time::Instant::now() < seen_by => {
-                    tokio::time::sleep(pause).await;
+                Err(error) if unseen(&error) && tokio::time::Instant::now() < seen_by && !*self.stopped.borrow() => {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = interrupted(&self.stopped) => {}
+                    }
                     pause = (pause * 3 / 2).min(SEEN.most);
                 }
                 Err(error) => return Err(failure(kind.describe(&call), &error)),
@@ -409,7 +450,7 @@ fn run_failure(error: String, ended: bool) -> Failure {
 
 fn failure(call: String, error: &AwsError) -> Failure {
     let (left, hint) = match error.class {
-        Class::Passing | Class::Throttled => (
+        Class::Passing | Class::Throttled | Class::Stopped => (
             "whether it took effect is not known".to_owned(),
             Some("apply again: what is there is found, and nothing is made twice".to_owned()),
         ),

@@ -1,8 +1,10 @@
 //! From the command line to a stack, clients, and the folder for what this machine keeps.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::aws::clients::{self, Access};
+use crate::aws::wait::Watcher;
 use crate::aws::{Aws, OrAws};
 use crate::cli::Target;
 use crate::stack::{ReadError, Request, Stack};
@@ -39,6 +41,13 @@ impl Session {
         if !self.stack.warnings.is_empty() {
             self.console.say(&format!("{}\n", self.stack.warnings.render(color())));
         }
+    }
+
+    /// Who is told of the waits of a reading. An interrupt ends the whole process then.
+    pub fn watcher(&self) -> Watcher {
+        let console = self.console;
+        let (_nobody, stopped) = tokio::sync::watch::channel(false);
+        Watcher { say: Arc::new(move |text| console.say(&text)), stopped }
     }
 
     /// Another command about this stack, and its sample where there are several, for a person to type: `seqstack logs

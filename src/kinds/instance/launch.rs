@@ -405,27 +405,28 @@ async fn terminate(cx: &Acting, instance: &Link, cluster: &Link) -> Result<(), A
 async fn deregister(cx: &Acting, cluster: &str, id: &str) -> Result<(), AwsError> {
     const NAME: &str = "ecs:DeregisterContainerInstance";
     let brief = Pace { within: Duration::from_secs(20), ..SEEN };
-    let end = tokio::time::Instant::now() + brief.within;
-    let mut pause = brief.first;
-    loop {
-        let left = registered(cx, cluster, id).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        if tokio::time::Instant::now() + pause > end {
-            for arn in left {
-                let gone = |error: &AwsError| error.is(&["InvalidParameterException", "ClusterNotFoundException"]);
-                taken_away(&*cx.say, NAME, &format!("{id} in {cluster}"), gone, || {
-                    let request = cx.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(&arn);
-                    async move { request.force(true).send().await.or_aws(NAME) }
-                })
-                .await?;
-            }
-            return Ok(());
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 3 / 2).min(brief.most);
+    let what = format!("{id} to leave {cluster}");
+    let by_itself = until(
+        brief,
+        NAME,
+        &what,
+        |_| false,
+        || async { Ok(registered(cx, cluster, id).await?.is_empty().then_some(())) },
+    );
+    match by_itself.await {
+        // Our own word that it has not.
+        Err(stays) if stays.class == Class::Refused && stays.code.is_none() => {}
+        other => return other,
     }
+    for arn in registered(cx, cluster, id).await? {
+        let gone = |error: &AwsError| error.is(&["InvalidParameterException", "ClusterNotFoundException"]);
+        taken_away(&*cx.say, NAME, &format!("{id} in {cluster}"), gone, || {
+            let request = cx.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(&arn);
+            async move { request.force(true).send().await.or_aws(NAME) }
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// ARNs of the container instances that this instance is in a cluster.
