@@ -192,11 +192,15 @@ fn may_start_next_time(reason: &str) -> bool {
         "accessdenied",
         "access to the resource is denied",
         "unauthorized",
+        "no basic auth credentials",
+        "incorrect username or password",
         "not authorized",
         "403 forbidden",
         "invalid reference format",
         "descriptor matching platform",
         "no matching manifest",
+        "cannot be used on this platform",
+        "no supported platform",
         "exec format error",
         "executable file not found",
         "no such file or directory",
@@ -234,8 +238,16 @@ fn start_advice(reason: &str, retryable: bool) -> &'static str {
         "apply again: this passes"
     } else if any(&["no space left"]) {
         "give the instance a larger `volume`, and apply again"
-    } else if any(&["matching platform", "exec format", "no matching manifest"]) {
-        "the image is made for another architecture than the instance's: change the image or the instance `type`"
+    } else if any(&[
+        "matching platform",
+        "exec format",
+        "no matching manifest",
+        "used on this platform",
+        "no supported platform",
+    ]) {
+        "the image is made for another architecture or operating system than the instance's: change the image or the instance `type`"
+    } else if any(&["no basic auth credentials", "incorrect username or password"]) {
+        "the image's registry wants a sign-in. From ECR, the execution role must be allowed to pull (service-role/AmazonECSTaskExecutionRolePolicy), and another account's registry must let it in; from any other private registry, copy the image to your ECR and name it there"
     } else if any(&["logging driver", "logger args", "log stream", "log group"]) {
         "see that the log group is there and that the execution role may write to it, then apply again with `--retry`"
     } else if any(&["secret", "ssm", "invalid parameters"]) {
