@@ -22,6 +22,7 @@ pub mod drive;
 pub mod due;
 mod end;
 mod hear;
+mod host;
 pub mod key;
 pub mod lease;
 pub mod ledger;
@@ -91,7 +92,11 @@ pub enum RunError {
     #[error(transparent)]
     Unsettled(#[from] Unsettled),
     /// The instance's agent never registered.
-    #[error("the container agent of {instance} did not register with cluster {cluster} within {seconds} s ({status})")]
+    #[error(
+        "the container agent of {instance} did not register with cluster {cluster} within {seconds} s ({status})\n\
+         hint: the usual causes: its subnet has no way to ECS, ECR, CloudWatch Logs and S3 (it needs a public IP address, a NAT gateway, or VPC endpoints, and its security group must let it out); its `ami` is not an ECS-optimised one; its role lacks the policy service-role/AmazonEC2ContainerServiceforEC2Role; or its user data names another cluster than {cluster}. \
+         What it says itself is in `aws ec2 get-console-output --latest --instance-id {instance}`, and on the instance in /var/log/ecs/ecs-agent.log and `systemctl status ecs`"
+    )]
     NoAgent {
         /// The instance's id.
         instance: String,
@@ -101,6 +106,16 @@ pub enum RunError {
         seconds: u64,
         /// What the cluster last said of it.
         status: String,
+    },
+    /// An instance that hangs did not end in time.
+    #[error(
+        "{instance} hangs, and EC2 did not end it within {seconds} s: what runs on it may still write, so the run was not begun elsewhere\nhint: see in EC2 what keeps it, end it there, and apply again"
+    )]
+    NotEnded {
+        /// The instance's id.
+        instance: String,
+        /// How long that was waited for.
+        seconds: u64,
     },
     /// Tasks did not stop in time.
     #[error("these tasks have not stopped yet: {}", .0.join(", "))]
@@ -162,6 +177,33 @@ pub enum RunEvent {
     WaitingForAgent {
         /// The instance's id.
         instance: String,
+        /// How long that is waited for, seconds.
+        at_most_seconds: u64,
+    },
+    /// Something takes long.
+    Waiting {
+        /// What is waited for.
+        what: String,
+        /// For how long so far, seconds.
+        seconds: u64,
+        /// How many more seconds at the most; none where that is not known.
+        at_most_seconds: Option<u64>,
+    },
+    /// The instance's container agent has been away for unusually long. ECS tells nothing of its tasks meanwhile.
+    AgentAway {
+        /// The instance's id.
+        instance: String,
+        /// For how long, seconds.
+        seconds: i64,
+        /// After how many more seconds the instance is taken for hung, ended, and replaced.
+        given_up_in_seconds: i64,
+    },
+    /// The instance's container agent is back.
+    AgentBack {
+        /// The instance's id.
+        instance: String,
+        /// How long it was away, seconds.
+        seconds: i64,
     },
     /// The run is on, and that is recorded.
     RunBegun {
@@ -223,6 +265,8 @@ pub enum RunEvent {
         name: String,
         /// Why.
         reason: String,
+        /// How long that is waited for, seconds; none where it ends by itself.
+        at_most_seconds: Option<u64>,
     },
     /// A task was started.
     StepStarted {

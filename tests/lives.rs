@@ -6,6 +6,8 @@ mod lab;
 
 #[path = "lives/attempts.rs"]
 mod attempts;
+#[path = "lives/hangs.rs"]
+mod hangs;
 #[path = "lives/machines.rs"]
 mod machines;
 #[path = "lives/overwrites.rs"]

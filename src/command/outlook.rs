@@ -157,7 +157,7 @@ fn needed(steps: &[StepPlan], spec: &RunSpec, ledger: &Ledger) -> i64 {
 /// What happens without us, told before a run is begun.
 pub fn opening(host: &Host) -> String {
     format!(
-        "if this terminal is closed, or this machine sleeps, the task that runs goes on, and nothing is started after it; apply again joins it and goes on\n\
+        "if this terminal is closed, or this machine sleeps, the task that runs goes on, and nothing is started after it; apply again joins it and goes on. Do so within an hour of its end: ECS forgets the result of a task that stopped longer ago, and its step then runs again\n\
          {}; whatever happens here, it {}, and it is billed until it is gone",
         if host.for_the_run {
             "the run's instance goes when the run has succeeded"

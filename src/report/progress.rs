@@ -1,5 +1,8 @@
 //! What happens, as lines for stderr.
 
+use std::time::Duration;
+
+use crate::aws::wait::waiting;
 use crate::event::Event;
 use crate::plan::{Phase, Verb};
 use crate::report::span;
@@ -43,6 +46,10 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
     }
 }
 
+fn whole(seconds: u64) -> String {
+    span(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
 fn run_line(event: &RunEvent) -> Option<String> {
     Some(match event {
         RunEvent::LeaseTaken { from: None } => return None,
@@ -66,8 +73,21 @@ fn run_line(event: &RunEvent) -> Option<String> {
             )
         }
         RunEvent::WaitingForAws { message } => format!("run: waiting for AWS: {message}"),
-        RunEvent::WaitingForAgent { instance } => {
-            format!("run: waiting for the container agent of {instance} to register")
+        RunEvent::WaitingForAgent { instance, at_most_seconds } => {
+            let within = whole(*at_most_seconds);
+            format!("run: waiting for the container agent of {instance} to register, at most {within}")
+        }
+        RunEvent::Waiting { what, seconds, at_most_seconds } => {
+            let of = Duration::from_secs;
+            format!("run: {}", waiting(what, of(*seconds), at_most_seconds.map(of)))
+        }
+        RunEvent::AgentAway { instance, seconds, given_up_in_seconds } => format!(
+            "run: nothing has been heard of the container agent of {instance} for {}: the instance may hang. If nothing is heard of it for {} more, it is ended, and the run begins on a fresh one",
+            span(*seconds),
+            span(*given_up_in_seconds)
+        ),
+        RunEvent::AgentBack { instance, seconds } => {
+            format!("run: the container agent of {instance} is back after {}", span(*seconds))
         }
         // Only the live part has a place for what changes all the time.
         RunEvent::RunBegun { .. } | RunEvent::InstanceEnds { .. } | RunEvent::StepHeard { .. } => return None,
@@ -77,7 +97,10 @@ fn run_line(event: &RunEvent) -> Option<String> {
             format!("step {name}: attempt {attempt} is under way; following it")
         }
         RunEvent::StepStarting { .. } => return None,
-        RunEvent::StepWaiting { name, reason } => format!("step {name}: waiting: {reason}"),
+        RunEvent::StepWaiting { name, reason, at_most_seconds } => {
+            let within = at_most_seconds.map(|seconds| format!("; at most {}", whole(seconds))).unwrap_or_default();
+            format!("step {name}: waiting: {reason}{within}")
+        }
         RunEvent::StepAgain { name, attempt, of, memory, because } => {
             let memory = memory.map(|mib| format!(" with {mib} MiB")).unwrap_or_default();
             format!("step {name}: tried again, {attempt} of {of}{memory}: the last attempt {because}")

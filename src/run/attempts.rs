@@ -1,6 +1,8 @@
 //! Further attempts: turns what the ledger says was tried of a step in this run into whether, and with what, it is tried
 //! again. Counted from the ledger, so that whoever drives on does not begin to count anew. Never asks AWS.
 
+use std::time::Duration;
+
 use super::drive::{Driver, Ended};
 use super::ledger::{Attempt, Ledger};
 use super::spec::StepSpec;
@@ -10,6 +12,16 @@ use super::{RunError, RunEvent, told};
 
 /// How often a step is tried whose tasks do not start for passing reasons, or whose result ECS has forgotten.
 pub(super) const TRIES: u32 = 3;
+
+/// After how long a change of a role is looked for again: IAM's changes are mostly known everywhere within seconds.
+const PROPAGATION: Duration = Duration::from_secs(30);
+/// In which time from its start an attempt that is denied something may have come too early, seconds.
+const EARLY_SECONDS: i64 = 60;
+
+/// Whether AWS says that a role may not do something.
+fn denies(text: &str) -> bool {
+    ["AccessDenied", "is not authorized to perform"].iter().any(|words| text.contains(words))
+}
 
 /// What became of an attempt, as far as another one may follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,18 +112,43 @@ impl<W: World> Driver<'_, W> {
         end: TaskEnd,
         mut judgement: Judgement,
     ) -> Result<Ended, RunError> {
-        let again = self.again(name, n, &end, &mut judgement).await?;
+        let again = match self.denied_too_early(name, n, &end, &judgement).await {
+            true => Some(PROPAGATION),
+            false => self.again(name, n, &end, &mut judgement).await?,
+        };
         Ok(Ended { step: name.to_owned(), n, end, judgement, again })
     }
 
-    /// How many attempts there have been, if another one may follow.
+    /// Whether an attempt was denied something that it may be allowed a little later: what was changed of a role is not
+    /// known everywhere at once. That is given one more attempt, which the stack file's `attempts` do not count.
+    async fn denied_too_early(&mut self, name: &str, n: u32, end: &TaskEnd, judgement: &Judgement) -> bool {
+        if self.spared.contains(name) {
+            return false;
+        }
+        let denied = match &judgement.verdict {
+            Verdict::NeverStarted { reason, .. } => denies(reason),
+            Verdict::Failed { .. } => {
+                let place = self.book.ledger().await.attempt_mut(name, n).and_then(|attempt| attempt.log_place());
+                match (end.started_at.zip(end.ended_at), place) {
+                    (Some((from, to)), Some((group, stream))) if to.as_second() - from.as_second() <= EARLY_SECONDS => {
+                        self.last_lines(&group, &stream).await.iter().any(|line| denies(line))
+                    }
+                    _ => false,
+                }
+            }
+            _ => false,
+        };
+        denied && self.spared.insert(name.to_owned())
+    }
+
+    /// The pause before another attempt, if one may follow.
     async fn again(
         &mut self,
         name: &str,
         n: u32,
         end: &TaskEnd,
         judgement: &mut Judgement,
-    ) -> Result<Option<u32>, RunError> {
+    ) -> Result<Option<Duration>, RunError> {
         let spec = self.spec;
         let Some(step) = spec.steps.iter().find(|step| step.name == name) else { return Ok(None) };
         let ledger = self.book.ledger().await;
@@ -149,6 +186,6 @@ impl<W: World> Driver<'_, W> {
                 return Ok(None);
             }
         }
-        Ok(Some(so_far))
+        Ok(Some(Duration::from_secs(2) * 2u32.pow(so_far.min(5))))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::drive::{Driver, HOST_CHECK, Stage, forgotten};
+use super::drive::{Driver, HOST_CHECK, Stage, VISIBLE, forgotten};
 use super::key::{parts, settings};
 use super::ledger::{Attempt, Object, RunRecord, RunState, StepNote};
 use super::stop::{close, put_down};
@@ -103,7 +103,7 @@ impl<W: World> Driver<'_, W> {
                     if attempt.task_arn.is_none() {
                         found.push((name.to_owned(), attempt.n, arn.clone()));
                     }
-                    Stage::Running { n: attempt.n, arn, since: now }
+                    Stage::Running { n: attempt.n, arn, missing: None }
                 }
                 None if self.may_be_forgotten(attempt).await => {
                     forgotten_ones.push((name.to_owned(), attempt.n));
@@ -151,12 +151,21 @@ impl<W: World> Driver<'_, W> {
     }
 
     /// The task of an attempt that is to be followed. One whose ARN nobody wrote down is looked for by `startedBy`: its
-    /// token may have run out while it runs (after a day), and would start a second one.
+    /// token may have run out while it runs (after a day), and would start a second one. So where that may be, one answer
+    /// that there is none is not enough.
     async fn task_of(&self, attempt: &Attempt) -> Result<Option<String>, RunError> {
         if attempt.task_arn.is_some() {
             return Ok(attempt.task_arn.clone());
         }
-        self.patience.ask(|| self.world.find_task(&self.cluster, &attempt.request.started_by)).await
+        let mut wait = self.patience.wait("a task that an earlier apply may have started to be seen", VISIBLE);
+        loop {
+            let find = || self.world.find_task(&self.cluster, &attempt.request.started_by);
+            let found = self.patience.ask(find).await?;
+            if found.is_some() || wait.is_over() || !self.may_be_forgotten(attempt).await {
+                return Ok(found);
+            }
+            wait.pause(Duration::from_secs(3)).await?;
+        }
     }
 
     /// Whether an attempt of which there is no task may have had one. Within the hour that ECS keeps stopped tasks it has
@@ -200,7 +209,8 @@ impl<W: World> Driver<'_, W> {
                 Agent::Away(status) => status,
             };
             if !told {
-                (self.patience.events)(RunEvent::WaitingForAgent { instance: self.instance.clone() });
+                let (instance, at_most_seconds) = (self.instance.clone(), pace.within.as_secs());
+                (self.patience.events)(RunEvent::WaitingForAgent { instance, at_most_seconds });
                 told = true;
             }
             if checked.elapsed() >= HOST_CHECK {

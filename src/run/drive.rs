@@ -14,17 +14,19 @@ use super::attempts::Tried;
 use super::doubt::doubted;
 use super::due::{Due, StepPlan, due};
 use super::hear::{Places, listen};
+use super::host::Host;
 use super::key::{Keys, keys, parts};
 use super::lease::{Book, Fresh, Patience, Wants};
 use super::ledger::{Attempt, Request, RunState, log_stream};
 use super::observe::{Kept, Observed, objects};
 use super::place::request;
 use super::spec::{RunSpec, StepSpec};
-use super::stop::close;
+use super::stop::{close, put_down};
 use super::verdict::{Judgement, TaskEnd, Verdict, verdict};
 use super::world::{Live, TaskNow, World};
 use super::{Outcome, RunError, RunEvent};
 use crate::aws::Aws;
+use crate::aws::wait::TOLD;
 
 /// The first and the longest pause between looks at running tasks: a step follows another in less than 2 s.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(1500));
@@ -32,7 +34,8 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 pub(super) const HOST_CHECK: Duration = Duration::from_secs(30);
 /// For how long after a task was ended by a signal its machine is looked at.
 const GOING_DOWN: Duration = Duration::from_secs(60);
-/// How long a fresh task may be unknown to DescribeTasks.
+/// For how long ECS must say that it does not know a task, with no other answer in between, before that is believed. Its
+/// answers lag behind (ECS API, RunTask: "eventual consistency model"): one alone says nothing.
 pub(super) const VISIBLE: Duration = Duration::from_secs(60);
 
 /// How a run is driven.
@@ -143,6 +146,8 @@ pub(super) async fn drive_in<W: World>(
         registered: None,
         containers: BTreeMap::new(),
         audible: watch::Sender::default(),
+        host: Host::new(),
+        spared: BTreeSet::new(),
     };
     let (audible, on) = (driver.audible.subscribe(), driver.instance.clone());
     let listening = async {
@@ -178,8 +183,8 @@ pub(super) enum Stage {
     Waiting { until: Instant },
     /// Its attempt is in the ledger, and no task is known.
     Placing { n: u32, token: String, request: Box<Request>, since: Instant, until: Instant, told: bool },
-    /// Its task is not known to have stopped.
-    Running { n: u32, arn: String, since: Instant },
+    /// Its task is not known to have stopped; `missing`: since when ECS says, each time, that it does not know it.
+    Running { n: u32, arn: String, missing: Option<Instant> },
     /// Its result is there.
     Done,
     /// It failed, and is not tried again.
@@ -192,8 +197,8 @@ pub(super) struct Ended {
     pub(super) n: u32,
     pub(super) end: TaskEnd,
     pub(super) judgement: Judgement,
-    /// How many attempts there have been, if another one may follow in this drive.
-    pub(super) again: Option<u32>,
+    /// After which pause another attempt follows in this drive, if one may.
+    pub(super) again: Option<Duration>,
 }
 
 /// One drive of one run.
@@ -214,6 +219,10 @@ pub(super) struct Driver<'a, W> {
     pub(super) containers: BTreeMap<String, (String, Option<(String, String)>)>,
     /// Where running steps write their logs.
     audible: watch::Sender<Places>,
+    /// What is known of the machine.
+    pub(super) host: Host,
+    /// The steps that were tried again because IAM may not have told everybody of a role's rights yet.
+    pub(super) spared: BTreeSet<String>,
 }
 
 impl<W: World> Driver<'_, W> {
@@ -272,7 +281,7 @@ impl<W: World> Driver<'_, W> {
         let mut ended: Vec<Ended> = Vec::new();
         let mut bad: Option<Ended> = None;
         let mut pause = LOOKS.0;
-        let mut host_checked = Instant::now();
+        self.host = Host::new();
         loop {
             for one in &ended {
                 self.apply(one);
@@ -314,7 +323,7 @@ impl<W: World> Driver<'_, W> {
             }
             self.patience.sleep(pause).await?;
             pause = (pause * 3 / 2).min(LOOKS.1);
-            ended = self.look(&mut host_checked).await?;
+            ended = self.look().await?;
         }
         let Some(bad) = bad else { return self.finish().await };
         match &bad.judgement.verdict {
@@ -354,9 +363,7 @@ impl<W: World> Driver<'_, W> {
     fn apply(&mut self, ended: &Ended) {
         let stage = match (&ended.judgement.verdict, ended.again) {
             (Verdict::Succeeded, _) => Stage::Done,
-            (_, Some(so_far)) => {
-                Stage::Waiting { until: Instant::now() + Duration::from_secs(2) * 2u32.pow(so_far.min(5)) }
-            }
+            (_, Some(pause)) => Stage::Waiting { until: Instant::now() + pause },
             _ => Stage::Over,
         };
         self.stages.insert(ended.step.clone(), stage);
@@ -429,6 +436,13 @@ impl<W: World> Driver<'_, W> {
                 exit_code: one.end.exit_code,
                 seconds,
             });
+            if let Some(pause) = one.again.filter(|pause| *pause > TOLD) {
+                (self.patience.events)(RunEvent::StepWaiting {
+                    name: one.step.clone(),
+                    reason: "a pause, after which it is tried again".to_owned(),
+                    at_most_seconds: Some(pause.as_secs()),
+                });
+            }
         }
         again.into_iter().for_each(self.patience.events);
         let now = Instant::now();
@@ -442,31 +456,29 @@ impl<W: World> Driver<'_, W> {
     }
 
     /// Looks at the running tasks, and now and then at the machine under them.
-    async fn look(&mut self, host_checked: &mut Instant) -> Result<Vec<Ended>, RunError> {
-        let running: Vec<(String, u32, String, Instant)> = self
+    async fn look(&mut self) -> Result<Vec<Ended>, RunError> {
+        let running: Vec<(String, u32, String)> = self
             .stages
             .iter()
             .filter_map(|(name, stage)| match stage {
-                Stage::Running { n, arn, since } => Some((name.clone(), *n, arn.clone(), *since)),
+                Stage::Running { n, arn, .. } => Some((name.clone(), *n, arn.clone())),
                 _ => None,
             })
             .collect();
         self.audible.send_if_modified(|places| {
-            let now = running.iter().filter_map(|(name, _, arn, _)| Some((name.clone(), self.log_place(name, arn)?)));
+            let now = running.iter().filter_map(|(name, _, arn)| Some((name.clone(), self.log_place(name, arn)?)));
             let before = std::mem::replace(places, now.collect());
             before != *places
         });
         if running.is_empty() {
-            return Ok(Vec::new());
+            return self.look_at_host_alone().await;
         }
-        let arns: Vec<String> = running.iter().map(|(_, _, arn, _)| arn.clone()).collect();
+        let arns: Vec<String> = running.iter().map(|(_, _, arn)| arn.clone()).collect();
         let now = self.patience.ask(|| self.world.tasks(&self.cluster, &arns)).await?;
-        let host_gone = host_checked.elapsed() >= HOST_CHECK && {
-            *host_checked = Instant::now();
-            self.patience.ask(|| self.world.instance_gone(&self.instance)).await?
-        };
+        let lost = self.check_host().await?;
         let mut ended = Vec::new();
-        for ((step, n, _, since), now) in running.into_iter().zip(now) {
+        for ((step, n, _), now) in running.into_iter().zip(now) {
+            let since = self.missing(&step, &now);
             let (end, judgement) = match now {
                 TaskNow::Stopped(end) => {
                     let judgement = verdict(&end);
@@ -474,8 +486,12 @@ impl<W: World> Driver<'_, W> {
                     let lost = by_signal && self.host_goes_down().await?;
                     (end, if lost { host_lost(&self.instance) } else { judgement })
                 }
-                TaskNow::Going(_) | TaskNow::Missing if host_gone => (TaskEnd::default(), host_lost(&self.instance)),
-                TaskNow::Missing if since.elapsed() >= VISIBLE => (TaskEnd::default(), forgotten()),
+                TaskNow::Going(_) | TaskNow::Missing if lost.is_some() => {
+                    (TaskEnd::default(), lost.clone().unwrap_or_else(forgotten))
+                }
+                TaskNow::Missing if since.is_some_and(|since| since.elapsed() >= VISIBLE) => {
+                    self.unseen(&step, n).await?
+                }
                 TaskNow::Going(_) | TaskNow::Missing => continue,
             };
             ended.push(self.ended(&step, n, end, judgement).await?);
@@ -483,17 +499,43 @@ impl<W: World> Driver<'_, W> {
         Ok(ended)
     }
 
+    /// Notes whether ECS knows a step's task; gives since when it says, each time, that it does not.
+    fn missing(&mut self, step: &str, now: &TaskNow) -> Option<Instant> {
+        let Some(Stage::Running { missing, .. }) = self.stages.get_mut(step) else { return None };
+        *missing = matches!(now, TaskNow::Missing).then(|| missing.unwrap_or_else(Instant::now));
+        *missing
+    }
+
+    /// How the task of an attempt ended that ECS has not shown for long. It is stopped first: no second one is ever started
+    /// beside one that may run.
+    async fn unseen(&self, step: &str, n: u32) -> Result<(TaskEnd, Judgement), RunError> {
+        const REASON: &str = "seqstack: ECS had not shown this task for a minute";
+        let mut ledger = self.book.ledger().await;
+        let Some(attempt) = ledger.attempt_mut(step, n) else { return Ok((TaskEnd::default(), forgotten())) };
+        let (_, end, judgement) = put_down(self.world, self.patience, self.book, step, attempt, REASON).await?;
+        Ok(match judgement.verdict {
+            // By nobody but us, and for want of an answer.
+            Verdict::Cancelled if end.stopped_reason.as_deref() == Some(REASON) => {
+                let explanation = format!("ECS did not show its task for {} s, so it was stopped", VISIBLE.as_secs());
+                (TaskEnd::default(), Judgement { explanation, ..forgotten() })
+            }
+            Verdict::Unknown if end == TaskEnd::default() => (end, forgotten()),
+            _ => (end, judgement),
+        })
+    }
+
     /// Whether the machine goes away in these moments: its system ends the containers before EC2 tells of it.
     async fn host_goes_down(&self) -> Result<bool, RunError> {
-        let since = Instant::now();
+        let what = format!("EC2 to tell whether {} goes away under a task that was killed", self.instance);
+        let mut wait = self.patience.wait(what, GOING_DOWN);
         loop {
             if self.patience.ask(|| self.world.instance_gone(&self.instance)).await? {
                 return Ok(true);
             }
-            if since.elapsed() >= GOING_DOWN {
+            if wait.is_over() {
                 return Ok(false);
             }
-            self.patience.sleep(Duration::from_secs(10)).await?;
+            wait.pause(Duration::from_secs(10)).await?;
         }
     }
 

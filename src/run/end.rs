@@ -19,6 +19,10 @@ use crate::report::span;
 
 /// How many log lines a failure carries.
 const LINES: i32 = 20;
+/// How far apart two answers of a log must be, at least, that are the same because nothing more comes.
+const BATCH: Duration = Duration::from_millis(2500);
+/// For how long the last lines of a log are waited for.
+const LATE: Duration = Duration::from_secs(10);
 /// S3 dates objects by the second, when their upload began or ended, and ECS dates by its own clock.
 const SLACK_SECONDS: i64 = 2;
 /// How far behind S3's clock, as last seen, may be.
@@ -190,20 +194,25 @@ impl<W: World> Driver<'_, W> {
         })))
     }
 
-    /// The log's last lines. Lines reach CloudWatch some seconds after the task has stopped; that they cannot be read
-    /// must not hide the failure that they are about.
-    async fn last_lines(&self, group: &str, stream: &str) -> Vec<String> {
-        for _ in 0..4 {
-            match self.world.log_tail(group, stream, LINES).await {
-                Ok(lines) if !lines.is_empty() => return lines,
-                Ok(_) => {}
-                Err(error) => tracing::info!(%error, group, stream, "the log cannot be read"),
+    /// The log's last lines. Lines reach CloudWatch some seconds after the task has stopped, the ones about the failure
+    /// last: it is asked until two answers are the same. That they cannot be read must not hide the failure.
+    pub(super) async fn last_lines(&self, group: &str, stream: &str) -> Vec<String> {
+        let mut last = Vec::new();
+        let asking = async {
+            loop {
+                match self.world.log_tail(group, stream, LINES).await {
+                    Ok(lines) if !lines.is_empty() && lines == last => break,
+                    Ok(lines) => last = lines,
+                    Err(error) => tracing::info!(%error, group, stream, "the log cannot be read"),
+                }
+                if self.patience.sleep(BATCH).await.is_err() {
+                    break;
+                }
             }
-            if self.patience.sleep(Duration::from_secs(1)).await.is_err() {
-                break;
-            }
-        }
-        Vec::new()
+        };
+        // What has come by then is the answer.
+        let _in_time = tokio::time::timeout(LATE, asking).await;
+        last
     }
 }
 

@@ -15,6 +15,7 @@ use super::observe::age;
 use super::world::{Only, World};
 use super::{RunError, RunEvent};
 use crate::aws::absence::{SEEN, unseen};
+use crate::aws::wait::{TOLD, interrupted};
 use crate::aws::{AwsError, Class};
 
 /// How long a lease is good for without a write.
@@ -25,6 +26,8 @@ pub const RENEWAL: Duration = Duration::from_secs(60);
 const DOUBTFUL: Duration = Duration::from_secs(240);
 /// How long AWS may be out of reach in mid-run before we let go: the tasks run on without us.
 const OUTAGE: Duration = Duration::from_secs(3600);
+/// For how long after an interrupt the answer to a call in flight is waited for.
+const UNANSWERED: Duration = Duration::from_secs(10);
 
 /// Makes a random text: tokens, nonces and holders' ids. Tests give one that counts.
 pub type Fresh = dyn Fn() -> String + Send + Sync;
@@ -46,13 +49,37 @@ impl Patience<'_> {
     /// # Errors
     /// [`RunError::Stopped`] as soon as we are asked to stop.
     pub(super) async fn sleep(&self, pause: Duration) -> Result<(), RunError> {
-        let mut stop = self.stop.clone();
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
-            // A sender that is gone asks for nothing: then only the pause ends this.
-            () = async { if stop.wait_for(|stop| *stop).await.is_err() { std::future::pending::<()>().await } } => {
-                Err(RunError::Stopped)
-            }
+            () = interrupted(&self.stop) => Err(RunError::Stopped),
+        }
+    }
+
+    /// A wait that is told once it takes long.
+    pub(super) fn wait(&self, what: impl Into<String>, within: Duration) -> Waiting<'_> {
+        Waiting { patience: self, what: what.into(), begun: Instant::now(), within, told: false }
+    }
+
+    /// One answer. That AWS is silent is told, and after an interrupt that is not waited for.
+    async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<T, AwsError>>,
+    ) -> Result<Result<T, AwsError>, RunError> {
+        let unheeded = async {
+            interrupted(&self.stop).await;
+            tokio::time::sleep(UNANSWERED).await;
+        };
+        let told = async {
+            tokio::time::sleep(TOLD).await;
+            let what = "AWS to answer".to_owned();
+            (self.events)(RunEvent::Waiting { what, seconds: TOLD.as_secs(), at_most_seconds: None });
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            // The SDK's futures are large: what is in a box is not on the stack of whoever polls.
+            answer = Box::pin(call) => Ok(answer),
+            () = unheeded => Err(RunError::Stopped),
+            () = told => Err(RunError::Stopped),
         }
     }
 
@@ -84,12 +111,13 @@ impl Patience<'_> {
         let mut told = None;
         let mut pause = Duration::from_millis(500);
         loop {
-            let error = match call().await {
+            let error = match self.answer(call()).await? {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             match error.class {
                 Class::Credentials => {}
+                Class::Stopped => return Err(RunError::Stopped),
                 // A cluster that was made a moment ago, say.
                 Class::NotFound if unseen(&error) && since.get_or_insert_with(Instant::now).elapsed() < SEEN.within => {
                 }
@@ -109,6 +137,37 @@ impl Patience<'_> {
             pause = (pause * 2).min(Duration::from_secs(15));
             holds().await?;
         }
+    }
+}
+
+/// Something that is waited for, in pauses.
+pub(super) struct Waiting<'a> {
+    patience: &'a Patience<'a>,
+    what: String,
+    begun: Instant,
+    within: Duration,
+    told: bool,
+}
+
+impl Waiting<'_> {
+    /// Whether its time is up.
+    pub(super) fn is_over(&self) -> bool {
+        self.begun.elapsed() >= self.within
+    }
+
+    /// Pauses, and tells the wait once it has taken long.
+    ///
+    /// # Errors
+    /// [`RunError::Stopped`] as soon as we are asked to stop.
+    pub(super) async fn pause(&mut self, pause: Duration) -> Result<(), RunError> {
+        if !self.told && self.begun.elapsed() >= TOLD {
+            self.told = true;
+            let (what, so_far) = (self.what.clone(), self.begun.elapsed());
+            let left = self.within.saturating_sub(so_far).as_secs();
+            let told = RunEvent::Waiting { what, seconds: so_far.as_secs(), at_most_seconds: Some(left) };
+            (self.patience.events)(told);
+        }
+        self.patience.sleep(pause).await
     }
 }
 

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::drive::{Driver, Ended, Stage, host_lost};
+use super::host::GIVEN_UP;
 use super::key::digest;
 use super::ledger::Request;
 use super::spec::{RunSpec, StepSpec};
@@ -23,8 +24,8 @@ const ROOM: Duration = Duration::from_secs(60);
 const ANOTHERS: Duration = Duration::from_secs(15);
 /// How long an instance that is there may be missing from the cluster.
 const NOWHERE: Duration = Duration::from_secs(120);
-/// How long the agent of one that is there may be away.
-const AGENT: Duration = Duration::from_secs(300);
+/// How long the agent of one that is there may be away, until the instance itself is given up.
+const AGENT: Duration = GIVEN_UP.saturating_mul(2);
 /// The tag of a task that says which pipeline step it runs.
 pub(super) const TAG_STEP: &str = "seqstack:step";
 
@@ -72,7 +73,8 @@ fn of_error(error: AwsError) -> Result<Answer, RunError> {
         return Ok(Answer::Nowhere("no instance is registered with the cluster".to_owned(), NOWHERE));
     }
     // A role that IAM made seconds ago is not known everywhere yet.
-    if error.message.to_lowercase().contains("unable to assume") {
+    let said = error.message.to_lowercase();
+    if said.contains("unable to assume") || said.contains("role is not valid") {
         return Ok(Answer::Wait(error.message, Duration::from_secs(180)));
     }
     // ECS's `ClientException`: "TaskDefinition is inactive".
@@ -167,7 +169,7 @@ impl<W: World> Driver<'_, W> {
         for ((name, n, ..), answer) in asked.into_iter().zip(answers) {
             match answer {
                 Ok(Answer::Started(arn)) => {
-                    self.stages.insert(name.clone(), Stage::Running { n, arn: arn.clone(), since: Instant::now() });
+                    self.stages.insert(name.clone(), Stage::Running { n, arn: arn.clone(), missing: None });
                     started.push((name, n, arn));
                 }
                 Ok(other) => refused.push((name, n, other)),
@@ -208,6 +210,7 @@ impl<W: World> Driver<'_, W> {
             _ => return Ok(None),
         };
         let mut pause = Duration::from_secs(2);
+        let mut ends_by_itself = false;
         let (reason, within, next) = match answer {
             Answer::Started(_) => return Ok(None),
             Answer::Never(reason) => return Ok(Some(never(name, n, reason, false, "mend what the message names"))),
@@ -223,6 +226,7 @@ impl<W: World> Driver<'_, W> {
             Answer::Wait(reason, within) => (reason, within, "apply again: this passes"),
             Answer::NoRoom(reason) if others => {
                 // Its patience begins when nothing of this run is in its way any more.
+                ends_by_itself = true;
                 if let Some(Stage::Placing { since, .. }) = self.stages.get_mut(name) {
                     *since = Instant::now();
                 }
@@ -246,7 +250,7 @@ impl<W: World> Driver<'_, W> {
                 if let Agent::Ready { arn, .. } = agent
                     && let Some(TaggedTask { sample, step, made_at, .. }) = self.another_samples(&arn).await?
                 {
-                    // Which ends by itself.
+                    ends_by_itself = true;
                     if let Some(Stage::Placing { since, .. }) = self.stages.get_mut(name) {
                         *since = Instant::now();
                     }
@@ -272,7 +276,8 @@ impl<W: World> Driver<'_, W> {
         *until = Instant::now() + pause;
         if !*told {
             *told = true;
-            (self.patience.events)(RunEvent::StepWaiting { name: name.to_owned(), reason });
+            let at_most_seconds = (!ends_by_itself).then_some(within.as_secs());
+            (self.patience.events)(RunEvent::StepWaiting { name: name.to_owned(), reason, at_most_seconds });
         }
         Ok(None)
     }
@@ -291,7 +296,8 @@ impl<W: World> Driver<'_, W> {
             .iter()
             .filter_map(|(name, stage)| match stage {
                 Stage::Placing { n, .. } => {
-                    Some(Ended { again: Some(0), ..never(name, *n, "another step failed first".to_owned(), true, "") })
+                    let ended = never(name, *n, "another step failed first".to_owned(), true, "");
+                    Some(Ended { again: Some(Duration::ZERO), ..ended })
                 }
                 _ => None,
             })

@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::due::{Holder, holder};
+use super::host::GIVEN_UP;
 use super::lease::LEASE;
 use super::ledger::{Attempt, RunRecord, RunState};
 use super::observe::Kept;
 use super::stop::task_of;
 use super::verdict::{Verdict, verdict};
-use super::world::{Live, TaskNow, World};
+use super::world::{Agent, Live, TaskNow, World};
 use crate::aws::{Aws, AwsError};
+use crate::report::span;
 
 /// How a sample's last run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,7 +217,15 @@ async fn seen<W: World>(world: &W, mut status: RunStatus, kept: &Kept, run: &Run
         }
     }));
     let host = async { if going_on { world.instance_gone(&run.instance).await } else { Ok(false) } };
-    let (tasks, host) = futures_util::future::join(tasks, host).await;
+    let under_way = attempts.iter().filter_map(|(_, attempt)| *attempt).find(|attempt| attempt.verdict.is_none());
+    let agent = async {
+        match under_way {
+            // Of no consequence where it cannot be read.
+            Some(open) => world.agent(&open.request.cluster, &run.instance).await.ok(),
+            None => None,
+        }
+    };
+    let (tasks, host, agent) = futures_util::future::join3(tasks, host, agent).await;
     let gone = host.unwrap_or_else(|error| {
         status.unknown.push(format!("whether the instance {} is there is not known: {error}", run.instance));
         false
@@ -233,7 +243,7 @@ async fn seen<W: World>(world: &W, mut status: RunStatus, kept: &Kept, run: &Run
         RunState::Running if gone => {
             (State::HostLost, Some(format!("the instance {} is gone; apply begins again on another one", run.instance)))
         }
-        RunState::Running if goes_on => (State::Running, None),
+        RunState::Running if goes_on => (State::Running, agent.and_then(|agent| away(&agent, &run.instance))),
         // Whatever could not be read may be what runs.
         RunState::Running if !status.unknown.is_empty() => (State::Unknown, None),
         RunState::Running => {
@@ -253,6 +263,17 @@ async fn seen<W: World>(world: &W, mut status: RunStatus, kept: &Kept, run: &Run
     status.seconds = Some(run.ended_at.unwrap_or(now).as_second() - run.started_at.as_second());
     status.instance = Some(run.instance.clone());
     status
+}
+
+/// What is said of an agent that is not connected: what ECS shows of its tasks may be old.
+fn away(agent: &Agent, instance: &str) -> Option<String> {
+    match agent {
+        Agent::Away(_) => Some(format!(
+            "the container agent of {instance} is not connected at the moment, so how its tasks stand may be old news; a few minutes of that are normal, and an apply that watches gives the instance up after {}",
+            span(i64::try_from(GIVEN_UP.as_secs()).unwrap_or(i64::MAX))
+        )),
+        Agent::Ready { .. } | Agent::Absent => None,
+    }
 }
 
 /// A step as the ledger has it.

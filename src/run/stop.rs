@@ -15,8 +15,11 @@ use super::observe::Kept;
 use super::verdict::{Judgement, TaskEnd, Verdict, verdict};
 use super::world::{Live, TaskNow, World};
 use super::{RunError, RunEvent};
+use crate::aws::absence::OrAbsent as _;
 use crate::aws::{Aws, AwsError, Class, OrAws};
 
+/// How long a task that was told to stop, and that ECS does not show, is given: SIGTERM, thirty seconds, SIGKILL.
+const UNSHOWN: Duration = Duration::from_secs(120);
 /// How long a stopped task may take to be gone: SIGTERM, thirty seconds, SIGKILL, and ECS's own delays.
 pub(super) const STOPPING: Duration = Duration::from_secs(600);
 
@@ -146,14 +149,15 @@ pub(super) async fn put_down<W: World>(
     // Written down a moment ago, by a driver that died since: its task may be there, and not seen yet.
     let now = book.now().await;
     let age = attempt.made_at.map_or(VISIBLE, |made| Duration::try_from(now - made).unwrap_or_default());
-    let seen_by = Instant::now() + VISIBLE.saturating_sub(age);
+    let mut seen_by = Instant::now() + VISIBLE.saturating_sub(age);
     let mut pause = Duration::from_millis(250);
     let mut told = false;
+    let mut wait = patience.wait(format!("the task of step {step} to stop"), STOPPING);
     let mut host_checked: Option<Instant> = None;
     loop {
         let found = patience.ask(|| task_of(world, attempt)).await?;
         if matches!(found, None | Some((_, TaskNow::Missing))) && Instant::now() < seen_by {
-            patience.sleep(pause).await?;
+            wait.pause(pause).await?;
             pause = (pause * 3 / 2).min(Duration::from_secs(3));
             continue;
         }
@@ -165,13 +169,23 @@ pub(super) async fn put_down<W: World>(
                 let judgement = verdict(&end);
                 return Ok((Some(arn), end, judgement));
             }
+            // That it is not shown does not say that it does not run. Where ECS takes the order, it is given time to stop.
+            TaskNow::Missing if !told => {
+                book.hold().await?;
+                let stop = || stopped(world, &attempt.request.cluster, &arn, reason);
+                if !patience.ask_while(|| book.hold(), stop).await? {
+                    return Ok((Some(arn), TaskEnd::default(), unknown("ECS does not know its task any more")));
+                }
+                told = true;
+                seen_by = Instant::now() + UNSHOWN;
+            }
             TaskNow::Missing => {
                 return Ok((Some(arn), TaskEnd::default(), unknown("ECS does not know its task any more")));
             }
             TaskNow::Going(_) if !told => {
                 (patience.events)(RunEvent::TaskStopping { name: step.to_owned(), task_arn: arn.clone() });
                 book.hold().await?;
-                let stop = || world.stop_task(&attempt.request.cluster, &arn, reason);
+                let stop = || stopped(world, &attempt.request.cluster, &arn, reason);
                 patience.ask_while(|| book.hold(), stop).await?;
                 told = true;
             }
@@ -185,11 +199,18 @@ pub(super) async fn put_down<W: World>(
             }
             TaskNow::Going(_) if Instant::now() > end => return Err(RunError::StillRunning(vec![arn])),
             TaskNow::Going(_) => {
-                patience.sleep(pause).await?;
+                wait.pause(pause).await?;
                 pause = (pause * 3 / 2).min(Duration::from_secs(3));
             }
         }
     }
+}
+
+/// Tells a task to stop; false where ECS does not know it (any more).
+async fn stopped<W: World>(world: &W, cluster: &str, arn: &str, reason: &str) -> Result<bool, AwsError> {
+    // ECS's `InvalidParameterException`: "The referenced task was not found."
+    let unknown = |error: &AwsError| error.class == Class::NotFound || error.message.contains("task was not found");
+    world.stop_task(cluster, arn, reason).await.or_absent_if(unknown).map(|sent| sent.is_some())
 }
 
 /// Writes an end into its attempt.

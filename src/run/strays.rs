@@ -115,6 +115,7 @@ where
     let arns: Vec<String> = tasks.iter().map(|task| task.arn.clone()).collect();
     let end = Instant::now() + STOPPING;
     let mut pause = Duration::from_millis(250);
+    let mut wait = patience.wait("tasks that no ledger knows of to stop", STOPPING);
     while !arns.is_empty() {
         let now = patience.ask(|| world.tasks(cluster, &arns)).await?;
         let going = arns.iter().zip(now).filter(|(_, now)| matches!(now, TaskNow::Going(_)));
@@ -125,7 +126,7 @@ where
         if Instant::now() > end {
             return Err(RunError::StillRunning(going));
         }
-        patience.sleep(pause).await?;
+        wait.pause(pause).await?;
         pause = (pause * 3 / 2).min(Duration::from_secs(3));
     }
     Ok(())

@@ -32,6 +32,7 @@ mod claim;
 mod due;
 mod end;
 mod fake;
+mod host;
 mod lease;
 mod ledger;
 mod put_back;

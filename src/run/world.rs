@@ -136,6 +136,14 @@ pub(crate) trait World: Send + Sync {
     fn agent(&self, cluster: &str, instance: &str) -> impl Future<Output = Result<Agent, AwsError>> + Send;
     /// Whether EC2 says that the instance is gone, or going.
     fn instance_gone(&self, instance: &str) -> impl Future<Output = Result<bool, AwsError>> + Send;
+    /// Ends an instance of this stack, made by it; true once EC2 says that it has ended, and it has left the cluster.
+    fn end_instance(
+        &self,
+        cluster: &str,
+        instance: &str,
+        stack: &str,
+        region: &str,
+    ) -> impl Future<Output = Result<bool, AwsError>> + Send;
     /// An instance's life, as long as EC2 remembers it.
     fn life(&self, instance: &str) -> impl Future<Output = Result<Option<Life>, AwsError>> + Send;
     /// The last lines of a log stream.

@@ -81,6 +81,8 @@ pub struct Settings {
     pub page: usize,
     /// Instance types for which there is no capacity (`InsufficientInstanceCapacity`).
     pub no_capacity: Vec<String>,
+    /// Instances that hang: EC2 says `running`, their agent is not connected, and ECS hears nothing more of their tasks.
+    pub hung: Vec<String>,
     /// How many conditional writes to come meet a race (S3's 409 `ConditionalRequestConflict`).
     pub conflicts: usize,
     /// Whether calls are limited as AWS documents it for each service.
@@ -96,6 +98,7 @@ impl Default for Settings {
             visibility: Duration::ZERO,
             page: 100,
             no_capacity: Vec::new(),
+            hung: Vec::new(),
             conflicts: 0,
             throttle: false,
         }

@@ -252,7 +252,11 @@ impl Run {
             }
             RunEvent::WaitingForCredentials { .. } => Some("credentials: sign in again in another terminal".to_owned()),
             RunEvent::WaitingForAws { message } => Some(format!("AWS: {message}")),
-            RunEvent::WaitingForAgent { instance } => Some(format!("the container agent of {instance}")),
+            RunEvent::WaitingForAgent { instance, .. } => Some(format!("the container agent of {instance}")),
+            RunEvent::Waiting { what, .. } => Some(what.clone()),
+            RunEvent::AgentAway { instance, .. } => {
+                Some(format!("the container agent of {instance}, which is away: the instance may hang"))
+            }
             // Neither tells that AWS answers the run itself.
             RunEvent::InstanceEnds { .. } | RunEvent::StepHeard { .. } => self.waits.take(),
             _ => None,
@@ -272,7 +276,7 @@ impl Run {
             RunEvent::StepAgain { name, attempt, of, .. } => {
                 self.set(name, State::Waiting(Some(format!("tried again, {attempt} of {of}"))));
             }
-            RunEvent::StepWaiting { name, reason } => {
+            RunEvent::StepWaiting { name, reason, .. } => {
                 if let Some(Step { state: State::Starting { why, .. }, .. }) = self.step(name) {
                     *why = Some(reason.clone());
                 }

@@ -183,7 +183,7 @@ fn half_way(desk: &Desk) {
         instance: INSTANCE.to_owned(),
         at: Some("2026-01-02T15:04:15Z".parse().unwrap()),
     });
-    desk.run(RunEvent::WaitingForAgent { instance: INSTANCE.to_owned() });
+    desk.run(RunEvent::WaitingForAgent { instance: INSTANCE.to_owned(), at_most_seconds: 900 });
     desk.after(40).running("pull").after(95).ended("pull", Verdict::Succeeded, 92);
     desk.running("align").after(4000);
     desk.run(RunEvent::StepHeard { name: "align".to_owned(), seconds: Some(12), unread: None }).after(3);
@@ -213,7 +213,7 @@ fn a_run_is_a_line_a_step_at_80_columns_and_at_200() {
      to EC2
     03:04:17Z infrastructure: 3 created, 1 changed in 12 s
     03:04:17Z run: waiting for the container agent of i-0abc0000000000001 to registe
-    r
+    r, at most 15 min 0 s
     03:06:32Z step pull: succeeded after 1 min 32 s
       run of NA12878: 1 h 8 min
       i-0abc0000000000001 ends itself at 2026-01-02T15:04:15Z, in 10 h 51 min
@@ -228,7 +228,7 @@ fn a_run_is_a_line_a_step_at_80_columns_and_at_200() {
     $ seqstack apply germline.toml
     03:04:09Z instance.worker[NA12878]: waiting for the instance profile to be known to EC2
     03:04:17Z infrastructure: 3 created, 1 changed in 12 s
-    03:04:17Z run: waiting for the container agent of i-0abc0000000000001 to register
+    03:04:17Z run: waiting for the container agent of i-0abc0000000000001 to register, at most 15 min 0 s
     03:06:32Z step pull: succeeded after 1 min 32 s
       run of NA12878: 1 h 8 min
       i-0abc0000000000001 ends itself at 2026-01-02T15:04:15Z, in 10 h 51 min
@@ -254,7 +254,7 @@ fn what_it_came_to_stays_when_it_is_done() {
      to EC2
     03:04:17Z infrastructure: 3 created, 1 changed in 12 s
     03:04:17Z run: waiting for the container agent of i-0abc0000000000001 to registe
-    r
+    r, at most 15 min 0 s
     03:06:32Z step pull: succeeded after 1 min 32 s
     04:13:15Z step align: succeeded after 1 h 6 min
     04:13:22Z step mark_duplicates: succeeded after 6 s
@@ -272,7 +272,7 @@ fn what_it_came_to_stays_when_it_is_done() {
      to EC2
     03:04:17Z infrastructure: 3 created, 1 changed in 12 s
     03:04:17Z run: waiting for the container agent of i-0abc0000000000001 to registe
-    r
+    r, at most 15 min 0 s
     03:06:32Z step pull: succeeded after 1 min 32 s
     04:13:15Z step align: succeeded after 1 h 6 min
     04:13:22Z step mark_duplicates: succeeded after 6 s
@@ -323,19 +323,19 @@ fn a_step_that_fails_and_is_tried_again_and_what_is_waited_for_are_shown() {
     desk.run(RunEvent::StepAgain { name: "align".to_owned(), attempt: 2, of: 3, memory: Some(28672), because });
     desk.run(RunEvent::StepStarting { name: "align".to_owned(), attempt: 2 });
     let reason = "RESOURCE:MEMORY".to_owned();
-    desk.run(RunEvent::StepWaiting { name: "align".to_owned(), reason }).after(5);
+    desk.run(RunEvent::StepWaiting { name: "align".to_owned(), reason, at_most_seconds: Some(60) }).after(5);
     assert_snapshot!(desk.glass.text(), @r"
     $ seqstack apply germline.toml
     03:04:09Z instance.worker[NA12878]: waiting for the instance profile to be known
      to EC2
     03:04:17Z infrastructure: 3 created, 1 changed in 12 s
     03:04:17Z run: waiting for the container agent of i-0abc0000000000001 to registe
-    r
+    r, at most 15 min 0 s
     03:06:32Z step pull: succeeded after 1 min 32 s
     04:13:15Z step align: ran out of memory after 1 h 6 min
     04:13:15Z step align: tried again, 2 of 3 with 28672 MiB: the last attempt ran o
     ut of memory
-    04:13:15Z step align: waiting: RESOURCE:MEMORY
+    04:13:15Z step align: waiting: RESOURCE:MEMORY; at most 1 min 0 s
       run of NA12878: 1 h 9 min
       i-0abc0000000000001 ends itself at 2026-01-02T15:04:15Z, in 10 h 50 min
         pull             succeeded  1 min 32 s
@@ -355,12 +355,12 @@ fn a_step_that_fails_and_is_tried_again_and_what_is_waited_for_are_shown() {
      to EC2
     03:04:17Z infrastructure: 3 created, 1 changed in 12 s
     03:04:17Z run: waiting for the container agent of i-0abc0000000000001 to registe
-    r
+    r, at most 15 min 0 s
     03:06:32Z step pull: succeeded after 1 min 32 s
     04:13:15Z step align: ran out of memory after 1 h 6 min
     04:13:15Z step align: tried again, 2 of 3 with 28672 MiB: the last attempt ran o
     ut of memory
-    04:13:15Z step align: waiting: RESOURCE:MEMORY
+    04:13:15Z step align: waiting: RESOURCE:MEMORY; at most 1 min 0 s
     04:13:32Z run: waiting for credentials: sign in again in another terminal, with
     the same profile, and it goes on; tasks run meanwhile (ExpiredToken)
     interrupted: nothing new is begun, and calls in flight are finished
@@ -405,7 +405,7 @@ fn a_terminal_that_is_resized_keeps_its_lines_and_gets_no_others() {
      profile to be known to EC2
     03:04:17Z infrastructure: 3 created, 1 changed in 12 s
     03:04:17Z run: waiting for the container agent of i-0abc0000
-    000000001 to register
+    000000001 to register, at most 15 min 0 s
     03:06:32Z step pull: succeeded after 1 min 32 s
       run of NA12878: 1 h 8 min
       i-0abc0000000000001 ends itself at 2026-01-02T15:04:15...

@@ -13,6 +13,8 @@ pub(super) struct FakeTask {
     pub(super) ends_at: Instant,
     pub(super) end: TaskEnd,
     pub(super) stopped: bool,
+    /// When it was stopped from outside, if it was.
+    pub(super) stopped_at: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -46,12 +48,24 @@ pub(super) struct Inner {
     pub(super) out_of_reach: BTreeMap<&'static str, Instant>,
     /// So many looks at a log find it empty.
     pub(super) silent: usize,
+    /// What the next looks at a log find.
+    pub(super) logged: Vec<Vec<String>>,
+    /// From when until when DescribeTasks knows no task.
+    pub(super) blind: Option<(Instant, Instant)>,
+    /// From when until when the agent is away.
+    pub(super) away: Option<(Instant, Instant)>,
+    /// What hangs takes so long to end.
+    pub(super) ends_for: Duration,
+    /// When it was asked to.
+    pub(super) ending: Option<Instant>,
     /// Told of each write of the ledger, by its number.
     pub(super) on_write: Option<Box<dyn Fn(usize) + Send>>,
     /// The agent never registers.
     pub(super) unregistered: bool,
     /// The container instance that tasks are said to be on; the one whose agent is asked after has no name.
     pub(super) tasks_are_on: String,
+    /// So long after it was told to, a task stops.
+    pub(super) stops_for: Duration,
     /// Tasks do not stop when they are told to.
     pub(super) deaf: bool,
     pub(super) calls: Vec<String>,
@@ -71,6 +85,11 @@ impl Inner {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether it is now between these two.
+fn within(window: Option<(Instant, Instant)>) -> bool {
+    window.is_some_and(|(from, to)| (from..to).contains(&Instant::now()))
 }
 
 impl FakeTask {
@@ -299,7 +318,15 @@ impl World for Fake {
             }
             let (token, request) = (token.to_owned(), request.clone());
             let ends_at = Instant::now() + Duration::from_secs(seconds);
-            inner.tasks.push(FakeTask { token, request, made: Instant::now(), ends_at, end, stopped: false });
+            inner.tasks.push(FakeTask {
+                token,
+                request,
+                made: Instant::now(),
+                ends_at,
+                end,
+                stopped: false,
+                stopped_at: None,
+            });
             inner.lose_run_task_of.as_deref() == Some(step.as_str())
         };
         if lost {
@@ -316,6 +343,7 @@ impl World for Fake {
             match task {
                 None => TaskNow::Missing,
                 Some((_, task)) if task.is_forgotten() || task.made.elapsed() < inner.unseen_for => TaskNow::Missing,
+                Some(_) if within(inner.blind) => TaskNow::Missing,
                 Some((_, task)) if task.stopped => TaskNow::Stopped(task.end.clone()),
                 Some(_) => TaskNow::Going(Going { status: "RUNNING".to_owned(), since: None }),
             }
@@ -351,11 +379,20 @@ impl World for Fake {
     }
 
     async fn stop_task(&self, _cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {
+        self.settle();
         let mut inner = self.inner.lock().unwrap();
         let deaf = inner.deaf;
+        inner.calls.push(format!("StopTask {arn}"));
+        if !inner.tasks.iter().enumerate().any(|(index, task)| Self::arn(index) == arn && !task.is_forgotten()) {
+            let message = "The referenced task was not found.".to_owned();
+            return Err(AwsError { message, ..failure(Some(400), "InvalidParameterException", Class::Refused) });
+        }
+        let stops_at = Instant::now() + inner.stops_for;
         for (index, task) in inner.tasks.iter_mut().enumerate() {
-            if Self::arn(index) == arn && !task.stopped && !deaf {
-                task.stopped = true;
+            if Self::arn(index) == arn && !task.stopped && !deaf && task.stopped_at.is_none() {
+                task.stopped = stops_at <= Instant::now();
+                task.stopped_at = Some(stops_at);
+                task.ends_at = task.ends_at.min(stops_at);
                 task.end = TaskEnd {
                     stop_code: Some("UserInitiated".to_owned()),
                     stopped_reason: Some(reason.to_owned()),
@@ -371,12 +408,23 @@ impl World for Fake {
         if self.started.elapsed() < Duration::from_secs(20) || self.inner.lock().unwrap().unregistered {
             return Ok(Agent::Absent);
         }
+        if within(self.inner.lock().unwrap().away) {
+            return Ok(Agent::Away("ACTIVE, agent not connected".to_owned()));
+        }
         Ok(Agent::Ready { arn: String::new(), registered: (2048, 4096), remaining: (2048, 4096) })
     }
 
     async fn instance_gone(&self, instance: &str) -> Result<bool, AwsError> {
         let inner = self.inner.lock().unwrap();
         Ok(inner.gone || inner.gone_instances.iter().any(|gone| gone == instance))
+    }
+
+    async fn end_instance(&self, _cluster: &str, instance: &str, stack: &str, region: &str) -> Result<bool, AwsError> {
+        assert_eq!((stack, region), ("g", "eu-west-2"));
+        let mut inner = self.inner.lock().unwrap();
+        let asked = *inner.ending.get_or_insert_with(Instant::now);
+        inner.gone_instances.push(instance.to_owned());
+        Ok(asked.elapsed() >= inner.ends_for)
     }
 
     async fn life(&self, _instance: &str) -> Result<Option<Life>, AwsError> {
@@ -389,6 +437,9 @@ impl World for Fake {
         if inner.silent > 0 {
             inner.silent -= 1;
             return Ok(Vec::new());
+        }
+        if !inner.logged.is_empty() {
+            return Ok(inner.logged.remove(0));
         }
         Ok(vec![format!("{group} {stream}")])
     }

@@ -80,7 +80,7 @@ async fn another_samples_task_has_the_room_only_where_it_runs_on_the_same_instan
             request.tags.insert("seqstack:sample".to_owned(), "s2".to_owned());
             let (made, ends_at) = (Instant::now(), Instant::now() + HOUR);
             let (token, end) = ("s2's".to_owned(), exit(0));
-            inner.tasks = vec![FakeTask { token, request, made, ends_at, end, stopped: false }];
+            inner.tasks = vec![FakeTask { token, request, made, ends_at, end, stopped: false, stopped_at: None }];
             inner.ledger = None;
             inner.claims.clear();
             inner.crowded = Some(("pull".to_owned(), Instant::now() + Duration::from_secs(300)));

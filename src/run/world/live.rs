@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::operation::get_log_events::builders::GetLogEventsFluentBuilder;
+use aws_sdk_ec2::types::InstanceStateName;
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::types as ecs;
 use aws_smithy_types::retry::RetryConfig;
@@ -13,7 +14,8 @@ use super::{Agent, Going, Life, Only, Placed, Read, TaskNow, World};
 use crate::aws::absence::{OrAbsent, SEEN, again};
 use crate::aws::clock::{Clock, timestamp};
 use crate::aws::wait::Pace;
-use crate::aws::{Aws, AwsError, Class, OrAws};
+use crate::aws::{Aws, AwsError, Class, OrAws, tags};
+use crate::kind::{TAG_ADOPTED, TAG_PROTECT, TAG_REGION, TAG_STACK};
 use crate::run::claim::Claim;
 use crate::run::drive::VISIBLE;
 use crate::run::ledger::{Object, Request};
@@ -358,6 +360,27 @@ impl World for Live<'_> {
                 .all(|state| matches!(state.as_str(), "shutting-down" | "terminated" | "stopping" | "stopped")))
     }
 
+    async fn end_instance(&self, cluster: &str, instance: &str, stack: &str, region: &str) -> Result<bool, AwsError> {
+        const OPERATION: &str = "ec2:TerminateInstances";
+        let gone = |error: &AwsError| error.is(&["InvalidInstanceID.NotFound"]);
+        let asked = self.aws.ec2.describe_instances().instance_ids(instance).send().await;
+        let answer = asked.or_aws("ec2:DescribeInstances").or_absent_if(gone)?;
+        let found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances()).next();
+        let Some(found) = found else { return self.deregister(cluster, instance).await };
+        let tags = tags::from_ec2(found.tags());
+        let tag = |key: &str| tags.get(key).map(String::as_str);
+        let made = tag(TAG_STACK) == Some(stack) && tag(TAG_REGION) == Some(region);
+        if !made || tag(TAG_ADOPTED).is_some() || tag(TAG_PROTECT).is_some() {
+            let text = format!("{instance} hangs, and is not this stack's to end: end it in EC2, then apply again");
+            return Err(AwsError::refused(OPERATION, text));
+        }
+        if found.state().and_then(|state| state.name()) == Some(&InstanceStateName::Terminated) {
+            return self.deregister(cluster, instance).await;
+        }
+        let sent = self.aws.ec2.terminate_instances().instance_ids(instance).send().await.or_aws(OPERATION);
+        sent.or_absent_if(gone).map(|_| false)
+    }
+
     async fn life(&self, instance: &str) -> Result<Option<Life>, AwsError> {
         /// EC2's code for an instance whose own operating system was shut down (EC2 API, `StateReason`).
         const ITSELF: &str = "Client.InstanceInitiatedShutdown";
@@ -416,6 +439,21 @@ impl Live<'_> {
     fn claim_key(&self, instance: &str) -> String {
         let stack = self.key.rsplitn(3, '/').last().unwrap_or_default();
         format!("{stack}/instances/{instance}.json")
+    }
+
+    /// Takes an instance that has ended out of its cluster: one whose agent was away does not leave it by itself (ECS API,
+    /// DeregisterContainerInstance), and would keep the cluster from being deleted. Always true.
+    async fn deregister(&self, cluster: &str, instance: &str) -> Result<bool, AwsError> {
+        let list = self.aws.ecs.list_container_instances().cluster(cluster);
+        let listed = list.filter(format!("ec2InstanceId == {instance}")).send().await;
+        let listed = listed.or_aws("ecs:ListContainerInstances").or_absent()?;
+        for arn in listed.iter().flat_map(|listed| listed.container_instance_arns()) {
+            let request = self.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(arn);
+            let sent = request.force(true).send().await.or_aws("ecs:DeregisterContainerInstance");
+            // It has left meanwhile.
+            sent.or_absent_if(|error| error.is(&["InvalidParameterException"]))?;
+        }
+        Ok(true)
     }
 
     /// A stream's newest lines.

@@ -176,7 +176,9 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
             known.status = Status::Inactive;
             known.since = instance.and_then(|instance| instance.down_since).unwrap_or(cx.now);
         }
-        known.connected = known.registered() && instance.is_some_and(|instance| agent_up(instance, cx).is_some());
+        known.connected = known.registered()
+            && !cx.options.settings.hung.contains(&known.instance)
+            && instance.is_some_and(|instance| agent_up(instance, cx).is_some());
     }
     let hour = SignedDuration::from_hours(1);
     let alive: Vec<String> = account.ec2.instances.iter().map(|instance| instance.id.clone()).collect();

@@ -158,6 +158,9 @@ impl Task {
     }
 
     fn tell_to_stop(&mut self, cx: &Cx) {
+        if cx.options.settings.hung.contains(&self.instance) {
+            return;
+        }
         if !std::mem::replace(&mut self.told, true) {
             for container in self.containers.iter().filter(|container| container.status != Status::Stopped) {
                 cx.engine.stop(&container.process, cx.now);
@@ -217,6 +220,10 @@ pub(super) fn settle(account: &mut Account, cx: &Cx, instance: Option<&str>) {
             continue;
         }
         let host = account.ec2.instances.iter().find(|host| host.id == task.instance);
+        // Nobody tells ECS what becomes of a task on a machine that hangs, nor the machine what ECS wants of it.
+        if cx.options.settings.hung.contains(&task.instance) && host.is_some_and(|host| host.life == Life::Running) {
+            continue;
+        }
         task.see(cx, host);
         if task.holds() {
             task.see_host(cx, host);
