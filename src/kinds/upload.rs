@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::address::{Address, Ids};
@@ -274,7 +277,7 @@ async fn put_whole(cx: &Acting, call: Call) -> Result<(), AwsError> {
     // S3 refuses the object if the file has changed since it was planned.
     let request = cx.aws.s3.put_object().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
     let request = request.metadata(STACK, name(&cx.stack));
-    let request = request.checksum_sha256(base64::engine::general_purpose::STANDARD.encode(digest));
+    let request = request.checksum_sha256(BASE64.encode(digest));
     request.body(content.into()).send().await.or_aws(NAME).map(|_| ())
 }
 
@@ -333,6 +336,8 @@ impl<'a> InParts<'a> {
         (size, sha256): (u64, &str),
     ) -> Result<(), AwsError> {
         let create = cx.aws.s3.create_multipart_upload().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
+        // S3 completes only with checksums of the parts that are by the algorithm declared here.
+        let create = create.checksum_algorithm(ChecksumAlgorithm::Sha256);
         let made = create.metadata(STACK, name(&cx.stack)).send().await.or_aws(CREATE)?;
         let Some(id) = made.upload_id else { return Err(AwsError::refused(CREATE, "the answer has no upload id")) };
         let upload = Self { cx, bucket, key, id };
@@ -347,7 +352,6 @@ impl<'a> InParts<'a> {
     }
 
     async fn send(&self, path: &str, size: u64) -> Result<(), AwsError> {
-        use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
         let Self { cx, bucket, key, id } = self;
         let done: Vec<CompletedPart> = stream::iter(parts(size))
             .map(|(number, start, length)| async move {
@@ -356,10 +360,13 @@ impl<'a> InParts<'a> {
                     return Err(AwsError::refused("s3:UploadPart", text));
                 }
                 let content = read(path, start, length).await.map_err(|error| unreadable(path, &error))?;
+                // Computed here: whether the SDK adds one of its own is a setting (`AWS_REQUEST_CHECKSUM_CALCULATION`).
+                let sum = BASE64.encode(Sha256::digest(&content));
                 let request = cx.aws.s3.upload_part().bucket(*bucket).key(*key).upload_id(id).part_number(number);
-                let answer = request.body(content.into()).send().await.or_aws("s3:UploadPart")?;
+                let request = request.checksum_sha256(&sum).body(content.into());
+                let answer = request.send().await.or_aws("s3:UploadPart")?;
                 let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
-                Ok::<_, AwsError>(part.set_checksum_crc32(answer.checksum_crc32).build())
+                Ok::<_, AwsError>(part.checksum_sha256(sum).build())
             })
             .buffered(AT_ONCE / 2)
             .try_collect()

@@ -1,11 +1,13 @@
-//! Files that are sent in parts.
+//! Files that are brought to a bucket, whole and in parts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_s3::config::RequestChecksumCalculation::{WhenRequired, WhenSupported};
+use seqstack::aws::{Aws, clients};
 use seqstack::command::{Exit, apply, prepare};
 use seqstack::kind::{Acting, kind};
-use seqstack::sandbox::{Fate, Passing, Wire};
+use seqstack::sandbox::{Fate, Passing, Wire, sdk_config};
 
 use super::steps;
 use crate::lab::scene::in_parts;
@@ -71,5 +73,26 @@ async fn two_machines_that_send_the_same_file_at_once_both_converge() {
         let aborts = lab.mutations().get("s3:AbortMultipartUpload").copied().unwrap_or_default();
         assert_eq!(aborts, aborted, "{second}");
         assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
+    }
+}
+
+/// What `AWS_REQUEST_CHECKSUM_CALCULATION` may say: whether the SDK adds checksums of its own to what it sends.
+#[tokio::test(start_paused = true)]
+async fn a_file_of_any_size_arrives_whatever_checksums_the_sdk_adds() {
+    for setting in [WhenSupported, WhenRequired] {
+        for size in [0, 8 << 20, (8 << 20) + 1, 100_000_000] {
+            let scene = in_parts();
+            let lab = scene.set().await;
+            let content: Vec<u8> = (0..size).map(|n: usize| (n >> 3) as u8).collect();
+            std::fs::write(lab.folder.path().join("S1.fq"), &content).unwrap();
+            let mut session = lab.session(&scene.stack, None, true);
+            let config = sdk_config(&lab.sandbox, lab.wire.clone()).into_builder();
+            session.aws = Aws::new(&clients::patient(config.request_checksum_calculation(setting).build()));
+            let applied = apply::apply(&session, &wish(), &yes()).await;
+            assert_eq!(applied.unwrap_or_else(|problem| panic!("{problem}")), Exit::Done, "{size} {setting:?}");
+            assert!(lab.sandbox.get_object("lab-reads", "S1.fq").unwrap() == content, "{size} {setting:?}");
+            assert_eq!(lab.mutations().contains_key("s3:UploadPart"), size > 8 << 20);
+            assert_eq!(steps(&lab.plan(&scene.stack).await), Vec::<String>::new(), "{size} {setting:?}");
+        }
     }
 }

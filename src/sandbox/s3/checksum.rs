@@ -1,16 +1,106 @@
 //! Checksums that clients send with content, in headers or trailers: checked, kept, and given back.
 
+use std::collections::BTreeMap;
+
 use aws_smithy_checksums::ChecksumAlgorithm;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use http::HeaderMap;
 use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
 
 use super::super::service::ApiError;
 use super::super::wire::Trailers;
-use super::Call;
+use super::{Call, xml};
 
 const ALGORITHMS: &[&str] = &["crc32", "crc32c", "crc64nvme", "sha1", "sha256"];
+
+/// What the checksums of an upload in parts are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    /// The algorithm in lower case, e.g. `sha256`.
+    pub algorithm: String,
+    /// Whether the object's checksum is of its whole content, rather than of its parts' checksums.
+    pub whole: bool,
+}
+
+impl Declared {
+    /// What CreateMultipartUpload declares; none where it declares nothing.
+    pub(super) fn read(call: &Call) -> Result<Option<Self>, ApiError> {
+        let invalid = |message: String| Err(ApiError::new("InvalidRequest", message));
+        let kind = call.header("x-amz-checksum-type").map(str::to_uppercase);
+        let Some(algorithm) = call.header("x-amz-checksum-algorithm").map(str::to_lowercase) else {
+            return match kind {
+                Some(_) => invalid("The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.".to_owned()),
+                None => Ok(None),
+            };
+        };
+        if !ALGORITHMS.contains(&algorithm.as_str()) {
+            let known = ALGORITHMS.iter().map(|one| one.to_uppercase()).collect::<Vec<_>>().join(", ");
+            return invalid(format!("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{known}]"));
+        }
+        let (only_whole, only_parts) = (algorithm == "crc64nvme", algorithm.starts_with("sha"));
+        let whole = match kind.as_deref() {
+            None => only_whole,
+            Some("FULL_OBJECT") if !only_parts => true,
+            Some("COMPOSITE") if !only_whole => false,
+            Some(kind @ ("FULL_OBJECT" | "COMPOSITE")) => {
+                return invalid(format!("The {kind} checksum type cannot be used with the {algorithm} checksum algorithm."));
+            }
+            Some(other) => return invalid(format!("Value for x-amz-checksum-type header is invalid: {other}")),
+        };
+        Ok(Some(Self { algorithm, whole }))
+    }
+
+    /// The type's name on the wire.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.whole { "FULL_OBJECT" } else { "COMPOSITE" }
+    }
+
+    /// The checksum of the object that parts with these checksums and contents make.
+    pub(super) fn of_object<'a>(
+        &self,
+        parts: impl Iterator<Item = (Option<&'a str>, Result<Bytes, ApiError>)>,
+    ) -> Result<String, ApiError> {
+        let mut sum = implementation(&self.algorithm)?;
+        let mut count = 0;
+        for (checksum, content) in parts {
+            count += 1;
+            if self.whole {
+                sum.update(&content?);
+            } else {
+                sum.update(&BASE64_STANDARD.decode(checksum.unwrap_or_default()).unwrap_or_default());
+            }
+        }
+        let sum = BASE64_STANDARD.encode(sum.finalize());
+        Ok(if self.whole { sum } else { format!("{sum}-{count}") })
+    }
+}
+
+/// The XML element that carries a checksum by this algorithm.
+pub(super) fn element(algorithm: &str) -> String {
+    format!("Checksum{}", algorithm.to_uppercase())
+}
+
+/// The checksums that a part of CompleteMultipartUpload names, by algorithm.
+pub(super) fn named(part: &xml::Element) -> BTreeMap<&'static str, String> {
+    let of = |algorithm: &&'static str| Some((*algorithm, part.child(&element(algorithm))?.to_owned()));
+    ALGORITHMS.iter().filter_map(of).collect()
+}
+
+fn implementation(algorithm: &str) -> Result<Box<dyn aws_smithy_checksums::http::HttpChecksum>, ApiError> {
+    let known: ChecksumAlgorithm =
+        algorithm.parse().map_err(|_| ApiError::new("InvalidRequest", format!("unknown checksum {algorithm}")))?;
+    Ok(known.into_impl())
+}
+
+/// The checksum of content.
+pub(super) fn of(algorithm: &str, content: &[u8]) -> Result<String, ApiError> {
+    let mut sum = implementation(algorithm)?;
+    sum.update(content);
+    Ok(BASE64_STANDARD.encode(sum.finalize()))
+}
 
 /// The checksum that came with a request: its header's name and value.
 pub(super) fn sent(headers: &HeaderMap, trailers: &Trailers) -> Option<(String, String)> {
@@ -36,14 +126,15 @@ pub(super) fn check(call: &Call) -> Result<(), ApiError> {
             return Err(bad("Content-MD5"));
         }
     }
+    // Versity's gateway has quoted this answer of S3's (versitygw#1593).
+    if call.header("x-amz-sdk-checksum-algorithm").is_some() && call.checksum.is_none() {
+        let message = "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.";
+        return Err(ApiError::new("InvalidRequest", message));
+    }
     if let Some((name, value)) = &call.checksum {
         let algorithm = name.strip_prefix("x-amz-checksum-").unwrap_or_default();
-        let algorithm: ChecksumAlgorithm =
-            algorithm.parse().map_err(|_| ApiError::new("InvalidRequest", format!("unknown checksum {name}")))?;
-        let mut sum = algorithm.into_impl();
-        sum.update(&call.body);
-        if *value != BASE64_STANDARD.encode(sum.finalize()) {
-            return Err(bad(algorithm.as_str()));
+        if *value != of(algorithm, &call.body)? {
+            return Err(bad(algorithm));
         }
     }
     Ok(())

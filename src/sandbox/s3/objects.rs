@@ -45,7 +45,9 @@ pub(super) fn get(account: &Account, store: &Store, call: &Call) -> Result<Reply
         && wanted
         && range.is_none()
     {
-        reply = reply.header(name, value).header("x-amz-checksum-type", "FULL_OBJECT");
+        // The checksum of parts' checksums ends with their number.
+        let kind = if value.contains('-') { "COMPOSITE" } else { "FULL_OBJECT" };
+        reply = reply.header(name, value).header("x-amz-checksum-type", kind);
     }
     if call.operation == Operation::GetObject {
         reply.content = Content::Stored(store.open(object.blob, object.size)?, range);

@@ -71,7 +71,7 @@ pub const OPERATIONS: &[Documented] = &[
     ("DeleteObjects", &["BadDigest", "InvalidDigest", "InvalidRequest", "MalformedXML", "NoSuchBucket"]),
     (
         "CreateMultipartUpload",
-        &["AccessDenied", "InvalidArgument", "KeyTooLongError", "MetadataTooLarge", "NoSuchBucket"],
+        &["AccessDenied", "InvalidArgument", "InvalidRequest", "KeyTooLongError", "MetadataTooLarge", "NoSuchBucket"],
     ),
     (
         "UploadPart",
@@ -105,11 +105,13 @@ pub const OPERATIONS: &[Documented] = &[
         "CompleteMultipartUpload",
         &[
             "AccessDenied",
+            "BadDigest",
             "ConditionalRequestConflict",
             "EntityTooSmall",
             "InternalError",
             "InvalidPart",
             "InvalidPartOrder",
+            "InvalidRequest",
             "MalformedXML",
             "NoSuchBucket",
             "NoSuchKey",

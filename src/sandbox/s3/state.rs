@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::service::ApiError;
 use super::super::sigv4::sha256_hex;
+use super::checksum::Declared;
 use super::store::{Staged, Store};
 use super::{http_date, no_such_bucket, no_such_key};
 
@@ -85,6 +86,9 @@ pub struct Upload {
     pub key: String,
     /// As an object's.
     pub headers: BTreeMap<String, String>,
+    /// The checksums that it declared; none where it declared nothing.
+    #[serde(default)]
+    pub declared: Option<Declared>,
     /// When it was begun.
     pub begun: Timestamp,
     /// Parts by number.
@@ -100,6 +104,9 @@ pub struct Part {
     pub size: u64,
     /// MD5 in hexadecimal, which is its ETag.
     pub md5: String,
+    /// The checksum that was sent with it, by the upload's algorithm.
+    #[serde(default)]
+    pub checksum: Option<String>,
     /// When it was sent.
     pub modified: Timestamp,
 }
