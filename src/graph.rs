@@ -76,9 +76,8 @@ pub fn of_stack(stack: &Stack) -> Graph {
         .chain(pipeline.instance.iter().map(|instance| Address::new("instance", &instance.text)))
         .map(|at| at.to_string())
         .collect();
-    for (index, step) in pipeline.step.iter().enumerate() {
+    for (step, follows) in pipeline.step.iter().zip(pipeline.follows()) {
         let this = name(&step.name);
-        let follows = pipeline.follows(index);
         follows.iter().for_each(|before| graph.arrow(&name(before), &this));
         let own = [Address::new("task_definition", &step.task.text)]
             .into_iter()

@@ -64,7 +64,7 @@ pub struct Globs {
 pub struct StepSpec {
     /// Its name.
     pub name: String,
-    /// The steps that it follows.
+    /// The steps that it follows at once: what those follow comes before it by them.
     pub follows: Vec<String>,
     /// The ARN of its task definition.
     pub task: Link,
@@ -200,9 +200,9 @@ pub fn lower(pipeline: &Pipeline, cx: &Context<'_>, desired: &BTreeMap<Address, 
     let steps = pipeline
         .step
         .iter()
-        .enumerate()
-        .map(|(index, step)| {
-            let follows = pipeline.follows(index).into_iter().map(str::to_owned).collect();
+        .zip(pipeline.follows())
+        .map(|(step, follows)| {
+            let follows = follows.into_iter().map(str::to_owned).collect();
             lower_step(pipeline, step, follows, cx, desired)
         })
         .collect::<Result<Vec<_>, _>>()?;

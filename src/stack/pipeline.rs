@@ -1,6 +1,6 @@
 //! `[pipeline]`: what to run on one sample, in which order, from which objects to which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,17 +91,36 @@ pub struct Step {
     /// What its memory is multiplied with after it ran out of it, instead of the pipeline's factor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_factor: Option<Factor>,
-    /// Names of the steps that it follows; left out, the one before it in the file. Independent steps run side by side.
+    /// Names of the steps that it follows; left out, all the steps above it; `[]`, none: it begins at once. Steps that do not
+    /// follow each other run side by side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needs: Option<Vec<String>>,
 }
 
 impl Pipeline {
-    /// Which steps each step follows: what `needs` says, else the one before it in the file.
-    pub fn follows(&self, index: usize) -> Vec<&str> {
-        match &self.step[index].needs {
-            Some(needs) => needs.iter().map(String::as_str).collect(),
-            None => index.checked_sub(1).map(|before| self.step[before].name.as_str()).into_iter().collect(),
-        }
+    /// Which steps each step follows, by the place of the step in the file.
+    pub fn follows(&self) -> Vec<Vec<&str>> {
+        follows(self.step.iter().map(|step| {
+            let needs = step.needs.as_ref().map(|names| names.iter().map(String::as_str).collect());
+            (step.name.as_str(), needs)
+        }))
     }
+}
+
+/// Turns each step and its `needs` into the steps that it follows: what `needs` says, else all the steps above it.
+///
+/// Of all the steps above only those are listed that no other of them follows: these bring the rest along. So a chain
+/// without `needs` has one entry a step, and its keys say no more than that.
+pub(super) fn follows<T: Ord + Clone>(steps: impl IntoIterator<Item = (T, Option<Vec<T>>)>) -> Vec<Vec<T>> {
+    let (mut last, mut needed, mut out) = (Vec::new(), BTreeSet::new(), Vec::new());
+    for (step, needs) in steps {
+        if let Some(needs) = needs {
+            needed.extend(needs.iter().cloned());
+            out.push(needs);
+        } else {
+            out.push(std::mem::take(&mut last).into_iter().filter(|step| !needed.contains(step)).collect());
+        }
+        last.push(step);
+    }
+    out
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Pipeline;
 use super::diagnostic::{MOST_CIRCLES, Sink, round, suggest};
+use super::pipeline::follows;
 use super::reference::{is_id, is_later};
 use super::tree::{Node, Value};
 
@@ -77,7 +78,7 @@ struct Step<'a> {
     name: Option<(&'a str, &'a Node)>,
     /// What `needs` says, where it is a list.
     needs: Option<Vec<(&'a str, &'a Node)>>,
-    /// `needs` is left out: it follows the one before it.
+    /// `needs` is left out: it follows all the steps above it.
     in_order: bool,
 }
 
@@ -131,15 +132,8 @@ fn check_needs(steps: &[Step<'_>], sink: &Sink) {
     }
     let index = |wanted: &str| places.get(wanted).copied();
     let mut circles = 0;
-    let follows: Vec<Vec<usize>> = steps
-        .iter()
-        .enumerate()
-        .map(|(at, step)| match &step.needs {
-            Some(needs) => needs.iter().filter_map(|(name, _)| index(name)).collect(),
-            None if step.in_order => at.checked_sub(1).into_iter().collect(),
-            None => Vec::new(),
-        })
-        .collect();
+    let needs = |step: &Step<'_>| step.needs.iter().flatten().filter_map(|(name, _)| index(name)).collect();
+    let follows = follows(steps.iter().enumerate().map(|(at, step)| (at, (!step.in_order).then(|| needs(step)))));
     let label = |at: usize| steps[at].name.map_or_else(|| format!("step {}", at + 1), |(name, _)| name.to_owned());
     for (at, step) in steps.iter().enumerate() {
         for (name, node) in step.needs.iter().flatten() {

@@ -33,6 +33,38 @@ fn the_germline_stack_is_read() {
     assert_eq!(pipeline.outputs[0].keys[0], "OMGL_2005265_U035/OMGL_2005265_U035.vcf");
 }
 
+/// A step without `needs` never begins before a step above it has ended.
+#[test]
+fn a_step_without_needs_follows_all_the_steps_above_it() {
+    let follows = |steps: &[&str]| {
+        let (head, _) = GERMLINE.split_once("[[pipeline.step]]").unwrap();
+        let step = |step: &&str| {
+            let (name, needs) = step.split_once(' ').map_or((*step, ""), |(name, needs)| (name, needs));
+            format!("[[pipeline.step]]\nname = \"{name}\"\ntask = \"aws\"\n{needs}\n")
+        };
+        let stack = read(&(head.to_owned() + &steps.iter().map(step).collect::<String>()));
+        let pipeline = stack.pipeline.unwrap();
+        let of = |(step, follows): (&pipeline::Step, Vec<&str>)| format!("{} < {}", step.name, follows.join(" "));
+        pipeline.step.iter().zip(pipeline.follows()).map(of).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(follows(&["a", "b", "c"]), "a < , b < a, c < b");
+    // `tell` waits for all of them, by `push`.
+    assert_eq!(
+        follows(&[
+            "pull",
+            "align needs = ['pull']",
+            "flagstat needs = ['align']",
+            "call needs = ['align']",
+            "push",
+            "tell"
+        ]),
+        "pull < , align < pull, flagstat < align, call < align, push < flagstat call, tell < push"
+    );
+    assert_eq!(follows(&["a", "b needs = []", "c", "d needs = ['a']", "e"]), "a < , b < , c < a b, d < a, e < c d");
+    // What a step above needs may be below it.
+    assert_eq!(follows(&["a needs = ['c']", "b", "c needs = []"]), "a < c, b < a, c < ");
+}
+
 #[test]
 fn commands_are_split_first_and_substituted_after() {
     let stack = read(&germline(&[("OMGL_2005265_U035_S35_L001_R1_001.fastq.gz", "a 'b c.fastq.gz")]));
