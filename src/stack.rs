@@ -23,6 +23,7 @@ pub mod reference;
 mod repair;
 mod resources;
 pub mod schema;
+pub mod shell;
 mod steps;
 mod substitute;
 pub mod tolerant;

@@ -16,6 +16,7 @@ use super::verdict::{Verdict, log_hint};
 use super::world::World;
 use super::{Failure, Outcome, RunError, RunEvent, Success};
 use crate::report::span;
+use crate::stack::shell;
 
 /// How many log lines a failure carries.
 const LINES: i32 = 20;
@@ -169,7 +170,10 @@ impl<W: World> Driver<'_, W> {
             _ => Vec::new(),
         };
         let mut explanation = judgement.explanation.clone();
-        if let Some(hint) = log_hint(&last_lines) {
+        let content = self.spec.steps.iter().find(|step| step.name == failed.step).map(|step| &step.content);
+        let for_a_shell =
+            || shell::hint(content?.entry_point.as_deref().unwrap_or_default(), content?.command.as_deref()?);
+        if let Some(hint) = log_hint(&last_lines).map(str::to_owned).or_else(for_a_shell) {
             explanation = format!("{explanation}: {hint}");
         }
         (self.patience.events)(RunEvent::RunFailed {

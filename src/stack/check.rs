@@ -10,7 +10,7 @@ use super::substitute::{Place, Scope};
 use super::tolerant::Table;
 use super::tree::{Node, Value};
 use super::warning::{Sightings, take_allowed};
-use super::{Credentials, Pipeline, Request, Stack, credential, head, protect, resources, steps, tree, words};
+use super::{Credentials, Pipeline, Request, Stack, credential, head, protect, resources, shell, steps, tree, words};
 use crate::kind::{ErasedKind, StackInfo};
 
 /// The tables that are no kind's.
@@ -39,7 +39,10 @@ pub(super) fn read(
     let buckets = head::buckets(&root, &mut scope, &sink);
     let (samples, sample) = head::samples(&mut root, source, request, &mut scope, &sink);
 
+    shell::look(&root, source, &mut seen);
+    allowed.refuse(&seen, &sink);
     words::split(&mut root, &sink);
+    words::lists(&mut root);
     substitute(&mut root, &kind_tables, source, &scope, &sink);
     substitute(&mut root, &["task_defaults", "pipeline"], source, &scope, &sink);
     words::check(&mut root, &sink);

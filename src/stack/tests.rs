@@ -8,6 +8,7 @@ mod faults;
 mod kinds;
 mod refused;
 mod schema;
+mod shell;
 mod sound;
 mod warnings;
 

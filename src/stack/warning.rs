@@ -34,6 +34,8 @@ pub enum Code {
     WildcardAction,
     /// Actions on every resource of the account.
     WildcardResource,
+    /// A command that is plainly written for a shell: a fault, unless it is allowed.
+    ShellCommand,
     /// What looks like a credential.
     Credential,
     /// An `allow` that silences nothing.
@@ -42,7 +44,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::OpenSsh,
         Self::OpenAdminPort,
         Self::OpenAllPorts,
@@ -51,15 +53,21 @@ impl Code {
         Self::NoMaxHours,
         Self::WildcardAction,
         Self::WildcardResource,
+        Self::ShellCommand,
         Self::Credential,
         Self::UnusedAllow,
     ];
 
     /// Those that an `allow` can silence.
-    pub const ALLOWABLE: [Self; 9] = {
+    pub const ALLOWABLE: [Self; 10] = {
         let [silent @ .., _unused] = Self::ALL;
         silent
     };
+
+    /// Whether it is a fault where it is not allowed.
+    pub fn refuses(self) -> bool {
+        self == Self::ShellCommand
+    }
 
     /// The code as it is written.
     pub fn name(self) -> &'static str {
@@ -72,6 +80,7 @@ impl Code {
             Self::NoMaxHours => "no-max-hours",
             Self::WildcardAction => "wildcard-action",
             Self::WildcardResource => "wildcard-resource",
+            Self::ShellCommand => "shell-command",
             Self::Credential => "credential",
             Self::UnusedAllow => "unused-allow",
         }
@@ -100,6 +109,11 @@ impl Code {
                 "a policy allows something on `*` or on all but some (`NotResource`), without a condition; not told of \
                  actions that know no narrower resource (`Describe…`, `List…`, `ecr:GetAuthorizationToken`, \
                  `sts:GetCallerIdentity`)"
+            }
+            Self::ShellCommand => {
+                "**a fault unless it is allowed**: a command has what only a shell heeds, and no shell runs it: `\\|`, \
+                 `&&`, `;`, `>`, `2>&1`, `$NAME`, `$(…)`, backquotes, `~/`, a glob of files such as `*.bam`; what is in \
+                 quotes is left out, and what a shell is handed by `-c`"
             }
             Self::Credential => {
                 "a string holds what looks like an AWS access key, a private key, a token or a password; AWS's \
@@ -185,6 +199,15 @@ impl Allowed {
         }
         let codes = list.items().iter().filter_map(|item| Some((code(item, sink)?, item.span.clone())));
         self.0.insert(at, codes.collect());
+    }
+
+    /// Tells as faults what was seen of the codes that are faults unless they are allowed.
+    pub(super) fn refuse(&self, seen: &Sightings, sink: &Sink) {
+        for (fault, at) in seen.iter().filter(|(fault, _)| fault.code.refuses()) {
+            if self.entry(at, fault.code).is_none() {
+                sink.tell(&(fault.start..fault.end), fault.text.clone(), Some(fault.hint.clone()));
+            }
+        }
     }
 
     /// The entry that silences this code in this table: the table's own, else the stack's.
