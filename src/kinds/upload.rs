@@ -25,6 +25,7 @@ use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault, StackInfo};
 use crate::phrase::{counted, size};
 use crate::stack::reference::{Bucket, Ref};
+use crate::stack::schema;
 use crate::stack::values::PLACEHOLDER;
 
 /// The kind.
@@ -47,7 +48,8 @@ const AT_ONCE: usize = 8;
 pub struct Spec {
     /// The bucket that they go to: the name of a `[bucket.…]`.
     pub bucket: Ref<Bucket>,
-    /// Local files, relative to the stack file's folder.
+    /// Local files, relative to the stack file's folder. A `${…}` that is a list is as many files.
+    #[schemars(schema_with = "schema::several")]
     pub files: Vec<String>,
     /// What their keys start with, before the file's own name, e.g. `reads/`; left out, nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -121,6 +123,9 @@ impl Kind for Upload {
 
     fn check(spec: &Spec) -> Vec<SpecFault> {
         let mut seen = BTreeSet::new();
+        if spec.files.is_empty() {
+            return vec![SpecFault::new("files", "no files are named here", "name one, or take the upload out")];
+        }
         let files = spec.files.iter().filter(|file| *file != PLACEHOLDER);
         let twice = files.map(|file| key(&spec.prefix, file)).filter(|key| !seen.insert(key.clone()));
         let hint = "an object's key is the prefix and the file's own name, without folders";

@@ -178,13 +178,25 @@ fn var(entry: &Entry, sink: &Sink) -> Meaning {
         Value::String(text) => Meaning::Is(Value::String(text.replace("$${", "${"))),
         value @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_)) => Meaning::Is(value.clone()),
         Value::Broken => Meaning::Broken,
+        Value::Array(items) if items.iter().all(|item| item.text().is_some_and(|text| !text.contains("${"))) => {
+            listed(&entry.node, sink)
+        }
         other => {
-            let text = format!("expected a string, number or boolean, found {}", other.type_name());
-            let hint = "a var is one value, which `${vars.…}` puts into text".to_owned();
+            let text = format!("expected a string, number, boolean or list of strings, found {}", other.type_name());
+            let hint = "a var is one value, which `${vars.…}` puts into text, or a list of strings".to_owned();
             sink.tell(&entry.node.span, text, Some(hint));
             Meaning::Broken
         }
     }
+}
+
+/// A list of strings, each of which is a word or a key of its own where the list is named.
+fn listed(node: &Node, sink: &Sink) -> Meaning {
+    if node.items().is_empty() {
+        sink.tell(&node.span, "there is nothing in this list", Some("name one value at least".to_owned()));
+        return Meaning::Broken;
+    }
+    Meaning::Is(node.value.clone())
 }
 
 /// What `--set` says, as the type that the var has in the file.
@@ -194,6 +206,7 @@ fn override_var(key: &str, text: &str, meaning: &Meaning, sink: &Sink) -> Meanin
             ("an integer", text.parse().ok().filter(|n| *n != i64::MIN).map(Value::Integer))
         }
         Meaning::Is(Value::Float(_)) => ("a number", text.parse().ok().map(Value::Float)),
+        Meaning::Is(Value::Array(_)) => ("a list", None),
         Meaning::Is(Value::Boolean(_)) => ("true or false", text.parse().ok().map(Value::Boolean)),
         _ => ("text", (!text.contains(PLACEHOLDER)).then(|| Value::String(text.to_owned()))),
     };
@@ -315,10 +328,12 @@ pub(super) fn samples(
             continue;
         }
         for value in entry.node.entries() {
-            let meaning = match (value.node.text(), &picked) {
-                (None, _) => Meaning::Broken,
-                (Some(_), None) => Meaning::Later,
-                (Some(text), Some(_)) => Meaning::Is(Value::String(text.to_owned())),
+            let meaning = match (&value.node.value, value.node.text(), &picked) {
+                (Value::Array(items), ..) if items.iter().any(|item| item.text().is_none()) => Meaning::Broken,
+                (Value::Array(_), ..) if picked.is_some() => listed(&value.node, sink),
+                (Value::Array(_), ..) | (_, Some(_), None) => Meaning::Later,
+                (_, None, _) => Meaning::Broken,
+                (_, Some(text), Some(_)) => Meaning::Is(Value::String(text.to_owned())),
             };
             scope.define(format!("sample.{}", value.key), meaning);
         }
@@ -375,10 +390,13 @@ fn sample_values(entry: &Entry, sink: &Sink) {
                     let hint = "`sample.name` is the name in the table's header".to_owned();
                     sink.tell(&value.key_span, "`name` cannot be a value of a sample", Some(hint));
                 }
-                let found = match &value.node.value {
-                    Value::String(_) | Value::Typed { .. } | Value::Broken => continue,
-                    found => found,
+                let text = |node: &Node| node.text().is_some() || matches!(node.value, Value::Broken);
+                let wrong = value.node.items().iter().find(|item| !text(item));
+                let node = match &value.node.value {
+                    Value::Array(_) => wrong,
+                    _ => Some(&value.node).filter(|node| !text(node)),
                 };
+                let Some(Node { value: found, span, .. }) = node else { continue };
                 let hint = match (found, found.scalar_text()) {
                     (Value::Table(_), _) => Some(format!(
                         "a sample's name that has dots is quoted: [sample.\"{}.{}\"]",
@@ -387,7 +405,7 @@ fn sample_values(entry: &Entry, sink: &Sink) {
                     (_, Some(text)) => Some(format!("write it in quotes: \"{text}\"")),
                     _ => Some("text in quotes: \"…\"".to_owned()),
                 };
-                sink.tell(&value.node.span, format!("expected a string, found {}", found.type_name()), hint);
+                sink.tell(span, format!("expected a string, found {}", found.type_name()), hint);
             }
         }
         Value::Broken => {}

@@ -44,8 +44,8 @@ pub struct Pipeline {
 pub struct Objects {
     /// The name of a `[bucket.…]`.
     pub bucket: Ref<Bucket>,
-    /// Keys or globs; `*` does not cross `/`, `**` does.
-    #[schemars(length(min = 1))]
+    /// Keys or globs; `*` does not cross `/`, `**` does. A `${…}` that is a list is as many keys.
+    #[schemars(schema_with = "schema::several")]
     pub keys: Vec<String>,
 }
 

@@ -54,14 +54,24 @@ pub fn stack_file() -> Schema {
 
 /// A command: a list of words, or a string that is split.
 pub fn words(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, { "type": "string" }] })
+    json_schema!({ "anyOf": [texts(), { "type": "string" }] })
+}
+
+/// Keys or files: a list, or one `${…}` that is a list.
+pub fn several(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [texts(), { "type": "string", "pattern": r"^\$\{[^}]*\}$" }] })
+}
+
+/// Strings, one at least.
+fn texts() -> Value {
+    json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 })
 }
 
 fn vars() -> Schema {
     json_schema!({
         "description": "Values for `${vars.…}`; `--set KEY=VALUE` overrides one. A string that is only one `${vars.x}` takes its type.",
         "type": "object",
-        "additionalProperties": { "type": ["string", "number", "boolean"] },
+        "additionalProperties": { "anyOf": [{ "type": ["string", "number", "boolean"] }, texts()] },
     })
 }
 
@@ -74,7 +84,7 @@ fn samples() -> Schema {
             "description": "A sample's values, for `${sample.…}` in `[pipeline]` and `[upload]`.",
             "type": "object",
             "properties": { "name": false },
-            "additionalProperties": { "type": "string" },
+            "additionalProperties": { "anyOf": [{ "type": "string" }, texts()] },
         },
     })
 }

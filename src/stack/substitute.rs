@@ -12,7 +12,7 @@ use super::tree::{Node, Value};
 /// What a name stands for.
 #[derive(Clone, Debug)]
 pub(super) enum Meaning {
-    /// This scalar.
+    /// This scalar, or this list of strings.
     Is(Value),
     /// It is there, and its fault has been told already.
     Broken,
@@ -59,9 +59,15 @@ impl Scope {
         match &mut node.value {
             Value::String(text) if text.contains("${") => node.value = self.text(text, &node.span, cursor, pass),
             Value::Array(items) => {
-                for item in items {
+                for mut item in std::mem::take(items) {
                     let (mut own, shared) = (item.span.start, item.span == node.span);
-                    self.walk(item, if shared { &mut *cursor } else { &mut own }, pass);
+                    let text = item.text().is_some();
+                    self.walk(&mut item, if shared { &mut *cursor } else { &mut own }, pass);
+                    match item.value {
+                        // An item that was only the name of a list is as many items.
+                        Value::Array(values) if text => items.extend(values),
+                        _ => items.push(item),
+                    }
                 }
             }
             Value::Table(entries) => {
@@ -94,6 +100,16 @@ impl Scope {
             let written = format!("${{{name}}}");
             let place = pass.find(&written, span, cursor);
             match self.meaning(name, pass.place) {
+                Ok(Meaning::Is(Value::Array(values))) if written == text => {
+                    let at = |value: &Node| Node { span: span.clone(), ..value.clone() };
+                    return Value::Array(values.iter().map(at).collect());
+                }
+                Ok(Meaning::Is(Value::Array(_))) => {
+                    sound = false;
+                    let hint =
+                        format!("`{written}` as a word of its own, or as a whole item of a list, is as many of them");
+                    pass.sink.tell(&place, format!("`{name}` is a list, and this is inside a longer text"), Some(hint));
+                }
                 Ok(Meaning::Is(value)) if written == text && !matches!(value, Value::String(_)) => {
                     let text = value.scalar_text().unwrap_or_default().into_owned();
                     return Value::Typed { text, value: Box::new(value.clone()) };

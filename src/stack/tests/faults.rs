@@ -9,7 +9,7 @@ pub(super) const MUTATIONS: &[(&str, &str)] = &[
     ("name   = \"germline\"", "name   = \"germ--line\""),
     ("region = \"eu-west-2\"", "region = \"London\""),
     ("project = \"ngs\"", "\"aws:project\" = \"ngs\""),
-    ("regions   = \"FH.bed\"", "regions   = [\"FH.bed\"]"),
+    ("regions   = \"FH.bed\"", "regions   = [\"FH.bed\", 1]"),
     ("threads   = 4", "threads   = \"${vars.regions}\""),
     ("r1 = \"OMGL_2005265_U035_S35_L001_R1_001.fastq.gz\"", "r1 = 7"),
     ("name = \"lab-fastq-in\"", "name = \"Lab_fastq\""),

@@ -191,3 +191,46 @@ fn the_real_registry_is_asked_too() {
       = help: did you mean `cluster`?
     ");
 }
+
+/// Several files a sample: as many keys, words and files.
+#[test]
+fn a_list_is_as_many_words_and_keys() {
+    let listed = |to: &str| {
+        germline(&[
+            ("r1 = \"OMGL_2005265_U035_S35_L001_R1_001.fastq.gz\"", "r1 = [\"${sample.name}_L1\", \"a b\"]"),
+            ("[vars]\n", "[vars]\nextra = [\"-x\", \"y\"]\n"),
+            ("\"${sample.r1}\", \"${sample.r2}\"", to),
+            ("samtools view -b", "samtools view ${vars.extra} -b"),
+        ])
+    };
+    let stack = read(&listed("\"ref/x\", \"${sample.r1}\""));
+    let keys = |stack: &Stack| stack.pipeline.as_ref().unwrap().inputs[0].keys[..3].to_vec();
+    assert_eq!(keys(&stack), ["ref/x", "OMGL_2005265_U035_L1", "a b"]);
+    assert_eq!(command(&stack, "sam_to_bam")[1..5], ["view", "-x", "y", "-b"]);
+    assert!(command(&stack, "align_bwa_mem").ends_with(&[
+        "OMGL_2005265_U035_L1".to_owned(),
+        "a b".to_owned(),
+        "OMGL_2005265_U035_S35_L001_R2_001.fastq.gz".to_owned()
+    ]));
+    // Alone, in the place of the list itself.
+    let text = listed("\"${sample.r1}\"");
+    let outputs = &text[text.find("keys = [\n    \"${sample.name}/").unwrap()..text.find(" },\n]\n# A step").unwrap()];
+    let whole = |text: &str| read(&text.replace(outputs, "keys = \"${sample.r1}\"")).pipeline.unwrap().outputs;
+    assert_eq!(whole(&text)[0].keys, ["OMGL_2005265_U035_L1", "a b"]);
+    assert_eq!(whole(GERMLINE)[0].keys, ["OMGL_2005265_U035_S35_L001_R1_001.fastq.gz"]);
+    let longer = faults(&listed("\"x/${sample.r1}\""));
+    assert!(longer[0].ends_with("`sample.r1` is a list, and this is inside a longer text"), "{longer:?}");
+    for (wrong, told) in [
+        ("r1 = []", "there is nothing in this list"),
+        ("r1 = [1]", "expected a string, found an integer"),
+        ("r1 = [[\"x\"]]", "expected a string, found a list"),
+    ] {
+        let text = germline(&[("r1 = \"OMGL_2005265_U035_S35_L001_R1_001.fastq.gz\"", wrong)]);
+        assert!(faults(&text).iter().any(|fault| fault.ends_with(told)), "{wrong}: {:?}", faults(&text));
+    }
+    let set = Request { set: &[("extra".to_owned(), "z".to_owned())], ..NEEDS_SAMPLE };
+    let told = faults_with(&listed("\"${sample.r1}\""), &set);
+    assert!(told[0].ends_with("expected a list, found `z`"), "{told:?}");
+    // Without a sample they stay as they are.
+    assert!(read_with(&listed("\"${sample.r1}\""), &Request::default()).is_ok());
+}
