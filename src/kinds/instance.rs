@@ -275,7 +275,9 @@ impl Kind for Instance {
     }
 
     fn warn(spec: &Spec) -> Vec<SpecWarning> {
-        check::warn(spec)
+        let many = Some(spec.security_groups.len()).filter(|many| *many > 5);
+        let many = many.map(|many| SpecWarning::over_quota("security_groups", &format!("{many} security groups"), 5));
+        check::warn(spec).into_iter().chain(many).collect()
     }
 
     fn lifetime(spec: &Spec) -> Lifetime {

@@ -244,7 +244,12 @@ impl Kind for Role {
     }
 
     fn warn(spec: &Spec) -> Vec<SpecWarning> {
-        wildcard::warn(spec)
+        let mut warnings = wildcard::warn(spec);
+        let own = usize::from(spec.policy.is_some() || !(spec.read.is_empty() && spec.write.is_empty()));
+        let many = Some(spec.attach.len() + own).filter(|many| *many > 10);
+        warnings
+            .extend(many.map(|many| SpecWarning::over_quota("attach", &format!("{many} policies on one role"), 10)));
+        warnings
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
@@ -254,7 +259,12 @@ impl Kind for Role {
         }
         let Context { stack, facts, .. } = cx;
         let (path, tags) = (stack.iam_path(), cx.tags(at));
-        let policy = policy(&spec, cx)?.map(|document| Policy {
+        let document = policy(&spec, cx)?;
+        if let Some(length) = document.clone().map(check::length).filter(|length| *length > check::LONGEST_POLICY) {
+            let longest = check::LONGEST_POLICY;
+            return Err(format!("its policy has {length} characters without white space, and IAM takes {longest}"));
+        }
+        let policy = document.map(|document| Policy {
             arn: format!("arn:{}:iam::{}:policy{path}{}", facts.partition, facts.account, policy_name(&name)),
             document: document::canonical(document),
             attached: true,

@@ -140,7 +140,10 @@ impl Kind for SecurityGroup {
     }
 
     fn warn(spec: &Spec) -> Vec<SpecWarning> {
-        open::warn(&spec.ingress)
+        let sides = [("ingress", spec.ingress.len()), ("egress", spec.egress.as_ref().map_or(0, Vec::len))];
+        let many = sides.into_iter().filter(|(_, rules)| *rules > 60);
+        let many = many.map(|(side, rules)| SpecWarning::over_quota(side, &format!("{rules} {side} rules"), 60));
+        open::warn(&spec.ingress).into_iter().chain(many).collect()
     }
 
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {

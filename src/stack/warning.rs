@@ -36,6 +36,8 @@ pub enum Code {
     WildcardResource,
     /// A command that is plainly written for a shell: a fault, unless it is allowed.
     ShellCommand,
+    /// More of something than AWS's default quota takes, which AWS raises on request.
+    DefaultQuota,
     /// What looks like a credential.
     Credential,
     /// An `allow` that silences nothing.
@@ -44,7 +46,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::OpenSsh,
         Self::OpenAdminPort,
         Self::OpenAllPorts,
@@ -54,12 +56,13 @@ impl Code {
         Self::WildcardAction,
         Self::WildcardResource,
         Self::ShellCommand,
+        Self::DefaultQuota,
         Self::Credential,
         Self::UnusedAllow,
     ];
 
     /// Those that an `allow` can silence.
-    pub const ALLOWABLE: [Self; 10] = {
+    pub const ALLOWABLE: [Self; 11] = {
         let [silent @ .., _unused] = Self::ALL;
         silent
     };
@@ -81,6 +84,7 @@ impl Code {
             Self::WildcardAction => "wildcard-action",
             Self::WildcardResource => "wildcard-resource",
             Self::ShellCommand => "shell-command",
+            Self::DefaultQuota => "default-quota",
             Self::Credential => "credential",
             Self::UnusedAllow => "unused-allow",
         }
@@ -115,6 +119,10 @@ impl Code {
                  `&&`, `;`, `>`, `2>&1`, `$NAME`, `$(…)`, backquotes, `~/`, a glob of files such as `*.bam`; what is in \
                  quotes is left out, and what a shell is handed by `-c`"
             }
+            Self::DefaultQuota => {
+                "more of something than a new AWS account takes, until AWS raises its quota on request: 10 policies on a \
+                 role, 60 ingress or 60 egress rules in a security group, 5 security groups on an instance"
+            }
             Self::Credential => {
                 "a string holds what looks like an AWS access key, a private key, a token or a password; AWS's \
                  documented examples (`AKIAIOSFODNN7EXAMPLE`) are left out"
@@ -141,6 +149,12 @@ impl SpecWarning {
     /// A warning.
     pub fn new(code: Code, key: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code, key: key.into(), message: message.into(), hint: hint.into() }
+    }
+
+    /// That something is more than AWS's default quota takes.
+    pub fn over_quota(key: &str, what: &str, quota: usize) -> Self {
+        let hint = "make do with fewer, or have AWS raise the quota (Service Quotas) before you apply";
+        Self::new(Code::DefaultQuota, key, format!("{what}: AWS's default quota is {quota}"), hint)
     }
 }
 

@@ -3,12 +3,24 @@
 use serde_json::Value;
 
 use super::Spec;
+use super::document::canonical;
 use crate::kind::SpecFault;
 use crate::kinds::{check_name, is_match};
 use crate::stack::values::PLACEHOLDER;
 
 /// What IAM takes for a name (API, CreateRole).
 pub(super) const NAME: &str = "^[A-Za-z0-9_+=,.@-]{1,64}$";
+
+/// What IAM takes for a description (API, CreateRole): Latin-1, at most 1,000 characters.
+const DESCRIPTION: &str = r"^[\x09\x0A\x0D\x20-\x7E\u{A1}-\u{FF}]{0,1000}$";
+
+/// The longest managed policy, in characters without white space (IAM user guide, quotas; it cannot be raised).
+pub(super) const LONGEST_POLICY: usize = 6144;
+
+/// How long a document is to IAM, as it is sent: white space does not count.
+pub(super) fn length(document: Value) -> usize {
+    canonical(document).to_string().chars().filter(|c| !c.is_whitespace()).count()
+}
 
 /// A managed policy: an ARN, or the path and name of one of AWS's own.
 const ATTACHED: &str = "^(arn:.+|[A-Za-z0-9_+=,.@/-]+)$";
@@ -19,6 +31,24 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
     if spec.policy.is_some() && !(spec.read.is_empty() && spec.write.is_empty()) {
         let hint = "write the whole document in `policy`, or leave it out and name buckets in `read` and `write`";
         faults.push(SpecFault::new("policy", "`policy` and `read` or `write` exclude each other", hint));
+    }
+    if let Some(text) = spec.description.as_ref().filter(|text| *text != PLACEHOLDER && !is_match(DESCRIPTION, text)) {
+        let told = match text.chars().count() {
+            long if long > 1000 => format!("this description has {long} characters, and IAM takes 1000"),
+            _ => "a character in this description that IAM does not take".to_owned(),
+        };
+        let hint = "letters with or without accents, digits and plain punctuation: no long dashes, no curly quotes";
+        faults.push(SpecFault::new("description", told, hint));
+    }
+    let document = match &spec.policy {
+        Some(Value::String(text)) => serde_json::from_str(text).ok(),
+        other => other.clone(),
+    };
+    if let Some(length) = document.map(length).filter(|length| *length > LONGEST_POLICY) {
+        let told = format!("this policy has {length} characters without white space, and IAM takes {LONGEST_POLICY}");
+        let hint =
+            "name resources by a common prefix and `*`, or make a policy of your own of a part, and `attach` that";
+        faults.push(SpecFault::new("policy", told, hint));
     }
     match &spec.policy {
         Some(Value::String(text)) if text != PLACEHOLDER => {

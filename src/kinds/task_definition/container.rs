@@ -1,6 +1,8 @@
 //! What a container cannot be started with, and what it is seldom meant to be started with.
 
-use super::{Mount, Spec};
+use serde_json::json;
+
+use super::{Mount, Spec, Variable};
 use crate::kind::SpecFault;
 use crate::kinds::is_match;
 use crate::stack::values::PLACEHOLDER;
@@ -12,7 +14,7 @@ pub(super) const IMAGE: &str = "^[A-Za-z0-9][A-Za-z0-9_:./#@-]{0,254}$";
 pub(super) const USER: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$";
 
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
-    let mut faults = Vec::new();
+    let mut faults: Vec<SpecFault> = too_large(spec).into_iter().collect();
     if spec.image != PLACEHOLDER && !is_match(IMAGE, &spec.image) {
         let hint = "such as `biocontainers/bwa:v0.7.17_cv1`: letters, digits and - _ : . / # @, at most 255";
         faults.push(SpecFault::new("image", format!("`{}` is no image", spec.image), hint));
@@ -44,6 +46,37 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
         }
     }
     faults
+}
+
+/// The largest task definition that ECS registers, bytes of its JSON (ECS developer guide, service quotas).
+const LARGEST: usize = 65_536;
+
+/// That ECS would not register a definition of this size.
+fn too_large(spec: &Spec) -> Option<SpecFault> {
+    let mut environment = Vec::new();
+    let mut secrets = Vec::new();
+    for (name, variable) in &spec.environment {
+        match variable {
+            Variable::Plain(value) => environment.push(json!({ "name": name, "value": value })),
+            Variable::Secret(from) => secrets.push(json!({ "name": name, "valueFrom": from })),
+        }
+    }
+    let mounts =
+        spec.mounts.iter().map(|mount| json!({ "sourceVolume": "volume-1", "containerPath": mount.container }));
+    let volumes = spec.mounts.iter().map(|mount| json!({ "name": "volume-1", "host": { "sourcePath": mount.host } }));
+    let container = json!({
+        "image": spec.image, "entryPoint": spec.entry_point, "command": spec.command, "environment": environment,
+        "secrets": secrets, "mountPoints": mounts.collect::<Vec<_>>(), "user": spec.user,
+        "workingDirectory": spec.working_dir,
+    });
+    let body = json!({ "containerDefinitions": [container], "volumes": volumes.collect::<Vec<_>>() });
+    let length = body.to_string().len();
+    (length > LARGEST).then(|| {
+        let sizes = [json!(spec.environment).to_string().len(), json!(spec.command).to_string().len()];
+        let key = if sizes[0] >= sizes[1] { "environment" } else { "command" };
+        let hint = "put what is long into a file in the image, or into one that an earlier step brings";
+        SpecFault::new(key, format!("this definition has {length} bytes, and ECS takes {LARGEST}"), hint)
+    })
 }
 
 pub(super) fn warn(spec: &Spec) -> Vec<SpecWarning> {

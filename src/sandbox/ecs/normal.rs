@@ -6,6 +6,9 @@ use super::{client, required};
 use crate::sandbox::input::{flag, list, number, text};
 use crate::sandbox::service::ApiError;
 
+/// The largest task definition, bytes of its JSON.
+const LARGEST: usize = 65_536;
+
 /// Whole numbers written as texts (`"512"`, as task-level cpu and memory are), also `1 vCPU` and `2GB`.
 pub(super) fn size(written: &str, scale: i64) -> Option<i64> {
     let squeezed: String = written.split_whitespace().collect::<String>().to_ascii_lowercase();
@@ -208,6 +211,12 @@ pub(super) fn body(input: &Value) -> Result<Value, ApiError> {
     let family = required(input, "family").map_err(|_| client("Family should not be null or empty."))?;
     if family.len() > 255 || !family.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         return Err(client(format!("Family contains invalid characters: {family}")));
+    }
+    let mut whole = input.clone();
+    whole.as_object_mut().and_then(|members| members.remove("tags"));
+    let length = whole.to_string().len();
+    if length > LARGEST {
+        return Err(client(format!("Actual length: '{length}'. Max allowed length is '{LARGEST}' bytes.")));
     }
     check_role(input, "taskRoleArn")?;
     check_role(input, "executionRoleArn")?;

@@ -113,6 +113,34 @@ fn what_aws_would_refuse_of_a_role_or_a_group_is_a_fault() {
     assert_eq!(group, [(2, "EC2 takes no such description: ``".to_owned())]);
 }
 
+/// AWS's published limits are told before any call.
+#[test]
+fn what_is_larger_than_aws_takes_is_a_fault() {
+    let role = |more: &str| told_of(&format!("[role.x]\ntrusts = \"ec2.amazonaws.com\"\n{more}\n"));
+    let buckets = |count: usize| {
+        let names: Vec<String> =
+            (0..count).map(|at| format!("\"arn:aws:s3:::lab-archive-{at:03}/project/*\"")).collect();
+        let list = names.join(", ");
+        role(&format!("policy.Statement = {{ Effect = \"Allow\", Action = \"s3:GetObject\", Resource = [{list}] }}"))
+    };
+    assert_eq!(buckets(130), []);
+    let faults = buckets(200);
+    assert!(faults[0].0 == 3 && faults[0].1.ends_with("without white space, and IAM takes 6144"), "{faults:?}");
+    assert_eq!(role(&format!("description = \"{}é\"", "x".repeat(999))), []);
+    let faults = role(&format!("description = \"{}\"", "x".repeat(1001)));
+    assert_eq!(faults, [(3, "this description has 1001 characters, and IAM takes 1000".to_owned())]);
+    assert_eq!(role("description = \"reads – writes\"")[0].1, "a character in this description that IAM does not take");
+    let definition = |length: usize| {
+        let text = "x".repeat(length);
+        told_of(&format!("[task_definition.x]\nimage = \"x:1\"\nenvironment = {{ A = \"{text}\" }}\n"))
+    };
+    assert_eq!(definition(64_000), []);
+    let faults = definition(70_000);
+    assert!(faults[0].0 == 3 && faults[0].1.ends_with("bytes, and ECS takes 65536"), "{faults:?}");
+    let key = germline(&[("\"${vars.regions}\"] }", &format!("\"{}\"] }}", "x".repeat(1025)))]);
+    assert_eq!(told(&key)[0].1, "this key has 1025 bytes, and S3 takes 1024");
+}
+
 #[test]
 fn one_thing_in_aws_is_one_resources_only() {
     let faults = told_of("[cluster.a]\nname = \"lab\"\n[cluster.b]\nname = \"lab\"\n[log_group.a]\nname = \"lab\"\n");

@@ -83,7 +83,7 @@ fn each_is_told_once_on_its_line() {
     }
     let silent: Vec<Code> = Code::ALLOWABLE
         .into_iter()
-        .filter(|code| !code.refuses() && SELDOM_MEANT.iter().all(|one| one.0 != *code))
+        .filter(|code| !code.refuses() && *code != Code::DefaultQuota && SELDOM_MEANT.iter().all(|one| one.0 != *code))
         .collect();
     assert_eq!(silent, [], "no change shows these");
 }
@@ -97,6 +97,30 @@ fn a_rule_that_opens_ssh_and_more_is_told_of_for_each() {
     let [ssh, admin] = all.as_slice() else { panic!("{all:?}") };
     assert_eq!(ssh, "open-ssh SSH (port 22) is open to the whole world");
     assert!(admin.starts_with("open-admin-port telnet (port 23), Docker (port 2375)"), "{admin}");
+}
+
+/// What a new account does not take.
+#[test]
+fn more_than_a_default_quota_takes_is_told() {
+    let policies = |count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("\"arn:aws:iam::123456789012:policy/p{at}\"")).collect();
+        told(&germline(&[("[role.input]\n", &format!("[role.input]\nattach = [{}]\n", names.join(", ")))]))
+    };
+    assert_eq!(policies(9), [""; 0]);
+    assert!(policies(10).len() == 1 && policies(10)[0].ends_with("default-quota"));
+    let rules = |count: usize| {
+        let rule = |at: usize| format!("{{ protocol = \"tcp\", port = {}, cidr = \"10.0.0.0/8\" }}", 1000 + at);
+        let rules: Vec<String> = (0..count).map(rule).collect();
+        told(&format!("{GERMLINE}\n[security_group.many]\ningress = [{}]\n", rules.join(", ")))
+    };
+    assert_eq!(rules(60), [""; 0]);
+    assert!(rules(61)[0].ends_with("default-quota"));
+    let groups = |count: usize| {
+        let names: Vec<String> = (1..=count).map(|at| format!("\"sg-{at:017x}\"")).collect();
+        told(&germline(&[("security_groups = [\"ecs\"]", &format!("security_groups = [{}]", names.join(", ")))]))
+    };
+    assert_eq!(groups(5), [""; 0]);
+    assert!(groups(6)[0].ends_with("default-quota"));
 }
 
 #[test]
@@ -198,7 +222,7 @@ fn an_allow_that_is_wrong_is_a_fault_with_a_hint() {
     80 | allow = ["open-shh", "unused-allow", 7]                        # costs nothing by itself, so it stays until destroy
        |                      ^^^^^^^^^^^^^^
        |
-       = help: there are: open-ssh, open-admin-port, open-all-ports, latest-image, unencrypted-disk, no-max-hours, wildcard-action, wildcard-resource, shell-command, credential
+       = help: there are: open-ssh, open-admin-port, open-all-ports, latest-image, unencrypted-disk, no-max-hours, wildcard-action, wildcard-resource, shell-command, default-quota, credential
 
     error: expected a string, found an integer
       --> x.toml:80:38
