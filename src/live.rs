@@ -36,7 +36,12 @@ pub async fn read(aws: &Aws, stack: &Stack) -> Result<Live, Vec<AwsError>> {
     }
     let nothing = BTreeMap::new();
     let listings = KINDS.iter().map(|kind| branch(kind.list(cx, by_kind.get(kind.table()).unwrap_or(&nothing))));
-    let lookups = stack.existing.iter().filter_map(|(at, id)| {
+    // What a pipeline step names by its ARN is as much somebody else's.
+    let tasks =
+        stack.pipeline.iter().flat_map(|pipeline| &pipeline.step).map(|step| &step.task).filter(|task| task.is_id());
+    let named = tasks.map(|task| (Address::new("task_definition", &task.text), task.text.clone()));
+    let theirs: BTreeMap<Address, String> = stack.existing.clone().into_iter().chain(named).collect();
+    let lookups = theirs.iter().filter_map(|(at, id)| {
         let kind = kind(&at.kind)?;
         Some(branch(async move { (at, id, kind.find_existing(cx, id).await) }))
     });

@@ -12,6 +12,8 @@ mod hangs;
 mod machines;
 #[path = "lives/overwrites.rs"]
 mod overwrites;
+#[path = "lives/theirs.rs"]
+mod theirs;
 #[path = "lives/uploads.rs"]
 mod uploads;
 

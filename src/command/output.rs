@@ -121,7 +121,7 @@ fn resources(out: &mut Outputs, session: &Session, live: &Live) {
             out.absent.push(logical.to_string());
         }
     }
-    for (at, ids) in &live.existing {
+    for (at, ids) in live.existing.iter().filter(|(at, _)| stack.existing.contains_key(at)) {
         put(out, at, ids);
     }
     out.absent.extend(live.absent.iter().map(|(at, _)| at.to_string()));
@@ -129,7 +129,7 @@ fn resources(out: &mut Outputs, session: &Session, live: &Live) {
 
 fn put(out: &mut Outputs, at: &Address, ids: &crate::address::Ids) {
     let name = at.sample.as_ref().map_or_else(|| at.name.clone(), |sample| format!("{}[{sample}]", at.name));
-    for (part, id) in ids {
+    for (part, id) in ids.iter().filter(|(part, _)| *part != THEIRS) {
         out.put(&at.kind, &name, part, id.clone());
     }
 }

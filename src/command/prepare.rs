@@ -118,11 +118,11 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let stack = &session.stack;
     // What the run reads is asked for before the account is known: its text needs no facts but the region.
     let early = Facts { region: session.aws.region.clone(), ..Facts::default() };
-    let spec = run_spec(session, &early)?;
+    let spec = run_spec(session, &early, None)?;
     let Read { facts, mut live, observed } = Box::pin(read(session, spec.as_ref())).await?;
     check_account(session, &facts)?;
     check_adopted(stack, wish)?;
-    let spec = run_spec(session, &facts)?;
+    let spec = run_spec(session, &facts, Some(&live))?;
 
     let sample = stack.sample.as_deref();
     let all = lowered(session, &Context { stack: &stack.info, facts: &facts, sample }, |_| true)?;
@@ -330,12 +330,14 @@ fn lowered(session: &Session, cx: &Context<'_>, include: impl Fn(&Address) -> bo
     })
 }
 
-fn run_spec(session: &Session, facts: &Facts) -> Result<Option<RunSpec>, Problem> {
+/// The run, lowered; without live state it knows nothing of the task definitions that are somebody else's.
+fn run_spec(session: &Session, facts: &Facts, live: Option<&Live>) -> Result<Option<RunSpec>, Problem> {
     let stack = &session.stack;
     let Some(pipeline) = &stack.pipeline else { return Ok(None) };
     let cx = Context { stack: &stack.info, facts, sample: stack.sample.as_deref() };
     let mut definitions = lowered(session, &cx, |at| at.kind == "task_definition")?;
     // Of an instance a run needs only what sort of machine it is, which takes no facts: its spec says that.
     definitions.0.extend(wanted(stack).into_iter().filter(|(at, _)| at.kind == "instance"));
-    crate::run::spec::lower(pipeline, &cx, &definitions.0).map(Some).map_err(Problem::failed)
+    let theirs = live.map(|live| &live.existing);
+    crate::run::spec::lower(pipeline, &cx, &definitions.0, theirs).map(Some).map_err(Problem::failed)
 }

@@ -22,8 +22,10 @@ use crate::stack::warning::SpecWarning;
 
 mod container;
 mod ecs;
+mod theirs;
 mod variable;
 
+pub use theirs::{THEIRS, Theirs};
 pub use variable::Variable;
 
 /// The kind.
@@ -366,7 +368,7 @@ impl Kind for TaskDefinition {
     }
 
     async fn find_existing(cx: Reading<'_>, existing: &str) -> Result<Option<Ids>, AwsError> {
-        Ok(ecs::newest(cx.aws, existing).await?.map(|state| ecs::ids(&state)))
+        ecs::find_existing(cx.aws, existing).await
     }
 
     async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {

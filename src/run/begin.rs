@@ -176,24 +176,6 @@ impl<W: World> Driver<'_, W> {
         attempt.made_at.is_none_or(|made| now.as_second() - made.as_second() >= REMEMBERED_SECONDS)
     }
 
-    /// Container and log of each step; asked for where the task definition is not ours.
-    pub(super) async fn name_containers(&mut self) -> Result<(), RunError> {
-        for step in &self.spec.steps {
-            let known = if step.container.is_empty() {
-                let arn = step.task.id()?;
-                self.patience.ask(|| self.world.container(arn)).await?
-            } else {
-                let log = match &step.log {
-                    Some(log) => Some((log.group.id()?.to_owned(), log.prefix.clone())),
-                    None => None,
-                };
-                (step.container.clone(), log)
-            };
-            self.containers.insert(step.name.clone(), known);
-        }
-        Ok(())
-    }
-
     /// Waits until the instance's agent takes tasks: only that counts, EC2's checks take minutes longer. Gives the CPU units
     /// and MiB that it registered with; none if the instance is gone.
     pub(super) async fn wait_for_agent(&self) -> Result<Option<(i64, i64)>, RunError> {

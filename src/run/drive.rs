@@ -144,7 +144,6 @@ pub(super) async fn drive_in<W: World>(
         plans: Vec::new(),
         stages: BTreeMap::new(),
         registered: None,
-        containers: BTreeMap::new(),
         audible: watch::Sender::default(),
         host: Host::new(),
         spared: BTreeSet::new(),
@@ -215,8 +214,6 @@ pub(super) struct Driver<'a, W> {
     pub(super) stages: BTreeMap<String, Stage>,
     /// CPU units and MiB that the instance registered with, once they are known.
     pub(super) registered: Option<(i64, i64)>,
-    /// Container, log group and stream prefix by step.
-    pub(super) containers: BTreeMap<String, (String, Option<(String, String)>)>,
     /// Where running steps write their logs.
     audible: watch::Sender<Places>,
     /// What is known of the machine.
@@ -262,7 +259,6 @@ impl<W: World> Driver<'_, W> {
         self.begin(&observed.inputs).await?;
         self.leftovers(&doubted).await?;
         self.strays(tasks).await?;
-        self.name_containers().await?;
         for plan in self.plans.iter().filter(|plan| plan.kept) {
             (self.patience.events)(RunEvent::StepKept { name: plan.name.clone() });
         }
@@ -376,8 +372,7 @@ impl<W: World> Driver<'_, W> {
         let before = self.book.ledger().await;
         for step in self.spec.steps.iter().filter(|step| ready.contains(&step.name)) {
             let token = self.fresh();
-            let (container, log) = self.containers.get(&step.name).cloned().unwrap_or_default();
-            let mut request = request(self.spec, step, &container, log, &token)?;
+            let mut request = request(self.spec, step, &token)?;
             let tried = Tried::of(&before, step, &self.keys.steps[&step.name], &self.instance);
             let memory = tried.memory(step, self.registered.map(|(_, memory)| memory));
             request.memory = memory.or(request.memory);
@@ -481,6 +476,8 @@ impl<W: World> Driver<'_, W> {
             let since = self.missing(&step, &now);
             let (end, judgement) = match now {
                 TaskNow::Stopped(end) => {
+                    let container = self.spec.steps.iter().find(|one| one.name == step);
+                    let end = container.map_or_else(|| end.clone(), |one| end.of(&one.container, &one.essential));
                     let judgement = verdict(&end);
                     let by_signal = matches!(judgement.verdict, Verdict::Failed { exit } if exit > 128);
                     let lost = by_signal && self.host_goes_down().await?;
@@ -540,9 +537,9 @@ impl<W: World> Driver<'_, W> {
     }
 
     fn log_place(&self, step: &str, task_arn: &str) -> Option<(String, String)> {
-        let (container, log) = self.containers.get(step)?;
-        let (group, prefix) = log.as_ref()?;
-        Some((group.clone(), log_stream(prefix, container, task_arn)))
+        let step = self.spec.steps.iter().find(|one| one.name == step)?;
+        let log = step.log.as_ref()?;
+        Some((log.group.id().ok()?.to_owned(), log_stream(&log.prefix, &step.container, task_arn)?))
     }
 
     /// We were asked to stop: what runs on, and what was not started.

@@ -202,6 +202,9 @@ pub struct Attempt {
     /// The digest of the image that ran. Recorded, not keyed.
     #[serde(default)]
     pub image_digest: Option<String>,
+    /// The name of its log stream, where only ECS knows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_stream: Option<String>,
     /// Its result does not count any more (an output that it wrote went missing, say).
     #[serde(default)]
     pub void: bool,
@@ -216,6 +219,9 @@ pub struct Request {
     pub task_definition: String,
     /// The container that the overrides are for.
     pub container: String,
+    /// The other containers that the task ends with: that one of them failed is no success.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub essential: Vec<String>,
     /// The instance that it is pinned to.
     pub instance: String,
     /// The command.
@@ -232,7 +238,7 @@ pub struct Request {
     pub started_by: String,
     /// The task's tags.
     pub tags: BTreeMap<String, String>,
-    /// Log group and stream prefix.
+    /// Log group and stream prefix; the prefix is empty where the stream has the name of the container's runtime id.
     #[serde(default)]
     pub log: Option<(String, String)>,
 }
@@ -399,14 +405,15 @@ impl Attempt {
     /// The log group and stream that its task writes to, once the task is known.
     pub fn log_place(&self) -> Option<(String, String)> {
         let (group, prefix) = self.request.log.as_ref()?;
-        Some((group.clone(), log_stream(prefix, &self.request.container, self.task_arn.as_deref()?)))
+        let stream = log_stream(prefix, &self.request.container, self.task_arn.as_deref()?);
+        Some((group.clone(), stream.or_else(|| self.log_stream.clone())?))
     }
 }
 
-/// A task's log stream: the awslogs driver names them `prefix/container/task-id`.
-pub(super) fn log_stream(prefix: &str, container: &str, task_arn: &str) -> String {
+/// A task's log stream: the awslogs driver names them `prefix/container/task-id`; without a prefix only ECS knows.
+pub(super) fn log_stream(prefix: &str, container: &str, task_arn: &str) -> Option<String> {
     let task = task_arn.rsplit('/').next().unwrap_or(task_arn);
-    format!("{prefix}/{container}/{task}")
+    (!prefix.is_empty()).then(|| format!("{prefix}/{container}/{task}"))
 }
 
 /// One line of a run's summary.

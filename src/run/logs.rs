@@ -171,9 +171,28 @@ pub async fn show(aws: &Aws, at: (&str, &str), wanted: &Wanted<'_>, ears: Ears<'
     let patience = Patience { events: ears.events, stop };
     let (attempt, over) = chosen(&live, &patience, wanted, ears.tell).await?;
     let step = wanted.step.to_owned();
-    let (group, stream) = attempt.log_place().ok_or(LogError::NoLog { step: step.clone(), n: attempt.n })?;
+    let (group, stream) = place(&live, &patience, &step, &attempt).await?;
     let tail = Tail { live: &live, patience: &patience, step, group, stream, token: None };
     tail.read(&attempt, wanted.follow && !over, ears).await
+}
+
+/// Where the log is. The name of a stream without a prefix is ECS's to tell, until the attempt has ended.
+async fn place(
+    live: &Live<'_>,
+    patience: &Patience<'_>,
+    step: &str,
+    attempt: &Attempt,
+) -> Result<(String, String), LogError> {
+    let (request, step) = (&attempt.request, step.to_owned());
+    match (attempt.log_place(), &request.log, &attempt.task_arn) {
+        (Some(place), ..) => Ok(place),
+        (None, Some((group, _)), Some(arn)) => {
+            let asked = patience.ask(|| live.runtime_id(&request.cluster, arn, &request.container)).await?;
+            let because = "ECS does not tell the name of its log stream: its container has not started yet, or ended too long ago";
+            asked.map(|id| (group.clone(), id)).ok_or_else(|| LogError::NotYet { step, because: because.to_owned() })
+        }
+        _ => Err(LogError::NoLog { step, n: attempt.n }),
+    }
 }
 
 /// The attempt that is meant, with its task, and whether it has been over for so long that no line can come any more.
@@ -327,7 +346,7 @@ impl Tail<'_> {
                 match self.patience.ask(|| task_of(self.live, attempt)).await? {
                     Some((_, TaskNow::Going(_))) => missing = None,
                     Some((_, TaskNow::Stopped(end))) => {
-                        let judged = verdict(&end);
+                        let judged = verdict(&end.of(&attempt.request.container, &attempt.request.essential));
                         (ears.tell)(format!("step {}: {}", self.step, told(&judged.verdict, &judged.explanation)));
                         ended = Some(Instant::now());
                     }

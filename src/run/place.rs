@@ -11,7 +11,7 @@ use super::key::digest;
 use super::ledger::Request;
 use super::spec::{RunSpec, StepSpec};
 use super::strays::TaggedTask;
-use super::verdict::{Judgement, TaskEnd, Verdict};
+use super::verdict::{Judgement, ROLE_ADVICE, TaskEnd, Verdict};
 use super::world::{Agent, Placed, World};
 use super::{RunError, RunEvent};
 use crate::aws::absence::SEEN;
@@ -91,17 +91,11 @@ fn of_error(error: AwsError) -> Result<Answer, RunError> {
     }
 }
 
-/// The request of a step's attempt, whole; `container` and `log` as the task definition has them.
+/// The request of a step's attempt, whole.
 ///
 /// # Errors
 /// When a link has no id yet.
-pub(super) fn request(
-    spec: &RunSpec,
-    step: &StepSpec,
-    container: &str,
-    log: Option<(String, String)>,
-    token: &str,
-) -> Result<Request, RunError> {
+pub(super) fn request(spec: &RunSpec, step: &StepSpec, token: &str) -> Result<Request, RunError> {
     let mut tags = spec.tags.clone();
     tags.extend([
         (TAG_STACK.to_owned(), spec.stack.clone()),
@@ -112,7 +106,8 @@ pub(super) fn request(
     Ok(Request {
         cluster: spec.cluster.id()?.to_owned(),
         task_definition: step.task.id()?.to_owned(),
-        container: container.to_owned(),
+        container: step.container.clone(),
+        essential: step.essential.clone(),
         instance: spec.instance.id()?.to_owned(),
         command: step.overrides.command.clone(),
         environment: step.overrides.environment.clone(),
@@ -121,7 +116,11 @@ pub(super) fn request(
         task_role: step.overrides.task_role.as_ref().map(|role| role.id().map(str::to_owned)).transpose()?,
         started_by: started_by(token),
         tags,
-        log,
+        log: step
+            .log
+            .as_ref()
+            .map(|log| Ok::<_, RunError>((log.group.id()?.to_owned(), log.prefix.clone())))
+            .transpose()?,
     })
 }
 
@@ -223,7 +222,12 @@ impl<W: World> Driver<'_, W> {
                 }
                 return self.ended(name, n, ended.end, ended.judgement).await.map(Some);
             }
-            Answer::Wait(reason, within) => (reason, within, "apply again: this passes"),
+            Answer::Wait(reason, within) if reason.to_lowercase().contains("unable to assume") => {
+                (reason, within, ROLE_ADVICE)
+            }
+            Answer::Wait(reason, within) => {
+                (reason, within, "apply again: ECS was slow to show what was just registered")
+            }
             Answer::NoRoom(reason) if others => {
                 // Its patience begins when nothing of this run is in its way any more.
                 ends_by_itself = true;

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::key::digest;
-use crate::address::{Address, Link, links};
+use crate::address::{Address, Ids, Link, links};
 use crate::kind::{Context, Tags};
+use crate::kinds::task_definition::{THEIRS, Theirs};
 use crate::stack::pipeline::{Objects, OnFailure, Pipeline, Step};
 use crate::stack::reference::{Ref, Target};
 use crate::stack::values::Factor;
@@ -68,8 +69,11 @@ pub struct StepSpec {
     pub follows: Vec<String>,
     /// The ARN of its task definition.
     pub task: Link,
-    /// The name of the task definition's container; empty for a task definition that is not ours, and then asked for.
+    /// The name of the task definition's container.
     pub container: String,
+    /// The other containers that its task ends with, of a task definition that is not ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub essential: Vec<String>,
     /// What decides its result.
     pub content: Content,
     /// What RunTask overrides.
@@ -145,7 +149,7 @@ pub struct Overrides {
 pub struct Log {
     /// The log group's name.
     pub group: Link,
-    /// The stream's first part.
+    /// The stream's first part; empty where the stream has the name of the container's runtime id.
     pub prefix: String,
 }
 
@@ -184,11 +188,17 @@ pub fn ledger_key(region: &str, stack: &str, sample: &str) -> String {
 ///
 /// `desired` holds the desired states, links in them not settled yet (or the digests of settings would differ between
 /// a plan and the next): those of its task definitions, and of the instances. For an `existing` task definition it may
-/// hold the text of that instead, as a JSON string.
+/// hold the text of that instead, as a JSON string. `theirs` holds what was read of those; without it, nothing is known
+/// of them yet.
 ///
 /// # Errors
 /// A sentence for the user: no such bucket, no or several instances to run on, steps that wait for one another.
-pub fn lower(pipeline: &Pipeline, cx: &Context<'_>, desired: &BTreeMap<Address, Value>) -> Result<RunSpec, String> {
+pub fn lower(
+    pipeline: &Pipeline,
+    cx: &Context<'_>,
+    desired: &BTreeMap<Address, Value>,
+    theirs: Option<&BTreeMap<Address, Ids>>,
+) -> Result<RunSpec, String> {
     let sample = cx.sample.unwrap_or(DEFAULT_SAMPLE).to_owned();
     let outputs = pipeline.outputs.iter().map(|objects| globs(objects, cx)).collect::<Result<Vec<_>, _>>()?;
     let inputs = pipeline.inputs.iter().map(|objects| globs(objects, cx)).collect::<Result<Vec<_>, _>>()?;
@@ -203,7 +213,7 @@ pub fn lower(pipeline: &Pipeline, cx: &Context<'_>, desired: &BTreeMap<Address, 
         .zip(pipeline.follows())
         .map(|(step, follows)| {
             let follows = follows.into_iter().map(str::to_owned).collect();
-            lower_step(pipeline, step, follows, cx, desired)
+            lower_step(pipeline, step, follows, cx, desired).and_then(|lowered| known(lowered, step, cx, theirs))
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(RunSpec {
@@ -311,6 +321,7 @@ fn lower_step(
         follows,
         task: task_link(&step.task, cx),
         container: definition.container,
+        essential: Vec::new(),
         cpu: overrides.cpu.or(definition.cpu),
         memory: overrides.memory.or(definition.memory),
         log,
@@ -319,6 +330,32 @@ fn lower_step(
         attempts: u32::try_from(attempts).unwrap_or(1),
         memory_factor,
         settings,
+    })
+}
+
+/// The step with what was read of its task definition, where that is somebody else's.
+fn known(
+    lowered: StepSpec,
+    step: &Step,
+    cx: &Context<'_>,
+    theirs: Option<&BTreeMap<Address, Ids>>,
+) -> Result<StepSpec, String> {
+    let at = cx.target("task_definition", &step.task.text);
+    let found = theirs.and_then(|theirs| theirs.get(&at)?.get(THEIRS)).and_then(|text| serde_json::from_str(text).ok());
+    let Some::<Theirs>(theirs) = found.filter(|_| lowered.container.is_empty()) else { return Ok(lowered) };
+    let container = theirs
+        .container(step.container.as_deref())
+        .map_err(|why| format!("step `{}` runs the task definition `{}`: {why}", step.name, step.task.text))?;
+    let log =
+        |(group, prefix): &(String, String)| Log { group: Link::theirs("log_group", group), prefix: prefix.clone() };
+    let others = theirs.containers.iter().filter(|one| one.essential && one.name != container.name);
+    Ok(StepSpec {
+        container: container.name.clone(),
+        essential: others.map(|one| one.name.clone()).collect(),
+        cpu: lowered.cpu.or(theirs.cpu),
+        memory: lowered.memory.or(theirs.memory),
+        log: container.log.as_ref().map(log),
+        ..lowered
     })
 }
 
@@ -371,7 +408,7 @@ mod tests {
             per_run: BTreeSet::from([Address::new("instance", "worker")]),
             ..StackInfo::default()
         };
-        lower(&pipeline, &Context { stack: &stack, facts: &Facts::default(), sample: Some("s1") }, desired)
+        lower(&pipeline, &Context { stack: &stack, facts: &Facts::default(), sample: Some("s1") }, desired, None)
     }
 
     fn desired() -> BTreeMap<Address, Value> {

@@ -320,6 +320,7 @@ fn open(
     step.task_arn = Some(arn);
     match task {
         TaskNow::Stopped(end) => {
+            let end = end.of(&attempt.request.container, &attempt.request.essential);
             let judged = verdict(&end);
             step.state = StepState::from(&judged.verdict);
             step.seconds = end.started_at.zip(end.ended_at).map(|(from, to)| to.as_second() - from.as_second());

@@ -166,6 +166,7 @@ pub(super) async fn put_down<W: World>(
         };
         match now {
             TaskNow::Stopped(end) => {
+                let end = end.of(&attempt.request.container, &attempt.request.essential);
                 let judgement = verdict(&end);
                 return Ok((Some(arn), end, judgement));
             }
@@ -220,6 +221,7 @@ pub(super) fn close(attempt: &mut Attempt, arn: Option<String>, end: &TaskEnd, j
     attempt.ended_at = end.ended_at;
     attempt.exit_code = end.exit_code;
     attempt.image_digest = end.image_digest.clone();
+    attempt.log_stream = end.log_stream.clone();
     attempt.verdict = Some(judgement.verdict.clone());
     attempt.explanation = Some(judgement.explanation.clone());
 }

@@ -49,6 +49,7 @@ fn step(name: &str, follows: &[&str]) -> StepSpec {
         follows: follows.iter().map(|&name| name.to_owned()).collect(),
         task: Link::theirs("task_definition", format!("arn:aws:ecs:eu-west-2:1:task-definition/{name}:1")),
         container: "main".to_owned(),
+        essential: Vec::new(),
         content: Content { image: format!("{name}:1"), ..Content::default() },
         overrides: Overrides::default(),
         cpu: Some(1024),

@@ -22,6 +22,60 @@ pub struct TaskEnd {
     pub ended_at: Option<Timestamp>,
     /// The digest of the image that ran.
     pub image_digest: Option<String>,
+    /// The name of its log stream where the log driver has no prefix: the container's runtime id.
+    pub log_stream: Option<String>,
+    /// The container whose exit code it is, where that is not the step's own.
+    pub other: Option<String>,
+    /// How each container of the task ended.
+    pub containers: Vec<ContainerEnd>,
+}
+
+/// One container of a stopped task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerEnd {
+    /// Its name.
+    pub name: String,
+    /// Its exit code, where there was one.
+    pub exit_code: Option<i32>,
+    /// Its own reason.
+    pub reason: Option<String>,
+    /// The digest of its image.
+    pub image_digest: Option<String>,
+    /// Its id where it ran.
+    pub runtime_id: Option<String>,
+}
+
+impl ContainerEnd {
+    /// Whether it failed by itself. ECS ends the essential containers that are left by SIGTERM, then SIGKILL: the exit codes
+    /// of these are no failure of their own.
+    fn failed(&self) -> bool {
+        match (self.exit_code, self.reason.as_deref()) {
+            (_, Some(reason)) if reason.contains("OutOfMemory") => true,
+            (Some(0 | 137 | 143), _) => false,
+            (Some(_), _) => true,
+            (None, reason) => reason.is_some(),
+        }
+    }
+}
+
+impl TaskEnd {
+    /// The end of this container of the task. Where it exited with 0, and another one failed that the task ends with, that
+    /// one's: a step whose task failed did not succeed.
+    pub fn of(&self, container: &str, essential: &[String]) -> Self {
+        let Some(own) = self.containers.iter().find(|one| one.name == container) else { return self.clone() };
+        let mut others = self.containers.iter().filter(|one| essential.contains(&one.name));
+        let other = others.clone().find(|one| one.failed()).filter(|_| own.exit_code == Some(0));
+        let counts = other.unwrap_or(own);
+        let reason = counts.reason.clone().or_else(|| others.find_map(|one| one.reason.clone()));
+        Self {
+            container_reason: reason,
+            exit_code: counts.exit_code,
+            image_digest: own.image_digest.clone(),
+            log_stream: own.runtime_id.clone(),
+            other: other.map(|one| one.name.clone()),
+            ..self.clone()
+        }
+    }
 }
 
 /// What became of one attempt at a pipeline step.
@@ -127,7 +181,12 @@ pub fn verdict(end: &TaskEnd) -> Judgement {
         Some(0) => judged(Verdict::Succeeded, "exit code 0", ""),
         Some(exit) => judged(
             Verdict::Failed { exit },
-            exit_meaning(exit),
+            match &end.other {
+                Some(other) => {
+                    format!("{} of the container `{other}`, which its task ends with too", exit_meaning(exit))
+                }
+                None => exit_meaning(exit),
+            },
             "see the log lines, mend the step and apply again; `--retry` starts it again as it is",
         ),
         None => without_exit_code(end, code, said),
@@ -229,13 +288,18 @@ fn may_start_next_time(reason: &str) -> bool {
     !DEFINITIVE.iter().any(|definitive| reason.contains(definitive))
 }
 
+/// What to do about a role that ECS still cannot assume after minutes: a new one is known everywhere by then.
+pub(super) const ROLE_ADVICE: &str = "a role that cannot be assumed for so long is not there, or does not trust ecs-tasks.amazonaws.com: mend the role, or the `task_role` or `execution_role` that names it, and apply again";
+
 fn start_advice(reason: &str, retryable: bool) -> &'static str {
     let lower = reason.to_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if any(&["toomanyrequests", "pull rate limit"]) {
+    if any(&["unable to assume the role"]) {
+        ROLE_ADVICE
+    } else if any(&["toomanyrequests", "pull rate limit"]) {
         "the registry limits how often it is asked: apply again later, or pull the image from your own ECR"
     } else if retryable {
-        "apply again: this passes"
+        "apply again: mostly this passes; where it comes again and again, its own words say what to mend"
     } else if any(&["no space left"]) {
         "give the instance a larger `volume`, and apply again"
     } else if any(&[

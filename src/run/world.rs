@@ -159,9 +159,4 @@ pub(crate) trait World: Send + Sync {
         group: &str,
         stream: &str,
     ) -> impl Future<Output = Result<Option<SignedDuration>, AwsError>> + Send;
-    /// The first container of a task definition, and its log group and stream prefix.
-    fn container(
-        &self,
-        task_definition: &str,
-    ) -> impl Future<Output = Result<(String, Option<(String, String)>), AwsError>> + Send;
 }

@@ -59,6 +59,7 @@ pub(super) fn read(
     });
     found.check(&root, kinds, &sink);
     steps::check(&root, &sink);
+    steps::check_containers(&root, &sink);
     if let Some(pipeline) = &pipeline {
         steps::check_overrides(pipeline, &root, &sink);
     }

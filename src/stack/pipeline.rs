@@ -69,6 +69,9 @@ pub struct Step {
     pub name: String,
     /// What it runs: the name of a `[task_definition.…]`, or an ARN.
     pub task: Ref<TaskDefinition>,
+    /// Which container of the task definition it is, where that is somebody else's and has several essential ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// Overrides the task definition's task role: the name of a `[role.…]`, or an ARN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_role: Option<Ref<Role>>,

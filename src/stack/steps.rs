@@ -48,6 +48,9 @@ pub(super) fn check(root: &Node, sink: &Sink) {
     sink.tell(&pipeline.span, "a pipeline runs on a sample, and the file has none", Some(hint));
 }
 
+/// The longest key of an object, bytes of UTF-8 (S3 user guide, "Naming Amazon S3 objects").
+pub(crate) const LONGEST_KEY: usize = 1024;
+
 /// The longest overrides that RunTask takes, in characters of their JSON (ECS API, RunTask).
 const OVERRIDES: usize = 8192;
 
@@ -69,6 +72,22 @@ pub(super) fn check_overrides(pipeline: &Pipeline, root: &Node, sink: &Sink) {
                         into a file that an earlier step brings";
             let text = format!("this step hands over {length} characters, and ECS takes {OVERRIDES}");
             sink.tell(&node.get("command").unwrap_or(node).span, text, Some(hint.to_owned()));
+        }
+    }
+}
+
+/// Tells of every step that names a container of a task definition that is made here: that has one.
+pub(super) fn check_containers(root: &Node, sink: &Sink) {
+    let ours = |task: &str| {
+        let definition = root.get("task_definition").and_then(|table| table.get(task));
+        definition.is_some_and(|definition| definition.get("existing").is_none())
+    };
+    for step in root.get("pipeline").and_then(|node| node.get("step")).map(Node::items).unwrap_or_default() {
+        if let Some(container) = step.get("container")
+            && step.get("task").and_then(Node::text).is_some_and(ours)
+        {
+            let hint = "a task definition of this file has one container: take it out".to_owned();
+            sink.tell(&container.span, "`container` is for a task definition that is somebody else's", Some(hint));
         }
     }
 }
@@ -192,6 +211,9 @@ fn check_keys(keys: &Node, sink: &Sink) {
         let Some(key) = node.text() else { continue };
         if key.is_empty() {
             sink.tell(&node.span, "an object's key is not empty", Some("name one, or take it out".to_owned()));
+        } else if key.len() > LONGEST_KEY {
+            let text = format!("this key has {} bytes, and S3 takes {LONGEST_KEY}", key.len());
+            sink.tell(&node.span, text, Some("make it shorter".to_owned()));
         } else if key.starts_with('/') {
             let hint = format!("write `{}`", key.trim_start_matches('/'));
             sink.tell(&node.span, "an object's key does not begin with `/`", Some(hint));

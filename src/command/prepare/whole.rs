@@ -47,8 +47,11 @@ pub(super) fn whole(
     converge.conflicts.extend(live.absent.iter().map(|(at, id)| {
         Conflict::new(
             at.clone(),
-            format!("there is no {} `{id}`, which the stack file calls `existing`", at.kind),
-            "`existing` names something that somebody else made: correct the name, or leave `existing` out to have it made",
+            match stack.existing.contains_key(at) {
+                true => format!("there is no {} `{id}`, which the stack file calls `existing`", at.kind),
+                false => format!("there is no {} `{id}`, which a pipeline step names as its task", at.kind),
+            },
+            "it is something that somebody else made: correct the name, or describe it in the stack file to have it made",
         )
     }));
     let plan = match due {

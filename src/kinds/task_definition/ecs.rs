@@ -5,11 +5,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_sdk_ecs::config::retry::RetryConfig;
+use aws_sdk_ecs::operation::describe_task_definition::DescribeTaskDefinitionOutput;
 use aws_sdk_ecs::types as ecs;
 use futures_util::future::{try_join, try_join_all, try_join3};
 use tokio::time::Instant;
 
-use super::{Call, Mount, Spec, State, family};
+use super::{Call, Mount, Spec, State, THEIRS, Theirs, family};
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, taken_away, unclear};
 use crate::aws::trace::branch;
@@ -211,15 +212,31 @@ async fn register(cx: &Acting, at: &Address, definition: &State) -> Result<Ids, 
 }
 
 /// The newest active revision of a family, or one revision by ARN; `None` if there is none.
-pub(super) async fn newest(aws: &Aws, family: &str) -> Result<Option<State>, AwsError> {
+async fn newest(aws: &Aws, family: &str) -> Result<Option<State>, AwsError> {
+    let answer = described(aws, family).await?;
+    Ok(answer.and_then(|answer| Some(state(answer.task_definition()?, answer.tags()))))
+}
+
+/// Somebody else's revision, with what a run needs to know of it; `None` if there is none that runs.
+pub(super) async fn find_existing(aws: &Aws, existing: &str) -> Result<Option<Ids>, AwsError> {
+    let answer = described(aws, existing).await?;
+    let found = answer.as_ref().and_then(|answer| answer.task_definition());
+    let Some(found) = found.filter(|found| found.status() != Some(&ecs::TaskDefinitionStatus::Inactive)) else {
+        return Ok(None);
+    };
+    let theirs = serde_json::to_string(&Theirs::of(found)).unwrap_or_default();
+    let ids = ids(&state(found, &[]));
+    Ok(Some(ids.into_iter().chain([(THEIRS.to_owned(), theirs)]).collect()))
+}
+
+async fn described(aws: &Aws, family: &str) -> Result<Option<DescribeTaskDefinitionOutput>, AwsError> {
     let request = aws.ecs.describe_task_definition().task_definition(family).include(ecs::TaskDefinitionField::Tags);
     let asked = request.send().await.or_aws("ecs:DescribeTaskDefinition");
     // ECS has no error of its own for a family that is not there.
     let absent = |error: &AwsError| {
         error.is(&["ClientException"]) && error.message.to_lowercase().contains("unable to describe task definition")
     };
-    let answer = asked.or_absent_if(absent)?;
-    Ok(answer.and_then(|answer| Some(state(answer.task_definition()?, answer.tags()))))
+    asked.or_absent_if(absent)
 }
 
 /// ARNs of a family's revisions with this status.

@@ -447,8 +447,4 @@ impl World for Fake {
     async fn silence(&self, _group: &str, _stream: &str) -> Result<Option<SignedDuration>, AwsError> {
         Ok(None)
     }
-
-    async fn container(&self, _task_definition: &str) -> Result<(String, Option<(String, String)>), AwsError> {
-        Ok(("main".to_owned(), None))
-    }
 }

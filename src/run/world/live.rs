@@ -21,7 +21,7 @@ use crate::run::drive::VISIBLE;
 use crate::run::ledger::{Object, Request};
 use crate::run::observe::Listing;
 use crate::run::strays::{TaggedTask, tasks_of};
-use crate::run::verdict::TaskEnd;
+use crate::run::verdict::{ContainerEnd, TaskEnd};
 
 /// After how long an unanswered write of the ledger is made anew, with a date of its own: well within the lease.
 const WRITTEN: Duration = Duration::from_secs(20);
@@ -417,21 +417,6 @@ impl World for Live<'_> {
         // The line's time is the instance's: it may be ahead of the service's by a little.
         Ok(last.map(|last| now.duration_since(last).max(SignedDuration::ZERO)))
     }
-
-    async fn container(&self, task_definition: &str) -> Result<(String, Option<(String, String)>), AwsError> {
-        const OPERATION: &str = "ecs:DescribeTaskDefinition";
-        let answer =
-            self.aws.ecs.describe_task_definition().task_definition(task_definition).send().await.or_aws(OPERATION)?;
-        let first = answer
-            .task_definition()
-            .and_then(|definition| definition.container_definitions().first())
-            .ok_or_else(|| AwsError::refused(OPERATION, format!("{task_definition} has no container")))?;
-        let log = first.log_configuration().and_then(|log| {
-            let option = |name: &str| log.options().and_then(|options| options.get(name).cloned());
-            Some((option("awslogs-group")?, option("awslogs-stream-prefix")?))
-        });
-        Ok((first.name().unwrap_or_default().to_owned(), log))
-    }
 }
 
 impl Live<'_> {
@@ -460,6 +445,21 @@ impl Live<'_> {
     fn newest(&self, group: &str, stream: &str, lines: i32) -> GetLogEventsFluentBuilder {
         let request = self.aws.logs.get_log_events().log_group_name(group).log_stream_name(stream);
         request.start_from_head(false).limit(lines)
+    }
+
+    /// The id of a task's container where it runs: its log stream's name where the log driver has no prefix (ECS developer
+    /// guide, "awslogs-stream-prefix"). None where the task, or that, is not known.
+    pub(in crate::run) async fn runtime_id(
+        &self,
+        cluster: &str,
+        arn: &str,
+        container: &str,
+    ) -> Result<Option<String>, AwsError> {
+        let asked = self.aws.ecs.describe_tasks().cluster(cluster).tasks(arn).send().await.or_aws("ecs:DescribeTasks");
+        let answer = asked.or_absent()?;
+        let mut containers = answer.iter().flat_map(|answer| answer.tasks()).flat_map(|task| task.containers());
+        let found = containers.find(|one| one.name() == Some(container));
+        Ok(found.and_then(|one| one.runtime_id()).map(str::to_owned))
     }
 
     /// One page of a log stream from its beginning, or from where a token left off: its lines, and the token for what
@@ -504,19 +504,27 @@ impl Live<'_> {
 }
 
 fn task_end(task: &ecs::Task) -> TaskEnd {
-    let container = task.containers().first();
+    let filled = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    let container = |one: &ecs::Container| ContainerEnd {
+        name: one.name().unwrap_or_default().to_owned(),
+        exit_code: one.exit_code(),
+        reason: filled(one.reason()),
+        image_digest: filled(one.image_digest()),
+        runtime_id: filled(one.runtime_id()),
+    };
+    let containers: Vec<ContainerEnd> = task.containers().iter().map(container).collect();
+    let first = containers.first().cloned().unwrap_or_default();
     TaskEnd {
         stop_code: task.stop_code().map(|code| code.as_str().to_owned()),
         stopped_reason: task.stopped_reason().map(str::to_owned),
-        container_reason: task
-            .containers()
-            .iter()
-            .find_map(|container| container.reason().filter(|reason| !reason.is_empty()))
-            .map(str::to_owned),
-        exit_code: container.and_then(|container| container.exit_code()),
+        container_reason: containers.iter().find_map(|one| one.reason.clone()),
+        exit_code: first.exit_code,
         started_at: timestamp(task.started_at()),
         ended_at: timestamp(task.execution_stopped_at()).or_else(|| timestamp(task.stopped_at())),
-        image_digest: container.and_then(|container| container.image_digest()).map(str::to_owned),
+        image_digest: first.image_digest,
+        log_stream: first.runtime_id,
+        other: None,
+        containers,
     }
 }
 
