@@ -125,7 +125,7 @@ const ROWS: &[Row] = &[
     (NOT_STARTED, "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secrets from ssm: service call has been retried 1 time(s): invalid parameters: /lab/key", "", None, false, "never started", NO, "`secret`"),
     (NOT_STARTED, "Fetching secret data from AWS Secrets Manager in region eu-west-2: secret lab/key: ResourceNotFoundException: Secrets Manager can't find the specified secret.", "", None, false, "never started", NO, "`secret`"),
     // pulumi-awsx#927: IAM has not told everybody yet.
-    (NOT_STARTED, "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task. Please verify that the role being passed has the proper trust relationship and permissions", "", None, false, "never started", TRIES, "passes"),
+    (NOT_STARTED, "ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task. Please verify that the role being passed has the proper trust relationship and permissions", "", None, false, "never started", TRIES, "does not trust"),
     // amazon-ecs-agent#682, #1440, #410: Docker under load.
     (NOT_STARTED, STARTING, "DockerTimeoutError: Could not transition to created; timed out after waiting 4m0s", None, false, "never started", TRIES, "passes"),
     (EXITED, ESSENTIAL, "DockerTimeoutError: Could not transition to started; timed out after waiting 3m0s", None, false, "never started", TRIES, "passes"),
