@@ -6,6 +6,7 @@ use crate::address::Address;
 use crate::aws::{AwsError, Class};
 use crate::cli;
 use crate::kind::Owner;
+use crate::kinds::task_definition::THEIRS;
 use crate::live::{self, Live};
 use crate::report;
 use crate::report::output::{NoValue, Outputs};

@@ -414,6 +414,7 @@ impl<W: World> Driver<'_, W> {
                             explanation: None,
                             exit_code: None,
                             image_digest: None,
+                            log_stream: None,
                             void: false,
                         },
                     );

@@ -32,13 +32,18 @@ impl Declared {
         let kind = call.header("x-amz-checksum-type").map(str::to_uppercase);
         let Some(algorithm) = call.header("x-amz-checksum-algorithm").map(str::to_lowercase) else {
             return match kind {
-                Some(_) => invalid("The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.".to_owned()),
+                Some(_) => invalid(
+                    "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
+                        .to_owned(),
+                ),
                 None => Ok(None),
             };
         };
         if !ALGORITHMS.contains(&algorithm.as_str()) {
             let known = ALGORITHMS.iter().map(|one| one.to_uppercase()).collect::<Vec<_>>().join(", ");
-            return invalid(format!("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{known}]"));
+            return invalid(format!(
+                "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{known}]"
+            ));
         }
         let (only_whole, only_parts) = (algorithm == "crc64nvme", algorithm.starts_with("sha"));
         let whole = match kind.as_deref() {
@@ -46,7 +51,9 @@ impl Declared {
             Some("FULL_OBJECT") if !only_parts => true,
             Some("COMPOSITE") if !only_whole => false,
             Some(kind @ ("FULL_OBJECT" | "COMPOSITE")) => {
-                return invalid(format!("The {kind} checksum type cannot be used with the {algorithm} checksum algorithm."));
+                return invalid(format!(
+                    "The {kind} checksum type cannot be used with the {algorithm} checksum algorithm."
+                ));
             }
             Some(other) => return invalid(format!("Value for x-amz-checksum-type header is invalid: {other}")),
         };

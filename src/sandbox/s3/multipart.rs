@@ -88,7 +88,9 @@ fn part_checksum(declared: Option<&Declared>, sent: Option<&(String, String)>) -
     match (declared, algorithm) {
         (None, None | Some("crc32")) => Ok(None),
         (Some(declared), None) if declared.whole => Ok(None),
-        (Some(declared), Some(algorithm)) if declared.algorithm == algorithm => Ok(sent.map(|(_, value)| value.clone())),
+        (Some(declared), Some(algorithm)) if declared.algorithm == algorithm => {
+            Ok(sent.map(|(_, value)| value.clone()))
+        }
         (declared, algorithm) => {
             let expected = declared.map_or("null", |declared| declared.algorithm.as_str());
             let actual = algorithm.unwrap_or("null");
@@ -213,7 +215,10 @@ pub(super) fn complete(account: &mut Account, cx: &Cx, store: &Store, call: &Cal
     if let (Some(asked), Some(declared)) = (call.header("x-amz-checksum-type"), &upload.declared)
         && !asked.eq_ignore_ascii_case(declared.kind())
     {
-        let message = format!("The upload was created using the {} checksum mode. The complete request must use the same checksum mode.", declared.kind());
+        let message = format!(
+            "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+            declared.kind()
+        );
         return Err(ApiError::new("InvalidRequest", message));
     }
     conditions::write(account, call)?;
@@ -262,7 +267,10 @@ fn chosen_parts<'a>(upload: &'a Upload, wanted: &[Wanted]) -> Result<Vec<&'a Par
         if let Some(declared) = upload.declared.as_ref().filter(|declared| !declared.whole)
             && checksums.is_empty()
         {
-            let message = format!("The upload was created using a {} checksum. The complete request must include the checksum for each part. It was missing for part {number} in the request.", declared.algorithm);
+            let message = format!(
+                "The upload was created using a {} checksum. The complete request must include the checksum for each part. It was missing for part {number} in the request.",
+                declared.algorithm
+            );
             return Err(ApiError::new("InvalidRequest", message));
         }
         // A checksum that is not the part's, or that the upload never declared, makes it another part to S3
