@@ -120,14 +120,16 @@ impl<W: World> Driver<'_, W> {
     }
 
     /// Whether an attempt was denied something that it may be allowed a little later: what was changed of a role is not
-    /// known everywhere at once. That is given one more attempt, which the stack file's `attempts` do not count.
+    /// known everywhere at once. That is given one more attempt, which the stack file's `attempts` do not count. A first step
+    /// that has run needs a fresh instance for that, so its own boot has given the role its time already.
     async fn denied_too_early(&mut self, name: &str, n: u32, end: &TaskEnd, judgement: &Judgement) -> bool {
         if self.spared.contains(name) {
             return false;
         }
+        let first = self.spec.steps.iter().any(|step| step.name == name && step.follows.is_empty());
         let denied = match &judgement.verdict {
             Verdict::NeverStarted { reason, .. } => denies(reason),
-            Verdict::Failed { .. } => {
+            Verdict::Failed { .. } if !first => {
                 let place = self.book.ledger().await.attempt_mut(name, n).and_then(|attempt| attempt.log_place());
                 match (end.started_at.zip(end.ended_at), place) {
                     (Some((from, to)), Some((group, stream))) if to.as_second() - from.as_second() <= EARLY_SECONDS => {

@@ -128,7 +128,7 @@ async fn a_task_that_is_not_shown_for_long_is_stopped_before_another_one_is_star
     // The answers come back before the task has stopped, or only after that.
     for long in [2, 30] {
         let (fake, spec) = (Fake::new(), spec());
-        fake.ends("pull", vec![(36_000, exit(0)), (60, exit(0))]);
+        fake.ends("align", vec![(36_000, exit(0)), (60, exit(0))]);
         {
             let mut inner = fake.inner.lock().unwrap();
             (inner.blind, inner.stops_for) = (window(5, long), Duration::from_secs(30));
@@ -136,9 +136,9 @@ async fn a_task_that_is_not_shown_for_long_is_stopped_before_another_one_is_star
         let (outcome, _) = timed(&fake, &spec).await;
         assert!(matches!(outcome, Ok(Outcome::Succeeded(_))) || long == 30, "{long}: {outcome:?}");
         assert!(fake.inner.lock().unwrap().calls.iter().any(|call| call.starts_with("StopTask")), "{long}");
-        assert!(fake.tasks_of("pull") > 1, "{long}");
-        assert_eq!(at_once(&fake, "pull"), 1, "{long}");
-        assert_eq!(fake.ledger().steps["pull"].attempts[0].verdict, Some(Verdict::Unknown), "{long}");
+        assert!(fake.tasks_of("align") > 1, "{long}");
+        assert_eq!(at_once(&fake, "align"), 1, "{long}");
+        assert_eq!(fake.ledger().steps["align"].attempts[0].verdict, Some(Verdict::Unknown), "{long}");
     }
 }
 
@@ -157,20 +157,20 @@ async fn the_last_lines_are_asked_for_until_no_more_come() {
 #[tokio::test(start_paused = true)]
 async fn what_was_denied_within_its_first_minute_is_tried_once_more_after_half_a_minute() {
     let denied = || vec!["fatal error: An error occurred (AccessDenied) when calling GetObject".to_owned()];
-    let pulls = async |seconds: u64, times: usize| {
+    let aligns = async |seconds: u64, times: usize| {
         let (fake, spec) = (Fake::new(), spec());
-        fake.ends("pull", vec![(seconds, exit(1)); times]);
+        fake.ends("align", vec![(seconds, exit(1)); times]);
         fake.inner.lock().unwrap().logged = vec![denied(); 20];
         let begun = Instant::now();
         let outcome = run(&fake, &spec).await;
-        (matches!(outcome, Outcome::Succeeded(_)), fake.tasks_of("pull"), begun.elapsed().as_secs())
+        (matches!(outcome, Outcome::Succeeded(_)), fake.tasks_of("align"), begun.elapsed().as_secs())
     };
-    let (succeeded, tasks, took) = pulls(5, 1).await;
+    let (succeeded, tasks, took) = aligns(5, 1).await;
     assert!(succeeded && tasks == 2 && took > 85, "{tasks} tasks, {took} s");
     // A role that does not allow it does not allow it half a minute later either.
-    assert_eq!((pulls(5, 2).await.0, pulls(5, 2).await.1), (false, 2));
+    assert_eq!((aligns(5, 2).await.0, aligns(5, 2).await.1), (false, 2));
     // What ran for an hour was allowed to begin.
-    assert_eq!((pulls(3600, 1).await.0, pulls(3600, 1).await.1), (false, 1));
+    assert_eq!((aligns(3600, 1).await.0, aligns(3600, 1).await.1), (false, 1));
 }
 
 #[tokio::test(start_paused = true)]
