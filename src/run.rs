@@ -27,6 +27,7 @@ pub mod key;
 pub mod lease;
 pub mod ledger;
 pub mod logs;
+mod look;
 pub mod observe;
 mod place;
 mod prove;

@@ -39,6 +39,16 @@ pub async fn interrupted(stopped: &watch::Receiver<bool>) {
     }
 }
 
+/// Runs a future; that it takes long is told, once.
+pub async fn told_if_long<F: Future>(watcher: &Watcher, what: &str, inner: F) -> F::Output {
+    let mut inner = std::pin::pin!(inner);
+    tokio::select! {
+        done = &mut inner => return done,
+        () = tokio::time::sleep(TOLD) => (watcher.say)(waiting(what, TOLD, None)),
+    }
+    inner.await
+}
+
 /// A wait in words: for what, for how long it has been, and how much longer it may be, where that is known.
 pub fn waiting(what: &str, so_far: Duration, at_most: Option<Duration>) -> String {
     let seconds = |time: Duration| span(i64::try_from(time.as_secs()).unwrap_or(i64::MAX));

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::address::{Address, Link, links};
 use crate::aws::facts::FactError;
 use crate::aws::trace::branch;
-use crate::aws::wait::watched;
+use crate::aws::wait::{told_if_long, watched};
 use crate::choose::Choice;
 use crate::cli::Wish;
 use crate::desired::{Desired, lower, wanted};
@@ -77,17 +77,18 @@ async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem
         .flatten()
         .collect();
     let keys = session.state_dir.join("keys");
-    let (facts, live, observed) = futures_util::future::join3(
+    let watcher = session.watcher();
+    let reading = futures_util::future::join3(
         Box::pin(branch(crate::aws::facts::read(&session.aws, &lookups, &session.stack.folder, &keys))),
-        Box::pin(branch(watched(session.watcher(), live::read(&session.aws, &session.stack)))),
+        Box::pin(branch(watched(watcher.clone(), live::read(&session.aws, &session.stack)))),
         Box::pin(branch(async {
             match spec {
                 Some(spec) => observe(&session.aws, spec).await.map(Some),
                 None => Ok(None),
             }
         })),
-    )
-    .await;
+    );
+    let (facts, live, observed) = told_if_long(&watcher, "the account and the run's objects to be read", reading).await;
 
     match (facts, live, observed) {
         (Ok(facts), Ok(live), Ok(mut observed)) => {

@@ -131,11 +131,11 @@ impl<W: World> Driver<'_, W> {
             Verdict::NeverStarted { reason, .. } => denies(reason),
             Verdict::Failed { .. } if !first => {
                 let place = self.book.ledger().await.attempt_mut(name, n).and_then(|attempt| attempt.log_place());
-                match (end.started_at.zip(end.ended_at), place) {
-                    (Some((from, to)), Some((group, stream))) if to.as_second() - from.as_second() <= EARLY_SECONDS => {
-                        self.last_lines(&group, &stream).await.iter().any(|line| denies(line))
-                    }
-                    _ => false,
+                let ran = end.started_at.zip(end.ended_at);
+                let early = ran.is_none_or(|(from, to)| to.as_second() - from.as_second() <= EARLY_SECONDS);
+                match place.filter(|_| early) {
+                    Some((group, stream)) => self.last_lines(&group, &stream).await.iter().any(|line| denies(line)),
+                    None => false,
                 }
             }
             _ => false,

@@ -188,7 +188,7 @@ impl<W: World> Driver<'_, W> {
             let status = match self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await? {
                 Agent::Ready { registered, .. } => return Ok(Some(registered)),
                 Agent::Absent => "not registered".to_owned(),
-                Agent::Away(status) => status,
+                Agent::Away { status, .. } => status,
             };
             if !told {
                 let (instance, at_most_seconds) = (self.instance.clone(), pace.within.as_secs());

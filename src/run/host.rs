@@ -20,19 +20,23 @@ const UNUSUAL: Duration = Duration::from_secs(300);
 /// come back every two minutes and has made its connection anew at least once by then (amazon-ecs-agent, `wsclient`). Half
 /// an hour costs little beside the hours of work that are lost with the instance.
 pub(super) const GIVEN_UP: Duration = Duration::from_secs(1800);
+/// How far apart two answers about the agent may be, for the first one to tell of the time between them.
+const IN_SIGHT: Duration = Duration::from_secs(120);
 /// How long EC2 may take to end an instance that hangs.
 const ENDING: Duration = Duration::from_secs(900);
 
 /// What is known of the machine.
 pub(super) struct Host {
     checked: Instant,
+    /// When it was last answered how its agent stands.
+    seen: Instant,
     /// Since when its agent is away, and whether that was told.
     away: Option<(Instant, bool)>,
 }
 
 impl Host {
     pub(super) fn new() -> Self {
-        Self { checked: Instant::now(), away: None }
+        Self { checked: Instant::now(), seen: Instant::now(), away: None }
     }
 }
 
@@ -48,7 +52,12 @@ impl<W: World> Driver<'_, W> {
         }
         let agent = self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await?;
         let instance = || self.instance.clone();
-        if matches!(agent, Agent::Ready { .. }) {
+        // Where we were out of AWS's reach ourselves, nobody has seen that it was away all the time.
+        if self.host.seen.elapsed() > IN_SIGHT {
+            self.host.away = None;
+        }
+        self.host.seen = Instant::now();
+        if matches!(agent, Agent::Ready { .. } | Agent::Away { connected: true, .. }) {
             if let Some((since, true)) = self.host.away.take() {
                 (self.patience.events)(RunEvent::AgentBack { instance: instance(), seconds: seconds(since) });
             }

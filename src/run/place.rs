@@ -352,6 +352,8 @@ mod tests {
         assert!(matches!(answer(Err(none)), Ok(Answer::Nowhere(..))));
         let role = error("ClientException", "ECS was unable to assume the role 'r'", Class::Refused);
         assert!(matches!(answer(Err(role)), Ok(Answer::Wait(..))));
+        let unseen = error("ClientException", "Role is not valid", Class::Refused);
+        assert!(matches!(answer(Err(unseen)), Ok(Answer::Wait(..))));
         let gone = error("ClientException", "TaskDefinition is inactive", Class::Refused);
         assert!(matches!(answer(Err(gone)), Ok(Answer::Stale(_))));
         assert!(answer(Err(error("AccessDeniedException", "no", Class::Denied))).is_err());

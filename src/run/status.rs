@@ -268,11 +268,11 @@ async fn seen<W: World>(world: &W, mut status: RunStatus, kept: &Kept, run: &Run
 /// What is said of an agent that is not connected: what ECS shows of its tasks may be old.
 fn away(agent: &Agent, instance: &str) -> Option<String> {
     match agent {
-        Agent::Away(_) => Some(format!(
+        Agent::Away { connected: false, .. } => Some(format!(
             "the container agent of {instance} is not connected at the moment, so how its tasks stand may be old news; a few minutes of that are normal, and an apply that watches gives the instance up after {}",
             span(i64::try_from(GIVEN_UP.as_secs()).unwrap_or(i64::MAX))
         )),
-        Agent::Ready { .. } | Agent::Absent => None,
+        Agent::Ready { .. } | Agent::Away { .. } | Agent::Absent => None,
     }
 }
 

@@ -11,6 +11,7 @@ use super::strays::TaggedTask;
 use super::verdict::TaskEnd;
 use crate::aws::AwsError;
 
+mod ending;
 mod live;
 #[cfg(test)]
 mod tests;
@@ -69,8 +70,13 @@ pub(crate) struct Going {
 pub(crate) enum Agent {
     /// It has not registered, or not any more.
     Absent,
-    /// Registered, but not connected or not active; its status.
-    Away(String),
+    /// Registered, but not connected or not active.
+    Away {
+        /// Its status, and whether it is connected, in words.
+        status: String,
+        /// Whether it is connected: one that is drained is, and its tasks go on.
+        connected: bool,
+    },
     /// It takes tasks.
     Ready {
         /// The container instance.

@@ -132,6 +132,8 @@ struct Direct {
     sandbox: Arc<Sandbox>,
     wire: Wire,
     calls: Arc<Mutex<Calls>>,
+    /// How long the client waits for the first byte of an answer.
+    read_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -184,10 +186,10 @@ impl Direct {
                 self.answer(request.clone()).await;
                 return Ok(self.sandbox.refuse(&request, fails));
             }
-            Fate::Silent => return std::future::pending().await,
+            Fate::Silent => return self.silence().await,
             Fate::Unanswered => {
                 self.answer(request).await;
-                return std::future::pending().await;
+                return self.silence().await;
             }
             Fate::Twice => {
                 self.answer(request.clone()).await;
@@ -205,6 +207,15 @@ impl Direct {
             }
         }
         Ok(self.answer(request).await)
+    }
+
+    /// No answer, until the client gives it up.
+    async fn silence(&self) -> Result<Response<Bytes>, ConnectorError> {
+        match self.read_timeout {
+            Some(patience) => tokio::time::sleep(patience).await,
+            None => std::future::pending().await,
+        }
+        Err(ConnectorError::timeout("nothing was read in time".into()))
     }
 
     /// The sandbox's answer, after the time that the way takes. Who has died meanwhile is neither heard nor answered.
@@ -247,8 +258,10 @@ pub fn mutates(name: &str) -> bool {
 
 /// An HTTP client that carries every request straight to the sandbox, wherever it is addressed to.
 pub fn http_client(sandbox: Arc<Sandbox>, wire: Wire) -> SharedHttpClient {
-    let connector = SharedHttpConnector::new(Direct { sandbox, wire, calls: Arc::default() });
-    http_client_fn(move |_, _| connector.clone())
+    let direct = Direct { sandbox, wire, calls: Arc::default(), read_timeout: None };
+    http_client_fn(move |settings, _| {
+        SharedHttpConnector::new(Direct { read_timeout: settings.read_timeout(), ..direct.clone() })
+    })
 }
 
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use seqstack::command::{Exit, apply};
+use seqstack::command::{Exit, apply, status};
+use seqstack::run::status::State;
 use seqstack::sandbox::engine::fake::Outcome;
 use seqstack::sandbox::service::Settings;
 use seqstack::sandbox::{Fate, Life, Passing, Wire};
@@ -39,6 +40,10 @@ async fn an_instance_that_hangs_is_told_ended_and_replaced() {
         lab.sandbox.set(Settings { hung: vec![hung.clone()], ..lab.sandbox.options().settings.clone() });
         let since = Instant::now();
         tokio::time::sleep(Duration::from_secs(600)).await;
+        let session = lab.session(STACK, None, false);
+        let (_, status) = status::read(&session).await.unwrap_or_else(|problem| panic!("{problem}"));
+        let why = status.runs[0].explanation.clone().unwrap_or_default();
+        assert!(status.runs[0].state == State::Running && why.contains("is not connected at the moment"), "{why}");
         let told = journal(&lab);
         assert!(told.contains("agent_away") && told.contains(&hung), "{told}");
         // What EC2 and ECS say of it all the while.
@@ -69,6 +74,23 @@ async fn an_instance_that_hangs_for_minutes_is_kept_and_nothing_is_said() {
     });
     assert_eq!((exit, lab.started().len()), (Exit::Done, 3));
     assert!(!journal(&lab).contains("agent_away"));
+}
+
+/// The connection has gone silent: the machine slept, or its network has changed.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_never_answered_is_made_again_within_half_a_minute() {
+    let lab = calling_for(120);
+    let fates = |passing: &Passing| match (passing.name.as_str(), passing.nth) {
+        ("ecs:DescribeTasks", 20) => Fate::Silent,
+        _ => Fate::Pass,
+    };
+    let wire = Wire { latency: lab.wire.latency, fates: Some(Arc::new(fates)), life: Life::default() };
+    let session = lab.session_over(wire, STACK, None, true);
+    let (wish, consent, began) = (wish(), yes(), Instant::now());
+    let exit = apply::apply(&session, &wish, &consent).await.unwrap_or_else(|problem| panic!("{problem}"));
+    assert_eq!(exit, Exit::Done);
+    assert!(began.elapsed() < Duration::from_secs(170), "{:?}", began.elapsed());
+    assert!(journal(&lab).contains("AWS to answer"), "{}", journal(&lab));
 }
 
 /// ECS answers from before the task was started: once, and for so long.

@@ -52,8 +52,10 @@ pub(super) struct Inner {
     pub(super) logged: Vec<Vec<String>>,
     /// From when until when DescribeTasks knows no task.
     pub(super) blind: Option<(Instant, Instant)>,
-    /// From when until when the agent is away.
-    pub(super) away: Option<(Instant, Instant)>,
+    /// From when until when the agent is away, each time.
+    pub(super) away: Vec<(Instant, Instant)>,
+    /// It is not away then, but drained.
+    pub(super) drained: bool,
     /// What hangs takes so long to end.
     pub(super) ends_for: Duration,
     /// When it was asked to.
@@ -338,6 +340,7 @@ impl World for Fake {
     async fn tasks(&self, _cluster: &str, arns: &[String]) -> Result<Vec<TaskNow>, AwsError> {
         self.settle();
         let inner = self.inner.lock().unwrap();
+        inner.reach("DescribeTasks")?;
         let now = |arn: &String| {
             let task = inner.tasks.iter().enumerate().find(|(index, _)| Self::arn(*index) == *arn);
             match task {
@@ -408,8 +411,10 @@ impl World for Fake {
         if self.started.elapsed() < Duration::from_secs(20) || self.inner.lock().unwrap().unregistered {
             return Ok(Agent::Absent);
         }
-        if within(self.inner.lock().unwrap().away) {
-            return Ok(Agent::Away("ACTIVE, agent not connected".to_owned()));
+        let away = self.inner.lock().unwrap().away.iter().any(|window| within(Some(*window)));
+        if away {
+            let connected = self.inner.lock().unwrap().drained;
+            return Ok(Agent::Away { status: "of a test".to_owned(), connected });
         }
         Ok(Agent::Ready { arn: String::new(), registered: (2048, 4096), remaining: (2048, 4096) })
     }

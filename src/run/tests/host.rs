@@ -46,7 +46,37 @@ fn at_once(fake: &Fake, step: &str) -> usize {
 async fn a_short_disconnect_is_not_told() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(3600, exit(0))]);
-    fake.inner.lock().unwrap().away = window(5, 4);
+    fake.inner.lock().unwrap().away = window(5, 4).into_iter().collect();
+    let (outcome, events) = timed(&fake, &spec).await;
+    assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
+    assert_eq!(told(&events), (vec![], vec![]));
+}
+
+/// It was away for a moment before we lost AWS from sight, and is away for a moment when we see it again.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_seen_is_not_held_against_an_agent() {
+    let (fake, spec) = (Fake::new(), spec());
+    fake.ends("pull", vec![(7200, exit(0))]);
+    {
+        let mut inner = fake.inner.lock().unwrap();
+        inner.away = window(5, 2).into_iter().chain(window(49, 3)).collect();
+    }
+    let held = async {
+        tokio::time::sleep(minutes(6)).await;
+        fake.inner.lock().unwrap().out_of_reach.insert("DescribeTasks", Instant::now() + minutes(44));
+    };
+    let ((outcome, events), ()) = tokio::join!(timed(&fake, &spec), held);
+    assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
+    assert_eq!(told(&events), (vec![], vec![]));
+    assert!(fake.inner.lock().unwrap().ending.is_none());
+}
+
+/// Somebody has drained it: its tasks go on.
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_drained_does_not_hang() {
+    let (fake, spec) = (Fake::new(), spec());
+    fake.ends("pull", vec![(7200, exit(0))]);
+    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().drained) = (window(5, 60).into_iter().collect(), true);
     let (outcome, events) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
     assert_eq!(told(&events), (vec![], vec![]));
@@ -56,7 +86,7 @@ async fn a_short_disconnect_is_not_told() {
 async fn an_agent_that_is_away_for_long_is_told_and_so_is_that_it_is_back() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(3600, exit(0))]);
-    fake.inner.lock().unwrap().away = window(5, 20);
+    fake.inner.lock().unwrap().away = window(5, 20).into_iter().collect();
     let (outcome, events) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
     let (away, back) = told(&events);
@@ -71,7 +101,8 @@ async fn an_agent_that_is_away_for_long_is_told_and_so_is_that_it_is_back() {
 async fn an_instance_that_hangs_is_ended_before_the_run_goes_on_elsewhere() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(36_000, exit(0))]);
-    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) = (window(5, 600), minutes(4));
+    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) =
+        (window(5, 600).into_iter().collect(), minutes(4));
     let (outcome, events) = timed(&fake, &spec).await;
     let Ok(Outcome::HostLost { steps, explanation, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(steps, ["pull"]);
@@ -91,7 +122,8 @@ async fn an_instance_that_hangs_is_ended_before_the_run_goes_on_elsewhere() {
 async fn an_instance_that_hangs_and_does_not_end_is_an_error_and_not_left_for_another() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(36_000, exit(0))]);
-    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) = (window(5, 600), HOUR);
+    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) =
+        (window(5, 600).into_iter().collect(), HOUR);
     let (outcome, _) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Err(RunError::NotEnded { .. })), "{outcome:?}");
     assert_eq!(fake.ledger().runs[0].state, RunState::Running);
@@ -103,7 +135,7 @@ async fn a_task_that_cannot_be_placed_on_an_instance_that_hangs_is_lost_with_it(
     {
         let mut inner = fake.inner.lock().unwrap();
         inner.refuse = vec!["AGENT"; 3000];
-        inner.away = window(1, 600);
+        inner.away = window(1, 600).into_iter().collect();
     }
     let (outcome, _) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::HostLost { .. })), "{outcome:?}");

@@ -99,6 +99,10 @@ const ROWS: &[Row] = &[
     (NOT_STARTED, STARTING, "CannotCreateContainerError: Error response from daemon: mkdir /var/lib/docker/overlay2/1-init: no space left on device", None, false, "never started", NO, "`volume`"),
     // aws-facts: another architecture, told by the registry, or by the kernel.
     (NOT_STARTED, STARTING, "CannotPullContainerError: image Manifest does not contain descriptor matching platform 'linux/arm64'", None, false, "never started", NO, "architecture"),
+    // moby `image`: an image for Windows.
+    (NOT_STARTED, STARTING, "CannotPullContainerError: image operating system \"windows\" cannot be used on this platform", None, false, "never started", NO, "operating system"),
+    // awslabs/amazon-ecr-credential-helper#207, amazon-vpc-cni-k8s#1117: a registry that was asked without a sign-in.
+    (NOT_STARTED, STARTING, "CannotPullContainerError: Error response from daemon: Head \"https://1.dkr.ecr.eu-west-2.amazonaws.com/v2/bwa/manifests/1\": no basic auth credentials", None, false, "never started", NO, "execution role"),
     (NOT_STARTED, STARTING, "CannotPullContainerError: no matching manifest for linux/arm64/v8 in the manifest list entries", None, false, "never started", NO, "`type`"),
     (NOT_STARTED, STARTING, "CannotStartContainerError: Error response from daemon: failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec /usr/bin/bwa: exec format error: unknown", None, false, "never started", NO, "architecture"),
     // Docker and runc on a command that is not there; stop code and exit code as older agents report them (amazon-ecs-agent#33).

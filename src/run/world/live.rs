@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::operation::get_log_events::builders::GetLogEventsFluentBuilder;
-use aws_sdk_ec2::types::InstanceStateName;
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::types as ecs;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Agent, Going, Life, Only, Placed, Read, TaskNow, World};
+use super::{Agent, Going, Life, Only, Placed, Read, TaskNow, World, ending};
 use crate::aws::absence::{OrAbsent, SEEN, again};
 use crate::aws::clock::{Clock, timestamp};
 use crate::aws::wait::Pace;
-use crate::aws::{Aws, AwsError, Class, OrAws, tags};
-use crate::kind::{TAG_ADOPTED, TAG_PROTECT, TAG_REGION, TAG_STACK};
+use crate::aws::{Aws, AwsError, Class, OrAws};
 use crate::run::claim::Claim;
 use crate::run::drive::VISIBLE;
 use crate::run::ledger::{Object, Request};
@@ -333,10 +331,11 @@ impl World for Live<'_> {
                     remaining: cpu_and_memory(found.remaining_resources()),
                 });
             }
-            let connected = if found.agent_connected() { "connected" } else { "not connected" };
-            away = Some(format!("{status}, agent {connected}"));
+            let connected = found.agent_connected();
+            let status = format!("{status}, agent {}connected", if connected { "" } else { "not " });
+            away = Some(Agent::Away { status, connected });
         }
-        Ok(away.map_or(Agent::Absent, Agent::Away))
+        Ok(away.unwrap_or(Agent::Absent))
     }
 
     async fn instance_gone(&self, instance: &str) -> Result<bool, AwsError> {
@@ -361,24 +360,7 @@ impl World for Live<'_> {
     }
 
     async fn end_instance(&self, cluster: &str, instance: &str, stack: &str, region: &str) -> Result<bool, AwsError> {
-        const OPERATION: &str = "ec2:TerminateInstances";
-        let gone = |error: &AwsError| error.is(&["InvalidInstanceID.NotFound"]);
-        let asked = self.aws.ec2.describe_instances().instance_ids(instance).send().await;
-        let answer = asked.or_aws("ec2:DescribeInstances").or_absent_if(gone)?;
-        let found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances()).next();
-        let Some(found) = found else { return self.deregister(cluster, instance).await };
-        let tags = tags::from_ec2(found.tags());
-        let tag = |key: &str| tags.get(key).map(String::as_str);
-        let made = tag(TAG_STACK) == Some(stack) && tag(TAG_REGION) == Some(region);
-        if !made || tag(TAG_ADOPTED).is_some() || tag(TAG_PROTECT).is_some() {
-            let text = format!("{instance} hangs, and is not this stack's to end: end it in EC2, then apply again");
-            return Err(AwsError::refused(OPERATION, text));
-        }
-        if found.state().and_then(|state| state.name()) == Some(&InstanceStateName::Terminated) {
-            return self.deregister(cluster, instance).await;
-        }
-        let sent = self.aws.ec2.terminate_instances().instance_ids(instance).send().await.or_aws(OPERATION);
-        sent.or_absent_if(gone).map(|_| false)
+        ending::end(self.aws, cluster, instance, (stack, region)).await
     }
 
     async fn life(&self, instance: &str) -> Result<Option<Life>, AwsError> {
@@ -424,21 +406,6 @@ impl Live<'_> {
     fn claim_key(&self, instance: &str) -> String {
         let stack = self.key.rsplitn(3, '/').last().unwrap_or_default();
         format!("{stack}/instances/{instance}.json")
-    }
-
-    /// Takes an instance that has ended out of its cluster: one whose agent was away does not leave it by itself (ECS API,
-    /// DeregisterContainerInstance), and would keep the cluster from being deleted. Always true.
-    async fn deregister(&self, cluster: &str, instance: &str) -> Result<bool, AwsError> {
-        let list = self.aws.ecs.list_container_instances().cluster(cluster);
-        let listed = list.filter(format!("ec2InstanceId == {instance}")).send().await;
-        let listed = listed.or_aws("ecs:ListContainerInstances").or_absent()?;
-        for arn in listed.iter().flat_map(|listed| listed.container_instance_arns()) {
-            let request = self.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(arn);
-            let sent = request.force(true).send().await.or_aws("ecs:DeregisterContainerInstance");
-            // It has left meanwhile.
-            sent.or_absent_if(|error| error.is(&["InvalidParameterException"]))?;
-        }
-        Ok(true)
     }
 
     /// A stream's newest lines.

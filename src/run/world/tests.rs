@@ -107,7 +107,7 @@ async fn only_an_agent_that_is_active_and_connected_takes_tasks() {
         let agent = live(&aws).agent("c", "i-1").await.unwrap();
         let ready = matches!(agent, Agent::Ready { .. });
         assert_eq!(ready, status == "ACTIVE" && connected, "{agent:?}");
-        assert!(ready || matches!(&agent, Agent::Away(why) if why.starts_with(status)), "{agent:?}");
+        assert!(ready || matches!(&agent, Agent::Away { status: why, .. } if why.starts_with(status)), "{agent:?}");
     }
 }
 
