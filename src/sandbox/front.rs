@@ -24,6 +24,8 @@ pub struct Admitted {
     pub caller: Caller,
     /// The service that the signature is for, e.g. `ecs`.
     pub service: String,
+    /// The region that the signature is for.
+    pub region: String,
     /// The body, out of its chunks.
     pub body: Bytes,
     /// The trailing headers of a chunked body.
@@ -113,8 +115,8 @@ impl Sandbox {
             None => sha256_hex(&body),
         };
         signed.verify(parts, &secret, &payload, self.clock.now())?;
-        // IAM and STS are global: a client signs for its own region, or for us-east-1.
-        let global = matches!(signed.service.as_str(), "iam" | "sts");
+        // IAM and STS are global: a client signs for its own region, or for us-east-1. S3's buckets have regions of their own.
+        let global = matches!(signed.service.as_str(), "iam" | "sts" | "s3");
         let region = &self.options().region;
         if !global && signed.region != *region {
             return Err(Refusal::Region(region.clone()));
@@ -153,7 +155,8 @@ impl Sandbox {
                 "The body is not as long as x-amz-decoded-content-length says.".to_owned(),
             ));
         }
-        Ok(Admitted { caller, service: signed.service.clone(), body, trailers })
+        let (service, region) = (signed.service.clone(), signed.region.clone());
+        Ok(Admitted { caller, service, region, body, trailers })
     }
 
     fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
@@ -234,7 +237,7 @@ impl Sandbox {
     }
 
     fn answer_s3(&self, parts: &Parts, admitted: Admitted) -> Result<s3::Reply, ApiError> {
-        let call = s3::Call::read(parts, admitted.body, &admitted.trailers)?;
+        let call = s3::Call::read(parts, admitted.body, &admitted.trailers)?.in_region(admitted.region);
         // Content goes to the disk before anybody waits for the account.
         let staged = if call.operation.stores_body() { Some(self.store.stage(&call.body)?) } else { None };
         let cx = self.cx();
@@ -245,7 +248,7 @@ impl Sandbox {
         let account = &mut kept.account;
         *account.counts.entry(format!("s3:{}", call.operation.name())).or_default() += 1;
         account.settle(&cx);
-        throttle::s3(account, &cx, &call).inspect_err(|error| {
+        s3::reached(account, &call).and_then(|()| throttle::s3(account, &cx, &call)).inspect_err(|error| {
             note_refusal(account, "s3", call.operation.name(), Some(error));
         })?;
         let reply = s3::handle(account, &cx, &self.store, &admitted.caller, &call, staged);

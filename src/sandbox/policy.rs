@@ -91,8 +91,12 @@ fn condition(conditions: &Value, context: &[(&str, &str)]) -> Option<bool> {
     all
 }
 
+/// The condition keys that are known here; a request that has none of them lacks them.
+const KNOWN: &[&str] =
+    &["s3:prefix", "s3:delimiter", "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"];
+
 fn one_condition(operator: &str, key: &str, patterns: &Value, context: &[(&str, &str)]) -> Option<bool> {
-    if !key.eq_ignore_ascii_case("s3:prefix") && !key.eq_ignore_ascii_case("s3:delimiter") {
+    if !KNOWN.iter().any(|known| known.eq_ignore_ascii_case(key)) {
         return None;
     }
     let value = context.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| *value);
@@ -104,6 +108,12 @@ fn one_condition(operator: &str, key: &str, patterns: &Value, context: &[(&str, 
         "StringNotEquals" => value.map_or(Some(true), |value| equal(value).map(|equal| !equal)),
         "StringLike" => value.map_or(Some(false), alike),
         "StringNotLike" => value.map_or(Some(true), |value| alike(value).map(|alike| !alike)),
+        "StringEqualsIfExists" => value.map_or(Some(true), equal),
+        "StringNotEqualsIfExists" => value.map_or(Some(true), |value| equal(value).map(|equal| !equal)),
+        "Null" => match patterns.as_bool() {
+            Some(absent) => Some(absent == value.is_none()),
+            None => equal(if value.is_none() { "true" } else { "false" }),
+        },
         _ => None,
     }
 }

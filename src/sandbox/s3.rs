@@ -15,17 +15,20 @@ use super::answers::{name_request, xml_response};
 use super::service::{ApiError, Caller, Cx};
 use super::wire::{self, Trailers};
 pub use operation::{OPERATIONS, Operation};
+pub(super) use regions::reached;
 pub use state::State;
 use store::{Opened, Staged, Store};
 
 mod buckets;
-mod checksum;
+pub(super) mod checksum;
 mod conditions;
 mod delete;
+pub mod keeping;
 mod listing;
 mod multipart;
 mod objects;
 mod operation;
+mod regions;
 mod rights;
 pub mod state;
 pub mod store;
@@ -44,6 +47,8 @@ pub struct Call {
     pub body: Bytes,
     bucket: String,
     key: String,
+    /// The region whose endpoint was asked.
+    region: String,
     query: BTreeMap<String, String>,
     headers: HeaderMap,
     checksum: Option<(String, String)>,
@@ -70,11 +75,17 @@ impl Call {
             body,
             bucket: bucket.to_owned(),
             key: key.to_owned(),
+            region: String::new(),
             query,
             headers: parts.headers.clone(),
             checksum,
             reads: matches!(parts.method, Method::GET | Method::HEAD),
         })
+    }
+
+    /// The same, sent to the endpoint of that region.
+    pub(super) fn in_region(self, region: String) -> Self {
+        Self { region, ..self }
     }
 
     /// A request for an object.
@@ -280,7 +291,12 @@ pub(super) fn handle(
         Operation::ListObjects => listing::objects(account, cx, call),
         Operation::ListObjectsV2 => listing::objects_v2(account, cx, call),
         Operation::ListObjectVersions => listing::versions(account, cx, call),
-        Operation::HeadObject | Operation::GetObject => objects::get(account, store, call),
+        Operation::GetBucketPolicy => buckets::policy(account, call),
+        Operation::PutBucketPolicy => buckets::set_policy(account, call),
+        Operation::DeleteBucketPolicy => buckets::delete_policy(account, call),
+        Operation::PutBucketEncryption => buckets::set_encryption(account, call),
+        Operation::HeadObject | Operation::GetObject => objects::get(account, cx, store, call),
+        Operation::RestoreObject => keeping::restore(account, cx, call),
         Operation::PutObject => objects::put(account, cx, store, call, staged),
         Operation::CopyObject => objects::copy(account, cx, store, caller, call),
         Operation::DeleteObject => delete::one(account, cx, call),

@@ -12,6 +12,8 @@ use super::listen::Listener;
 use super::serving::Served;
 use super::*;
 
+mod s3;
+
 #[derive(Debug)]
 struct NoEngine;
 
@@ -186,7 +188,7 @@ async fn conditional_writes_are_a_lock() {
     assert_eq!(code(s3.get_object().bucket("nobody").key("k").send().await), "NoSuchBucket");
     assert_eq!(code(s3.get_bucket_acl().bucket("b").send().await), "NotImplemented");
     assert_eq!(code(s3.get_object_tagging().bucket("b").key("a key/+&").send().await), "NotImplemented");
-    assert_eq!(code(s3.delete_bucket_policy().bucket("b").send().await), "NotImplemented");
+    assert_eq!(code(s3.delete_bucket_cors().bucket("b").send().await), "NotImplemented");
     s3.delete_object().bucket("b").key("a key/+&").send().await.unwrap();
 }
 

@@ -6,14 +6,15 @@ use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Cx, unserved};
 use super::super::wire;
 use super::state::{State, Versioning};
-use super::{Call, Content, NAMESPACE, Reply, xml};
+use super::{Call, Content, NAMESPACE, Reply, keeping, regions, xml};
 
 pub(super) fn list(account: &Account) -> Reply {
     let mut out = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
     wire::element(&mut out, "ID", &account.id);
     out.push_str("</Owner><Buckets>");
     for (name, bucket) in &account.s3.buckets {
-        let bucket = json!({"Name": name, "CreationDate": seconds(bucket.created), "BucketRegion": account.region});
+        let region = regions::of(account, bucket);
+        let bucket = json!({"Name": name, "CreationDate": seconds(bucket.created), "BucketRegion": region});
         wire::write_xml(&mut out, "Bucket", &bucket, "member");
     }
     out.push_str("</Buckets></ListAllMyBucketsResult>");
@@ -21,14 +22,14 @@ pub(super) fn list(account: &Account) -> Reply {
 }
 
 pub(super) fn head(account: &Account, call: &Call) -> Result<Reply, ApiError> {
-    account.s3.bucket(&call.bucket)?;
-    Ok(Reply::empty(200).header("x-amz-bucket-region", &account.region))
+    let bucket = account.s3.bucket(&call.bucket)?;
+    Ok(Reply::empty(200).header("x-amz-bucket-region", regions::of(account, bucket)))
 }
 
 pub(super) fn location(account: &Account, call: &Call) -> Result<Reply, ApiError> {
-    account.s3.bucket(&call.bucket)?;
+    let region = regions::of(account, account.s3.bucket(&call.bucket)?);
     // us-east-1 is written as nothing, for reasons of age.
-    let region = if account.region == "us-east-1" { "" } else { &account.region };
+    let region = if region == "us-east-1" { "" } else { region };
     let out = format!("<LocationConstraint xmlns=\"{NAMESPACE}\">{region}</LocationConstraint>");
     Ok(Reply { content: Content::Xml(out), ..Reply::empty(200) })
 }
@@ -45,7 +46,7 @@ pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Repl
     let configuration =
         if call.body.is_empty() { None } else { Some(xml::read(&call.body, "CreateBucketConfiguration")?) };
     let asked = configuration.as_ref().and_then(|root| root.child("LocationConstraint"));
-    if asked.unwrap_or("us-east-1") != account.region {
+    if asked.unwrap_or("us-east-1") != call.region {
         let what = asked.unwrap_or("unspecified");
         let message = format!(
             "The {what} location constraint is incompatible for the region specific endpoint this request was sent to."
@@ -53,11 +54,15 @@ pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Repl
         return Err(ApiError::new("IllegalLocationConstraintException", message));
     }
     // North Virginia answers as if it had made it, for reasons of age.
-    if account.s3.buckets.contains_key(name) && account.region != "us-east-1" {
+    let is_there = account.s3.buckets.get(name).map(|bucket| regions::of(account, bucket));
+    if is_there.is_some_and(|region| region != "us-east-1" || region != call.region) {
         let message = "Your previous request to create the named bucket succeeded and you already own it.";
         return Err(ApiError::new("BucketAlreadyOwnedByYou", message).status(409));
     }
     account.s3.create_bucket(name, cx.now);
+    if call.region != account.region {
+        account.s3.bucket_mut(name)?.region = Some(call.region.clone());
+    }
     Ok(Reply::empty(200).header("location", format!("/{name}")))
 }
 
@@ -100,5 +105,34 @@ pub(super) fn set_versioning(account: &mut Account, call: &Call) -> Result<Reply
         }
     };
     account.s3.bucket_mut(&call.bucket)?.versioning = Some(status);
+    Ok(Reply::empty(200))
+}
+
+pub(super) fn policy(account: &Account, call: &Call) -> Result<Reply, ApiError> {
+    let policy = account.s3.bucket(&call.bucket)?.policy.as_ref();
+    let none = || ApiError::new("NoSuchBucketPolicy", "The bucket policy does not exist").status(404);
+    let text = policy.ok_or_else(none)?.to_string();
+    Ok(Reply { content: Content::Loaded(text.into()), ..Reply::empty(200) }.header("content-type", "application/json"))
+}
+
+pub(super) fn set_policy(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
+    let malformed = || ApiError::new("MalformedPolicy", "This policy contains invalid Json");
+    let policy: serde_json::Value = serde_json::from_slice(&call.body).map_err(|_| malformed())?;
+    if !policy["Statement"].is_array() && !policy["Statement"].is_object() {
+        return Err(ApiError::new("MalformedPolicy", "Missing required field Statement"));
+    }
+    account.s3.bucket_mut(&call.bucket)?.policy = Some(policy);
+    Ok(Reply::empty(204))
+}
+
+pub(super) fn delete_policy(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
+    account.s3.bucket_mut(&call.bucket)?.policy = None;
+    Ok(Reply::empty(204))
+}
+
+pub(super) fn set_encryption(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
+    let configuration = xml::read(&call.body, "ServerSideEncryptionConfiguration")?;
+    let encryption = keeping::Encryption::of_bucket(&configuration)?;
+    account.s3.bucket_mut(&call.bucket)?.encryption = Some(encryption);
     Ok(Reply::empty(200))
 }

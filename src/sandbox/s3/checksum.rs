@@ -103,7 +103,7 @@ fn implementation(algorithm: &str) -> Result<Box<dyn aws_smithy_checksums::http:
 }
 
 /// The checksum of content.
-pub(super) fn of(algorithm: &str, content: &[u8]) -> Result<String, ApiError> {
+pub(in super::super) fn of(algorithm: &str, content: &[u8]) -> Result<String, ApiError> {
     let mut sum = implementation(algorithm)?;
     sum.update(content);
     Ok(BASE64_STANDARD.encode(sum.finalize()))

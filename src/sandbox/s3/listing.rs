@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::account::{Account, seconds};
@@ -32,6 +33,8 @@ struct Asked<'a> {
     encoded: bool,
     most: usize,
     page: usize,
+    /// The time now, where it is asked which objects are restored.
+    restoration: Option<Timestamp>,
 }
 
 impl<'a> Asked<'a> {
@@ -48,6 +51,7 @@ impl<'a> Asked<'a> {
             encoded,
             most,
             page: most.min(cx.options.settings.page.max(1)),
+            restoration: call.header("x-amz-optional-object-attributes").map(|_| cx.now),
         })
     }
 
@@ -141,12 +145,14 @@ impl<'a, T> Page<'a, T> {
 }
 
 fn object(asked: &Asked<'_>, key: &str, version: &Version, object: &Object) -> Value {
+    let keeping = &object.keeping;
     json!({
         "Key": asked.written(key),
         "LastModified": seconds(version.modified),
         "ETag": quoted(&object.etag),
         "Size": object.size,
-        "StorageClass": "STANDARD",
+        "StorageClass": keeping.class(),
+        "RestoreStatus": asked.restoration.map_or(Value::Null, |now| keeping.restoration(now)),
     })
 }
 
@@ -272,7 +278,8 @@ pub(super) fn uploads(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, 
         .items()
         .map(|(key, (id, upload))| {
             json!({
-                "Key": asked.written(key), "UploadId": id, "Initiated": seconds(upload.begun), "StorageClass": "STANDARD",
+                "Key": asked.written(key), "UploadId": id, "Initiated": seconds(upload.begun),
+                "StorageClass": upload.keeping.class(),
             })
         })
         .collect();

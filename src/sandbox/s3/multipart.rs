@@ -10,6 +10,7 @@ use super::super::service::{ApiError, Caller, Cx};
 use super::super::sigv4::sha256_hex;
 use super::super::wire;
 use super::checksum::Declared;
+use super::keeping::{self, Keeping};
 use super::objects::{Source, quoted};
 use super::state::{Object, Part, Upload};
 use super::store::{Staged, Store};
@@ -25,13 +26,18 @@ pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Repl
         bucket: call.bucket.clone(),
         key: call.key.clone(),
         headers: call.kept_headers()?,
+        keeping: Keeping::asked(call, account.s3.bucket(&call.bucket)?)?,
+        said_encryption: (
+            call.header(keeping::METHOD).map(str::to_owned),
+            call.header(keeping::KEY).map(str::to_owned),
+        ),
         declared: Declared::read(call)?,
         begun: cx.now,
         parts: BTreeMap::new(),
     };
     let id = sha256_hex(format!("upload {}", account.s3.number()).as_bytes());
     let result = json!({"Bucket": call.bucket, "Key": call.key, "UploadId": id});
-    let mut reply = Reply::xml("InitiateMultipartUploadResult", &result);
+    let mut reply = upload.keeping.encryption.told(Reply::xml("InitiateMultipartUploadResult", &result));
     // Clients that asked for an algorithm send each part's checksum by it.
     if let Some(declared) = &upload.declared {
         reply = reply.header("x-amz-checksum-algorithm", declared.algorithm.to_uppercase());
@@ -111,6 +117,10 @@ pub(super) fn part(
 ) -> Result<Reply, ApiError> {
     let staged = staged.ok_or_else(|| ApiError::new("InternalError", "the body was not staged").status(500))?;
     let number = number(call)?;
+    if call.header(keeping::METHOD).is_some() {
+        let message = "x-amz-server-side-encryption header is not supported for this operation.";
+        return Err(ApiError::new("InvalidArgument", message));
+    }
     checksum::check(call)?;
     let checksum = part_checksum(find(account, call)?.1.declared.as_ref(), call.checksum.as_ref())?;
     let md5 = keep(account, cx, store, call, (number, checksum), staged)?;
@@ -130,7 +140,7 @@ pub(super) fn part_copy(
 ) -> Result<Reply, ApiError> {
     let number = number(call)?;
     let declared = find(account, call)?.1.declared.clone();
-    let source = Source::find(account, caller, call)?;
+    let source = Source::find(account, cx, caller, call)?;
     let range = match call.header("x-amz-copy-source-range") {
         Some(text) => Some(copied_range(text, source.object.size)?),
         None => None,
@@ -195,7 +205,7 @@ pub(super) fn parts(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply
             "Bucket": call.bucket,
             "Key": call.key,
             "UploadId": id,
-            "StorageClass": "STANDARD",
+            "StorageClass": upload.keeping.class(),
             "PartNumberMarker": after,
             "NextPartNumberMarker": shown.last().map(|(number, _)| number),
             "MaxParts": most,
@@ -226,7 +236,9 @@ pub(super) fn complete(account: &mut Account, cx: &Cx, store: &Store, call: &Cal
     for part in &chosen {
         digests.update(hex::decode(&part.md5).unwrap_or_default());
     }
-    let etag = format!("{}-{}", hex::encode(digests.finalize()), chosen.len());
+    let encryption = &upload.keeping.encryption;
+    let digest = encryption.etag(hex::encode(digests.finalize()), account.s3.serial);
+    let etag = format!("{digest}-{}", chosen.len());
     let content = |part: &Part| store.open(part.blob, part.size)?.read(None);
     let contents = chosen.iter().map(|part| (part.checksum.as_deref(), content(part)));
     let sum = upload.declared.as_ref().map(|declared| declared.of_object(contents)).transpose()?;
@@ -237,8 +249,8 @@ pub(super) fn complete(account: &mut Account, cx: &Cx, store: &Store, call: &Cal
     }
     let staged = store.join(&chosen.iter().map(|part| (part.blob, part.size)).collect::<Vec<_>>())?;
     let blob = account.s3.number();
-    let headers = upload.headers.clone();
-    let object = Object { blob, size: staged.size(), etag: etag.clone(), headers, checksum: header };
+    let (headers, keeping) = (upload.headers.clone(), upload.keeping.clone());
+    let object = Object { blob, size: staged.size(), etag: etag.clone(), headers, checksum: header, keeping };
     store.commit(staged, blob)?;
     let version = account.s3.place(&call.bucket, &call.key, object, cx.now)?;
     account.s3.uploads.remove(&id);
@@ -249,7 +261,8 @@ pub(super) fn complete(account: &mut Account, cx: &Cx, store: &Store, call: &Cal
         result[checksum::element(&declared.algorithm)] = json!(sum);
         result["ChecksumType"] = json!(declared.kind());
     }
-    Ok(Reply::xml("CompleteMultipartUploadResult", &result).version(version))
+    let reply = Reply::xml("CompleteMultipartUploadResult", &result).version(version);
+    Ok(upload.keeping.encryption.told(reply))
 }
 
 /// The parts that a client names, if they were sent and can stand side by side.

@@ -5,16 +5,20 @@ use serde_json::json;
 use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Caller, Cx};
 use super::super::wire;
+use super::keeping::Keeping;
 use super::operation::read_right;
 use super::rights::Rights;
 use super::state::Object;
 use super::store::{Staged, Store};
 use super::{Call, Content, Operation, Reply, checksum, conditions, http_date};
 
-pub(super) fn get(account: &Account, store: &Store, call: &Call) -> Result<Reply, ApiError> {
+pub(super) fn get(account: &Account, cx: &Cx, store: &Store, call: &Call) -> Result<Reply, ApiError> {
     let bucket = account.s3.bucket(&call.bucket)?;
     let (version, object) = bucket.read(&call.key, call.parameter("versionId"))?;
     conditions::read(call, &object.etag, version.modified)?;
+    if call.operation == Operation::GetObject {
+        object.keeping.readable(cx.now)?;
+    }
     let range = match call.header("range") {
         Some(text) => range(text, object.size)?,
         None => None,
@@ -23,8 +27,8 @@ pub(super) fn get(account: &Account, store: &Store, call: &Call) -> Result<Reply
         .header("etag", quoted(&object.etag))
         .version(bucket.versioning.map(|_| version.id.clone()))
         .header("last-modified", http_date(version.modified))
-        .header("accept-ranges", "bytes")
-        .header("x-amz-server-side-encryption", "AES256");
+        .header("accept-ranges", "bytes");
+    reply = object.keeping.told(reply, cx.now);
     let length = match range {
         Some((from, to)) => {
             reply = reply.header("content-range", format!("bytes {from}-{to}/{}", object.size));
@@ -91,12 +95,13 @@ pub(super) fn put(
     let staged = staged.ok_or_else(not_staged)?;
     checksum::check(call)?;
     let headers = call.kept_headers()?;
+    let keeping = Keeping::asked(call, account.s3.bucket(&call.bucket)?)?;
     conditions::write(account, call)?;
     let blob = account.s3.number();
-    let object = Object { blob, size: staged.size(), etag: staged.md5(), headers, checksum: call.checksum.clone() };
+    let (size, etag) = (staged.size(), keeping.encryption.etag(staged.md5(), blob));
+    let object = Object { blob, size, etag, headers, checksum: call.checksum.clone(), keeping };
     store.commit(staged, blob)?;
-    let mut reply =
-        Reply::empty(200).header("etag", quoted(&object.etag)).header("x-amz-server-side-encryption", "AES256");
+    let mut reply = object.keeping.encryption.told(Reply::empty(200).header("etag", quoted(&object.etag)));
     if let Some((name, value)) = &object.checksum {
         reply = reply.header(name, value).header("x-amz-checksum-type", "FULL_OBJECT");
     }
@@ -115,7 +120,7 @@ pub(super) struct Source {
 impl Source {
     /// The object that `x-amz-copy-source` names (`bucket/key`, or `bucket/key?versionId=id`), if the caller may read it and
     /// the conditions on it hold.
-    pub(super) fn find(account: &Account, caller: &Caller, call: &Call) -> Result<Self, ApiError> {
+    pub(super) fn find(account: &Account, cx: &Cx, caller: &Caller, call: &Call) -> Result<Self, ApiError> {
         let invalid = || ApiError::new("InvalidArgument", "Copy Source must mention the source bucket and key");
         let text = call.header("x-amz-copy-source").ok_or_else(invalid)?;
         let (path, version) = match text.split_once("?versionId=") {
@@ -133,6 +138,7 @@ impl Source {
         }
         let (found, object) = from.read(key, version)?;
         conditions::source(call, &object.etag, found.modified)?;
+        object.keeping.readable(cx.now)?;
         Ok(Self {
             version: found.id.clone(),
             versioned: from.versioning.is_some(),
@@ -154,7 +160,7 @@ pub(super) fn copy(
     caller: &Caller,
     call: &Call,
 ) -> Result<Reply, ApiError> {
-    let source = Source::find(account, caller, call)?;
+    let source = Source::find(account, cx, caller, call)?;
     let replaces = call.header("x-amz-metadata-directive").is_some_and(|way| way.eq_ignore_ascii_case("replace"));
     if !replaces && source.same {
         return Err(ApiError::new(
@@ -166,7 +172,9 @@ pub(super) fn copy(
     conditions::write(account, call)?;
     let staged = store.stage(&store.open(source.object.blob, source.object.size)?.read(None)?)?;
     let blob = account.s3.number();
-    let object = Object { blob, etag: staged.md5(), headers, ..source.object.clone() };
+    let keeping = Keeping::asked(call, account.s3.bucket(&call.bucket)?)?;
+    let object =
+        Object { etag: keeping.encryption.etag(staged.md5(), blob), keeping, blob, headers, ..source.object.clone() };
     store.commit(staged, blob)?;
     let result = json!({"ETag": quoted(&object.etag), "LastModified": seconds(cx.now)});
     let version = account.s3.place(&call.bucket, &call.key, object, cx.now)?;

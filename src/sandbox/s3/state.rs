@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::service::ApiError;
 use super::super::sigv4::sha256_hex;
 use super::checksum::Declared;
+use super::keeping::{Encryption, Keeping};
 use super::store::{Staged, Store};
 use super::{http_date, no_such_bucket, no_such_key};
 
@@ -47,6 +48,15 @@ pub struct Bucket {
     pub created: Timestamp,
     /// Its versioning state; `None` until one is set.
     pub versioning: Option<Versioning>,
+    /// Its region, where that is another than the account's.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Its policy.
+    #[serde(default)]
+    pub policy: Option<serde_json::Value>,
+    /// What its objects are encrypted with where a request says nothing; none is `AES256`.
+    #[serde(default)]
+    pub encryption: Option<Encryption>,
     /// Each key's versions, newest first; a key has at least one.
     pub keys: BTreeMap<String, Vec<Version>>,
 }
@@ -75,6 +85,9 @@ pub struct Object {
     pub headers: BTreeMap<String, String>,
     /// The checksum that was sent with it: the header's name and its value.
     pub checksum: Option<(String, String)>,
+    /// How it is kept.
+    #[serde(default)]
+    pub keeping: Keeping,
 }
 
 /// A multipart upload in progress.
@@ -86,6 +99,12 @@ pub struct Upload {
     pub key: String,
     /// As an object's.
     pub headers: BTreeMap<String, String>,
+    /// How the object will be kept.
+    #[serde(default)]
+    pub keeping: Keeping,
+    /// The encryption and the key that its request named.
+    #[serde(default)]
+    pub said_encryption: (Option<String>, Option<String>),
     /// The checksums that it declared; none where it declared nothing.
     #[serde(default)]
     pub declared: Option<Declared>,
@@ -169,6 +188,9 @@ impl State {
         self.buckets.entry(name.to_owned()).or_insert_with(|| Bucket {
             created: now,
             versioning: None,
+            region: None,
+            policy: None,
+            encryption: None,
             keys: BTreeMap::new(),
         });
     }
@@ -198,11 +220,12 @@ impl State {
         staged: Staged,
         now: Timestamp,
     ) -> Result<String, ApiError> {
-        self.bucket(bucket)?;
+        let encryption = self.bucket(bucket)?.encryption.clone().unwrap_or_default();
         let blob = self.number();
-        let (size, etag) = (staged.size(), staged.md5());
+        let (size, etag) = (staged.size(), encryption.etag(staged.md5(), blob));
         store.commit(staged, blob)?;
-        let object = Object { blob, size, etag: etag.clone(), headers: BTreeMap::new(), checksum: None };
+        let (headers, keeping) = (BTreeMap::new(), Keeping { encryption, ..Keeping::default() });
+        let object = Object { blob, size, etag: etag.clone(), headers, checksum: None, keeping };
         self.place(bucket, key, object, now)?;
         Ok(etag)
     }
