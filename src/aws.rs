@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 pub mod absence;
+pub mod buckets;
 pub mod clients;
 pub mod clock;
 pub mod credentials;
@@ -33,8 +34,10 @@ pub struct Aws {
     pub ec2: aws_sdk_ec2::Client,
     /// ECS.
     pub ecs: aws_sdk_ecs::Client,
-    /// S3.
+    /// S3, in the stack's region. What is about a bucket is asked through [`Aws::buckets`].
     pub s3: aws_sdk_s3::Client,
+    /// S3's buckets, each in its own region.
+    pub buckets: buckets::Buckets,
     /// CloudWatch Logs.
     pub logs: aws_sdk_cloudwatchlogs::Client,
     /// Systems Manager, for public parameters only.
@@ -84,11 +87,13 @@ impl Aws {
                 )
             };
         }
+        let s3 = client!(aws_sdk_s3, force_path_style(paths), interceptor(clients::Uploads));
         Self {
             iam: client!(aws_sdk_iam),
             ec2: client!(aws_sdk_ec2),
             ecs: client!(aws_sdk_ecs),
-            s3: client!(aws_sdk_s3, force_path_style(paths), interceptor(clients::Uploads)),
+            buckets: buckets::Buckets::new(s3.clone()),
+            s3,
             logs: client!(aws_sdk_cloudwatchlogs),
             ssm: client!(aws_sdk_ssm),
             sts: client!(aws_sdk_sts),
@@ -257,6 +262,8 @@ fn class_of(code: &str, status: u16) -> Class {
         "InstanceLimitExceeded",
         // This machine's clock is wrong: signing in again does not mend that.
         "RequestTimeTooSkewed",
+        // 403, and no matter of rights: an archived object.
+        "InvalidObjectState",
     ];
     if DEFINITIVE.contains(&code) {
         Class::Refused

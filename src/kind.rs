@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::address::{Address, Ids};
 use crate::aws::{Aws, AwsError};
+use crate::encryption::Encryptions;
 use crate::facts::{Facts, Lookup};
 use crate::kinds;
 use crate::stack::warning::SpecWarning;
@@ -89,6 +90,9 @@ pub struct StackInfo {
     pub tags: Tags,
     /// Physical bucket names by logical name.
     pub buckets: BTreeMap<String, String>,
+    /// How what is written to them is encrypted, where the stack file says that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub encryptions: Encryptions,
     /// Addresses that exist for a sample's run only, without the sample.
     pub per_run: std::collections::BTreeSet<Address>,
     /// What the tables say of `protect`, by address; what says nothing is not in it.

@@ -34,6 +34,7 @@ pub mod cli;
 pub mod command;
 pub mod desired;
 pub mod diff;
+pub mod encryption;
 pub mod event;
 pub mod execute;
 pub mod facts;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Unsettled;
 use crate::aws::AwsError;
 
+pub mod archive;
 mod attempts;
 mod begin;
 pub mod changed;

@@ -6,6 +6,8 @@ mod lab;
 
 #[path = "lives/attempts.rs"]
 mod attempts;
+#[path = "lives/buckets.rs"]
+mod buckets;
 #[path = "lives/hangs.rs"]
 mod hangs;
 #[path = "lives/machines.rs"]

@@ -396,3 +396,25 @@ fn the_run_succeeds_and_one_that_fails_is_mended_and_goes_on() {
     // Five results and the ledger.
     assert_eq!(left.difference(&inputs).count(), 6);
 }
+
+#[test]
+fn a_file_of_any_size_arrives_whatever_checksums_the_sdk_adds() {
+    let Some(moto) = Moto::new() else { return };
+    let stack = "[stack]\nname = \"lab\"\nregion = \"eu-west-2\"\n[bucket.reads]\nname = \"lab-fastq-in\"\n\
+                 [upload.reads]\nbucket = \"reads\"\nfiles = [\"file\"]\n";
+    fs::write(moto.path("upload.toml"), stack).unwrap();
+    for (byte, setting) in [(b'A', "when_supported"), (b'C', "when_required")] {
+        for size in [0, 8 << 20, (8 << 20) + 1, 100_000_000] {
+            let content = vec![byte; size];
+            fs::write(moto.path("file"), &content).unwrap();
+            let setting = format!("AWS_REQUEST_CHECKSUM_CALCULATION={setting}");
+            let file = moto.path("upload.toml");
+            let tool =
+                [env!("CARGO_BIN_EXE_seqstack"), "apply", file.to_str().unwrap(), "--endpoint-url", &moto.url, "--yes"];
+            moto.command("env", &[[setting.as_str()].as_slice(), &tool].concat()).expect(0);
+            let there = moto.path("there");
+            moto.aws(&["s3", "cp", "--quiet", "s3://lab-fastq-in/file", there.to_str().unwrap()]);
+            assert!(fs::read(&there).unwrap() == content, "{size} {setting}");
+        }
+    }
+}

@@ -20,6 +20,8 @@ use crate::stack::values::Price;
 use super::session::Session;
 use super::{Problem, cost};
 
+mod buckets;
+
 /// The run's instance, as far as its end is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
@@ -79,6 +81,8 @@ pub(super) async fn ledger_lines(
             spec.ledger_bucket, spec.ledger_key
         )
     }));
+    let (elsewhere, encryptions) = (session.aws.buckets.elsewhere(), &session.stack.info.encryptions);
+    lines.extend(buckets::notes(spec, observed, &elsewhere, encryptions));
     // Tasks are pinned to the run's own instance: without one there are none.
     let cluster = match &spec.cluster {
         Link::Theirs { id, .. } => Some(id),

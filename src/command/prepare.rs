@@ -149,6 +149,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     // From here on only what is chosen counts.
     let runs = run.as_ref().filter(|_| plan.run.is_some());
     plan.conflicts.extend(runs.and_then(|run| run.too_large(stack, &facts)));
+    plan.conflicts.extend(runs.and_then(Assessed::archived));
     let driver = run.as_ref().and_then(|run| run.driver(&plan));
     plan.conflicts.extend(run.iter().zip(&driver).map(|(run, driver)| run.driven(driver)));
     // What a run of before has left is of no use to one that begins anew.

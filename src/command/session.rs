@@ -78,6 +78,7 @@ pub async fn open(target: &Target, sample: Option<&str>, needs_sample: bool) -> 
     let state_dir = project.join("state").join(&stack.info.name);
     let (aws, sandbox) = connect(target, &mut stack, &project).await?;
     stack.info.region = aws.region.clone();
+    let aws = Aws { buckets: aws.buckets.encrypted(stack.info.encryptions.clone()), ..aws };
     // A command that a person may copy out of a log is no place for a credential.
     let set = target.set.iter().map(|(key, value)| (key.clone(), stack.credentials.text(value)));
     let options = options(&Target { set: set.collect(), ..target.clone() });
@@ -179,7 +180,8 @@ async fn make_bucket(aws: &Aws, name: &str, region: &str) -> Result<(), Problem>
     use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 
     let failed = |error: crate::aws::AwsError| Problem::failed(error.to_string());
-    match aws.s3.head_bucket().bucket(name).send().await.or_aws("s3:HeadBucket") {
+    let head = |s3: &aws_sdk_s3::Client| s3.head_bucket().bucket(name).send();
+    match aws.buckets.call(name, "s3:HeadBucket", head).await {
         Ok(_) => return Ok(()),
         Err(error) if error.class == crate::aws::Class::NotFound => {}
         Err(error) => return Err(failed(error)),

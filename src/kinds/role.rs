@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::address::{Address, Ids};
 use crate::aws::{AwsError, tags};
+use crate::encryption;
 use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, TAG_ADOPTED, TAG_STACK, Tags};
 use crate::phrase::span;
 use crate::stack::reference::{Bucket, Ref};
@@ -369,7 +370,8 @@ fn policy(spec: &Spec, cx: &Context<'_>) -> Result<Option<Value>, String> {
         None if spec.read.is_empty() && spec.write.is_empty() => return Ok(None),
         None => {
             let (read, write) = (named(&spec.read)?, named(&spec.write)?);
-            document::least(partition, &read, &write)
+            let keys = |buckets: &[String]| encryption::keys(&cx.stack.encryptions, buckets);
+            document::with_keys(document::least(partition, &read, &write), &keys(&read), &keys(&write))
         }
     };
     // A task must not be able to forge the record of its own run.

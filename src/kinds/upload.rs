@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use crate::address::{Address, Ids};
 use crate::aws::absence::OrAbsent;
 use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
-use crate::aws::{Aws, AwsError, Class, OrAws};
+use crate::aws::{Aws, AwsError, Class};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, SpecFault, StackInfo};
 use crate::phrase::{counted, size};
@@ -130,7 +132,10 @@ impl Kind for Upload {
         let twice = files.map(|file| key(&spec.prefix, file)).filter(|key| !seen.insert(key.clone()));
         let hint = "an object's key is the prefix and the file's own name, without folders";
         let fault = |key| SpecFault::new("files", format!("two files would both become `{key}`"), hint);
-        twice.map(fault).collect()
+        let records = spec.prefix.starts_with(".seqstack/").then(|| {
+            SpecFault::new("prefix", "the runs' records are under `.seqstack/`", "take another prefix, e.g. `reads/`")
+        });
+        twice.map(fault).chain(records).collect()
     }
 
     fn claims(_name: &str, spec: &Spec) -> Vec<(String, String)> {
@@ -254,7 +259,8 @@ impl Kind for Upload {
 
 /// Our checksum of an object; `unknown` where it has none, `None` where there is no object.
 async fn checksum(aws: &Aws, stack: &StackInfo, bucket: &str, key: &str) -> Result<Option<String>, AwsError> {
-    let asked = aws.s3.head_object().bucket(bucket).key(key).send().await.or_aws("s3:HeadObject").or_absent()?;
+    let head = |s3: &Client| s3.head_object().bucket(bucket).key(key).send();
+    let asked = aws.buckets.call(bucket, "s3:HeadObject", head).await.or_absent()?;
     Ok(asked.map(|object| {
         let metadata = |name: &str| object.metadata().and_then(|metadata| metadata.get(name));
         let by = metadata(STACK).filter(|by| **by != name(stack));
@@ -278,12 +284,15 @@ async fn put_whole(cx: &Acting, call: Call) -> Result<(), AwsError> {
     const NAME: &str = "s3:PutObject";
     let Call::PutObject { bucket, key, path, sha256, .. } = call;
     let digest = hex::decode(&sha256).map_err(|error| unreadable(&path, &error))?;
-    let content = tokio::fs::read(&path).await.map_err(|error| unreadable(&path, &error))?;
-    // S3 refuses the object if the file has changed since it was planned.
-    let request = cx.aws.s3.put_object().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
-    let request = request.metadata(STACK, name(&cx.stack));
-    let request = request.checksum_sha256(BASE64.encode(digest));
-    request.body(content.into()).send().await.or_aws(NAME).map(|_| ())
+    let content: Bytes = tokio::fs::read(&path).await.map_err(|error| unreadable(&path, &error))?.into();
+    let buckets = &cx.aws.buckets;
+    let put = |s3: &Client| {
+        let request = buckets.put_object(s3, &bucket).key(&key).metadata(CHECKSUM, &sha256);
+        let request = request.metadata(STACK, name(&cx.stack));
+        // S3 refuses the object if the file has changed since it was planned.
+        request.checksum_sha256(BASE64.encode(&digest)).body(content.clone().into()).send()
+    };
+    buckets.call(&bucket, NAME, put).await.map(|_| ())
 }
 
 /// Parts of equal size but the last; S3 takes ten thousand.
@@ -340,10 +349,14 @@ impl<'a> InParts<'a> {
         path: &str,
         (size, sha256): (u64, &str),
     ) -> Result<(), AwsError> {
-        let create = cx.aws.s3.create_multipart_upload().bucket(bucket).key(key).metadata(CHECKSUM, sha256);
-        // S3 completes only with checksums of the parts that are by the algorithm declared here.
-        let create = create.checksum_algorithm(ChecksumAlgorithm::Sha256);
-        let made = create.metadata(STACK, name(&cx.stack)).send().await.or_aws(CREATE)?;
+        let buckets = &cx.aws.buckets;
+        let create = |s3: &Client| {
+            let create = buckets.create_multipart_upload(s3, bucket).key(key).metadata(CHECKSUM, sha256);
+            // S3 completes only with checksums of the parts that are by the algorithm declared here.
+            let create = create.checksum_algorithm(ChecksumAlgorithm::Sha256);
+            create.metadata(STACK, name(&cx.stack)).send()
+        };
+        let made = buckets.call(bucket, CREATE, create).await?;
         let Some(id) = made.upload_id else { return Err(AwsError::refused(CREATE, "the answer has no upload id")) };
         let upload = Self { cx, bucket, key, id };
         let sent = upload.send(path, size).await;
@@ -364,12 +377,14 @@ impl<'a> InParts<'a> {
                     let text = format!("interrupted before part {number} of {path}: apply again sends the file anew");
                     return Err(AwsError::refused("s3:UploadPart", text));
                 }
-                let content = read(path, start, length).await.map_err(|error| unreadable(path, &error))?;
+                let content: Bytes = read(path, start, length).await.map_err(|error| unreadable(path, &error))?.into();
                 // Computed here: whether the SDK adds one of its own is a setting (`AWS_REQUEST_CHECKSUM_CALCULATION`).
                 let sum = BASE64.encode(Sha256::digest(&content));
-                let request = cx.aws.s3.upload_part().bucket(*bucket).key(*key).upload_id(id).part_number(number);
-                let request = request.checksum_sha256(&sum).body(content.into());
-                let answer = request.send().await.or_aws("s3:UploadPart")?;
+                let send = |s3: &Client| {
+                    let request = s3.upload_part().bucket(*bucket).key(*key).upload_id(id).part_number(number);
+                    request.checksum_sha256(&sum).body(content.clone().into()).send()
+                };
+                let answer = cx.aws.buckets.call(bucket, "s3:UploadPart", send).await?;
                 let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
                 Ok::<_, AwsError>(part.checksum_sha256(sum).build())
             })
@@ -381,16 +396,19 @@ impl<'a> InParts<'a> {
             (cx.say)(format!("parts of s3://{bucket}/{key} that an earlier apply left may stay behind: {error}"));
         }
         let done = CompletedMultipartUpload::builder().set_parts(Some(done)).build();
-        let complete = cx.aws.s3.complete_multipart_upload().bucket(*bucket).key(*key).upload_id(id);
-        complete.multipart_upload(done).send().await.or_aws("s3:CompleteMultipartUpload").map(|_| ())
+        let complete = |s3: &Client| {
+            let complete = s3.complete_multipart_upload().bucket(*bucket).key(*key).upload_id(id);
+            complete.multipart_upload(done.clone()).send()
+        };
+        cx.aws.buckets.call(bucket, "s3:CompleteMultipartUpload", complete).await.map(|_| ())
     }
 
     /// Aborts the earlier uploads of the same object: of applies that were killed, whose parts would be billed for ever. A
     /// later one is of somebody who has begun since: of two at once, one is completed. S3 tells whole seconds.
     async fn clear(&self) -> Result<(), AwsError> {
         // The first page is enough: what has no more than the prefix for a key is listed first, by the thousand.
-        let list = self.cx.aws.s3.list_multipart_uploads().bucket(self.bucket).prefix(self.key);
-        let listed = list.send().await.or_aws("s3:ListMultipartUploads")?;
+        let list = |s3: &Client| s3.list_multipart_uploads().bucket(self.bucket).prefix(self.key).send();
+        let listed = self.cx.aws.buckets.call(self.bucket, "s3:ListMultipartUploads", list).await?;
         let same = listed.uploads().iter().filter(|upload| upload.key() == Some(self.key));
         let (own, others): (Vec<_>, Vec<_>) = same.partition(|upload| upload.upload_id() == Some(&self.id));
         let Some(begun) = own.first().and_then(|own| own.initiated()) else { return Ok(()) };
@@ -402,8 +420,8 @@ impl<'a> InParts<'a> {
     }
 
     async fn abort(&self, id: &str) -> Result<(), AwsError> {
-        let abort = self.cx.aws.s3.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(id);
-        abort.send().await.or_aws("s3:AbortMultipartUpload").or_absent().map(drop)
+        let abort = |s3: &Client| s3.abort_multipart_upload().bucket(self.bucket).key(self.key).upload_id(id).send();
+        self.cx.aws.buckets.call(self.bucket, "s3:AbortMultipartUpload", abort).await.or_absent().map(drop)
     }
 }
 
@@ -451,6 +469,15 @@ mod tests {
         let calls: Vec<_> = Upload::calls(&at(), Some(&live), Some(&kept)).iter().map(Upload::describe).collect();
         assert_eq!(calls, ["s3:PutObject s3://lab-in/in/b.gz (3 bytes)"]);
         assert!(Upload::calls(&at(), Some(&live), None).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_put_beside_the_runs_records() {
+        let faults = |prefix: &str| {
+            let files = vec!["ledger.json".to_owned()];
+            Upload::check(&Spec { bucket: Ref::new("reads"), files, prefix: prefix.to_owned() }).len()
+        };
+        assert_eq!((faults(".seqstack/eu-west-2/lab/S1/"), faults(".seqstack"), faults("reads/")), (1, 0, 0));
     }
 
     proptest! {

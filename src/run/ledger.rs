@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::archive::Shelf;
 use super::claim::Claimed;
 use super::verdict::Verdict;
 
@@ -141,6 +142,9 @@ pub struct Object {
     /// When it was last written.
     #[serde(default)]
     pub last_modified: Option<Timestamp>,
+    /// Where S3 keeps it. Never recorded.
+    #[serde(skip)]
+    pub shelf: Shelf,
 }
 
 /// An object that a run wrote.

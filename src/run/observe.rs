@@ -7,6 +7,7 @@ use futures_util::future::try_join_all;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::RunError;
+use super::archive;
 use super::ledger::{Ledger, Object, Unreadable};
 use super::spec::{Globs, RunSpec};
 use super::world::{Live, Read, World};
@@ -70,6 +71,7 @@ pub(crate) struct Listing {
 pub async fn observe(aws: &Aws, spec: &RunSpec) -> Result<Observed, RunError> {
     let live = Live { aws, bucket: &spec.ledger_bucket, key: &spec.ledger_key };
     let ((inputs, outputs), read) = tokio::try_join!(objects(&live, spec), trace::branch(live.read_ledger()))?;
+    let inputs = archive::look_up(aws, inputs).await?;
     let at = format!("s3://{}/{}", spec.ledger_bucket, spec.ledger_key);
     let (ledger, unusable) = match Kept::of(read, &at) {
         Ok(ledger) => (ledger, None),

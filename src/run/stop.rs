@@ -16,7 +16,7 @@ use super::verdict::{Judgement, TaskEnd, Verdict, verdict};
 use super::world::{Live, TaskNow, World};
 use super::{RunError, RunEvent};
 use crate::aws::absence::OrAbsent as _;
-use crate::aws::{Aws, AwsError, Class, OrAws};
+use crate::aws::{Aws, AwsError, Class};
 
 /// How long a task that was told to stop, and that ECS does not show, is given: SIGTERM, thirty seconds, SIGKILL.
 const UNSHOWN: Duration = Duration::from_secs(120);
@@ -37,15 +37,10 @@ pub async fn list_ledgers(
     let mut out = Vec::new();
     let mut token = None;
     loop {
-        let page = aws
-            .s3
-            .list_objects_v2()
-            .bucket(bucket)
-            .prefix(&prefix)
-            .set_continuation_token(token)
-            .send()
-            .await
-            .or_aws("s3:ListObjectsV2")?;
+        let list = |s3: &aws_sdk_s3::Client| {
+            s3.list_objects_v2().bucket(bucket).prefix(&prefix).set_continuation_token(token.clone()).send()
+        };
+        let page = aws.buckets.call(bucket, "s3:ListObjectsV2", list).await?;
         out.extend(page.contents().iter().filter_map(|object| {
             let key = object.key()?;
             let sample = key.strip_prefix(&prefix)?.strip_suffix("/ledger.json")?;

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::archive::Shelf;
 use super::claim::Claim;
 use super::drive::drive_in;
 use super::key::keys;
@@ -368,7 +369,8 @@ fn a_ledger_is_read_only_whole_unchanged_in_its_place_and_of_no_newer_schema() {
 }
 
 fn object(key: &str, etag: &str) -> Object {
-    Object { bucket: "in".to_owned(), key: key.to_owned(), size: 1, etag: etag.to_owned(), last_modified: None }
+    let (bucket, key, etag) = ("in".to_owned(), key.to_owned(), etag.to_owned());
+    Object { bucket, key, size: 1, etag, last_modified: None, shelf: Shelf::AtHand }
 }
 
 proptest! {

@@ -353,8 +353,14 @@ pub fn log_hint(lines: &[String]) -> Option<&'static str> {
         Some("the program in the image is made for another architecture than the instance's")
     } else if has("No space left on device") {
         Some("the instance's disk is full: give it a larger `volume`")
+    } else if has("kms:") && (has("AccessDenied") || has("not authorized")) {
+        Some(
+            "the step's `task_role` has no right to the bucket's KMS key: name it as `kms_key` in the [bucket.…] that the role has in `read` or `write`",
+        )
     } else if has("AccessDenied") || has("403") && has("Forbidden") {
-        Some("the step's `task_role` does not allow what it did")
+        Some(
+            "the step's `task_role` does not allow what it did (if the bucket's objects have a KMS key, `kms_key` in its [bucket.…] gives the role the rights to it)",
+        )
     } else {
         None
     }

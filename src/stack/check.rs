@@ -36,7 +36,7 @@ pub(super) fn read(
     substitute(&mut root, &["stack"], source, &scope, &sink);
     let head = head::stack(&root, &mut scope, &sink);
     substitute(&mut root, &["bucket"], source, &scope, &sink);
-    let buckets = head::buckets(&root, &mut scope, &sink);
+    let (buckets, encryptions) = head::buckets(&root, &mut scope, &sink);
     let (samples, sample) = head::samples(&mut root, source, request, &mut scope, &sink);
 
     shell::look(&root, source, &mut seen);
@@ -73,6 +73,7 @@ pub(super) fn read(
         region: String::new(),
         tags: head.tags,
         buckets,
+        encryptions,
         per_run: found.per_run,
         protect: protect.into_iter().map(|(at, (said, _))| (at, said)).collect(),
     };

@@ -15,6 +15,7 @@ use super::tolerant::Table;
 use super::tree::{Entry, Node, Value};
 use super::values::PLACEHOLDER;
 use super::warning::ALLOW;
+use crate::encryption::{Encryption, Encryptions};
 use crate::kind::Tags;
 
 /// A string that checks itself; the placeholder of a fault told before passes.
@@ -54,6 +55,10 @@ checked! {
     Region region "^[a-z]{2,}(-[a-z]{2,}){1,2}-[0-9]{1,2}$";
     /// A bucket's physical name.
     BucketName bucket_name "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
+    /// How S3 encrypts what is written.
+    Method method "^(AES256|aws:kms)$";
+    /// A KMS key.
+    KmsKey kms_key "^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$";
 }
 
 /// The stack itself: what it is called, and where it is.
@@ -78,6 +83,23 @@ pub(super) struct Head {
 pub(super) struct Bucket {
     /// The bucket's name in S3.
     name: BucketName,
+    /// How each object that seqstack writes there says it is to be encrypted: `AES256` or `aws:kms`. Left out, it says nothing,
+    /// and the bucket's own default holds; some buckets' policies refuse such writes.
+    encryption: Option<Method>,
+    /// The KMS key of the bucket's objects, as an ARN; goes with `encryption = "aws:kms"`. Roles that `read` or `write` the
+    /// bucket get the rights to it.
+    kms_key: Option<KmsKey>,
+}
+
+impl Bucket {
+    /// How what is written to it is encrypted, where that is said.
+    fn encryption(&self) -> Option<Encryption> {
+        let key = self.kms_key.as_ref().map(|key| key.0.clone());
+        match self.encryption.as_ref()?.0.as_str() {
+            "aws:kms" => Some(Encryption::Kms { key }),
+            _ => Some(Encryption::Aes256),
+        }
+    }
 }
 
 fn stack_name(name: &str) -> Result<(), String> {
@@ -133,6 +155,32 @@ fn bucket_name(name: &str) -> Result<(), String> {
         return Ok(());
     };
     Err(format!("`{name}` is no bucket name: {why}"))
+}
+
+fn method(name: &str) -> Result<(), String> {
+    match name {
+        "AES256" | "aws:kms" => Ok(()),
+        _ => Err(format!("`{name}` is no encryption: `AES256` (S3's own keys) or `aws:kms`")),
+    }
+}
+
+/// Policies name a key by its id only: an alias in a role's policy allows nothing.
+fn kms_key(arn: &str) -> Result<(), String> {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let id = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    match parts.as_slice() {
+        ["arn", partition, "kms", place, owner, key]
+            if partition.starts_with("aws")
+                && id(place)
+                && account(owner).is_ok()
+                && key.strip_prefix("key/").is_some_and(id) =>
+        {
+            Ok(())
+        }
+        _ => Err(format!(
+            "`{arn}` is no KMS key's ARN: arn:aws:kms:REGION:ACCOUNT:key/ID, as `aws kms describe-key --key-id alias/NAME` tells it"
+        )),
+    }
 }
 
 /// Letters, digits, `_` and `-`: what AWS's names, tags and addresses all allow.
@@ -292,18 +340,39 @@ fn owner_end(key: &str) -> usize {
     key.find(':').unwrap_or_default()
 }
 
-/// `[bucket.…]`: physical names by logical name.
-pub(super) fn buckets(root: &Node, scope: &mut Scope, sink: &Sink) -> BTreeMap<String, String> {
-    let mut names = BTreeMap::new();
+/// `[bucket.…]`: physical names by logical name, and how what is written there is encrypted.
+pub(super) fn buckets(root: &Node, scope: &mut Scope, sink: &Sink) -> (BTreeMap<String, String>, Encryptions) {
+    let (mut names, mut encryptions) = (BTreeMap::new(), Encryptions::new());
     for entry in root.get("bucket").map(Node::entries).unwrap_or_default() {
         logical_name(entry, sink);
         let read: Option<Bucket> = Table::new(&entry.node, sink).read();
+        let encryption = read.as_ref().and_then(Bucket::encryption);
+        if let (Some(key), None | Some(Encryption::Aes256)) = (entry.node.get("kms_key"), &encryption)
+            && read.is_some()
+        {
+            let hint = "add it beside: encryption = \"aws:kms\"".to_owned();
+            sink.tell(&key.span, "`kms_key` goes with `encryption = \"aws:kms\"`", Some(hint));
+        }
         let name = read.map(|bucket| bucket.name.0).filter(|name| name != PLACEHOLDER);
+        let twice = |name: &String, encryption: &Encryption| {
+            encryptions.get(name).is_some_and(|other: &Encryption| other != encryption)
+        };
+        if let (Some(name), Some(encryption)) = (&name, encryption) {
+            if twice(name, &encryption) {
+                let hint = "say the same in both tables, or name the bucket in one only".to_owned();
+                sink.tell(
+                    &entry.key_span,
+                    format!("the bucket `{name}` is there twice, with another encryption"),
+                    Some(hint),
+                );
+            }
+            encryptions.insert(name.clone(), encryption);
+        }
         let meaning = name.clone().map_or(Meaning::Broken, |name| Meaning::Is(Value::String(name)));
         scope.define(format!("bucket.{}", entry.key), meaning);
         names.extend(name.map(|name| (entry.key.clone(), name)));
     }
-    names
+    (names, encryptions)
 }
 
 /// `[sample.…]`: their names, and the one that was picked.

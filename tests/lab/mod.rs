@@ -211,6 +211,7 @@ impl Lab {
         let mut stack = parsed(text, sample, needs_sample);
         let aws = Aws::new(&clients::patient(sdk_config(&self.sandbox, wire)));
         stack.info.region = aws.region.clone();
+        let aws = Aws { buckets: aws.buckets.encrypted(stack.info.encryptions.clone()), ..aws };
         stack.folder = self.folder.path().to_owned();
         Session {
             state_dir: self.state().join(&stack.info.name),

@@ -9,6 +9,7 @@ use crate::diff::{Conflict, Cycle, Difference, Scope, diff};
 use crate::facts::{Facts, InstanceType};
 use crate::live::Live;
 use crate::plan::{Phase, Plan, StepId, Verb, run_address};
+use crate::run::archive::archived;
 use crate::run::spec::StepSpec;
 use crate::run::{Assessment, Due, Observed, RunSpec, StepPlan};
 use crate::stack::Stack;
@@ -85,6 +86,23 @@ impl Assessed {
         let why = || format!("no object matches {}", self.missing.join(", "));
         let hint = "the run's inputs must be there before it: upload them, or mend the keys in [pipeline] inputs";
         (!self.missing.is_empty()).then(|| Conflict::new(self.at(), why(), hint))
+    }
+
+    /// That inputs are archived: S3 does not give them out, and a run would find that on a machine that is billed.
+    pub(super) fn archived(&self) -> Option<Conflict> {
+        const SHOWN: usize = 5;
+        let archived = archived(&self.observed.inputs);
+        let first = archived.first().filter(|_| self.steps().is_some() || self.assessment.is_none())?;
+        let place = first.split(" (").next().and_then(|at| at.strip_prefix("s3://")?.split_once('/'));
+        let (bucket, key) = place.unwrap_or_default();
+        let more = archived.len().saturating_sub(SHOWN);
+        let shown = archived.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+        let why = format!("S3 has archived {} of its inputs and does not give them out: {shown}{more}", archived.len());
+        let hint = format!(
+            "restore each of them and wait until it is there, hours later (aws s3api restore-object --bucket {bucket} --key '{key}' --restore-request Days=7), or copy them to another storage class; a lifecycle rule of the bucket archives them"
+        );
+        Some(Conflict::new(self.at(), why, hint))
     }
 
     /// That a step asks for more than any of the instance's types has: ECS would never place it, on a machine that is billed.

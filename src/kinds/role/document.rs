@@ -3,6 +3,8 @@
 //! AWS gives documents back URL-encoded, with lists where a string was sent, and in another order (terraform-aws #22314,
 //! #21968, ACK #2142). Never evaluates a policy.
 
+use std::collections::BTreeSet;
+
 use percent_encoding::percent_decode_str;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
@@ -140,6 +142,23 @@ pub fn least(partition: &str, read: &[String], write: &[String]) -> Value {
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
+/// The same document, with the rights to the KMS keys of the buckets that are read and written. To send a file in parts one
+/// must be able to decrypt, too (S3 API, UploadPart).
+pub fn with_keys(document: Value, read: &BTreeSet<String>, write: &BTreeSet<String>) -> Value {
+    let Value::Object(mut fields) = document else { return document };
+    let mut statements = fields.remove("Statement").map(listed).unwrap_or_default();
+    let all: BTreeSet<_> = read.union(write).collect();
+    if !all.is_empty() {
+        statements.push(json!({ "Sid": "Decrypt", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": all }));
+    }
+    if !write.is_empty() {
+        statements
+            .push(json!({ "Sid": "Encrypt", "Effect": "Allow", "Action": "kms:GenerateDataKey", "Resource": write }));
+    }
+    fields.insert("Statement".to_owned(), Value::Array(statements));
+    Value::Object(fields)
+}
+
 /// The same document, which also keeps tasks away from the runs' ledgers in these buckets.
 pub fn without_ledgers<'a>(document: Value, partition: &str, buckets: impl Iterator<Item = &'a String>) -> Value {
     let ledgers: Vec<_> = buckets.map(|bucket| format!("arn:{partition}:s3:::{bucket}/.seqstack/*")).collect();
@@ -221,5 +240,20 @@ mod tests {
         assert_eq!(document["Statement"][2]["Resource"], json!(["arn:aws:s3:::out/*"]));
         let kept = without_ledgers(document, "aws", [&"out".to_owned()].into_iter());
         assert_eq!(kept["Statement"][3]["Resource"], json!(["arn:aws:s3:::out/.seqstack/*"]));
+    }
+
+    #[test]
+    fn who_reads_may_decrypt_and_who_writes_may_encrypt_too() {
+        let keys = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let statements = |read: &[&str], write: &[&str]| {
+            with_keys(json!({ "Statement": [] }), &keys(read), &keys(write))["Statement"].clone()
+        };
+        assert_eq!(statements(&[], &[]), json!([]));
+        let reads = statements(&["a"], &[]);
+        assert_eq!((&reads[0]["Action"], &reads[0]["Resource"]), (&json!("kms:Decrypt"), &json!(["a"])));
+        assert_eq!(reads.as_array().unwrap().len(), 1);
+        let both = statements(&["a"], &["b"]);
+        assert_eq!(both[0]["Resource"], json!(["a", "b"]));
+        assert_eq!((&both[1]["Action"], &both[1]["Resource"]), (&json!("kms:GenerateDataKey"), &json!(["b"])));
     }
 }

@@ -280,6 +280,7 @@ impl World for Fake {
                 size: *size,
                 etag: etag.clone(),
                 last_modified: Some(*at),
+                shelf: Shelf::AtHand,
             })
             .collect())
     }

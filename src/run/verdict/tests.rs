@@ -189,5 +189,9 @@ fn a_log_says_what_an_exit_code_does_not() {
     assert!(
         says("An error occurred (AccessDenied) when calling PutObject").is_some_and(|hint| hint.contains("task_role"))
     );
+    // Quoted from what S3 says to a role without rights to a key.
+    let key =
+        "(AccessDenied) when calling the GetObject operation: User: arn is not authorized to perform: kms:Decrypt on";
+    assert!(says(key).is_some_and(|hint| hint.contains("kms_key")));
     assert_eq!(says("done"), None);
 }

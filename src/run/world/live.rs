@@ -5,8 +5,11 @@ use std::time::Duration;
 use aws_sdk_cloudwatchlogs::operation::get_log_events::builders::GetLogEventsFluentBuilder;
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::types as ecs;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::OptionalObjectAttributes;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Agent, Going, Life, Only, Placed, Read, TaskNow, World, ending};
@@ -14,6 +17,7 @@ use crate::aws::absence::{OrAbsent, SEEN, again};
 use crate::aws::clock::{Clock, timestamp};
 use crate::aws::wait::Pace;
 use crate::aws::{Aws, AwsError, Class, OrAws};
+use crate::run::archive::Shelf;
 use crate::run::claim::Claim;
 use crate::run::drive::VISIBLE;
 use crate::run::ledger::{Object, Request};
@@ -23,6 +27,10 @@ use crate::run::verdict::{ContainerEnd, TaskEnd};
 
 /// After how long an unanswered write of the ledger is made anew, with a date of its own: well within the lease.
 const WRITTEN: Duration = Duration::from_secs(20);
+/// The slowest line, bytes a second, on which a large ledger still arrives in time.
+const SLOWEST: usize = 64 << 10;
+/// The longest that a write may take: another renewal must fit into the lease after it.
+const WRITTEN_AT_MOST: Duration = Duration::from_secs(100);
 /// After how long an unanswered RunTask is made again.
 const STARTED: Duration = Duration::from_secs(60);
 
@@ -33,6 +41,12 @@ fn once() -> RetryConfig {
 
 fn within(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder().operation_attempt_timeout(attempt).build()
+}
+
+/// How long a write of the ledger may take, by its size.
+pub(super) fn written_within(bytes: usize) -> Duration {
+    let sending = u64::try_from(bytes / SLOWEST).unwrap_or(u64::MAX);
+    (WRITTEN + Duration::from_secs(sending)).min(WRITTEN_AT_MOST)
 }
 
 /// AWS itself, for one ledger.
@@ -51,21 +65,23 @@ impl World for Live<'_> {
     async fn read_ledger_at(&self, key: &str) -> Result<Read, AwsError> {
         const OPERATION: &str = "s3:GetObject";
         let clock = Clock::default();
-        let answer = self
-            .aws
-            .s3
-            .get_object()
-            .bucket(self.bucket)
-            .key(key)
-            .customize()
-            .interceptor(clock.clone())
-            .send()
-            .await
-            .or_aws(OPERATION);
-        let answer = match answer {
+        let get = |s3: &Client| {
+            let get = s3.get_object().bucket(self.bucket).key(key);
+            get.customize().interceptor(clock.clone()).send()
+        };
+        let answer = match self.aws.buckets.call(self.bucket, OPERATION, get).await {
             Ok(answer) => answer,
             Err(error) if error.is(&["NoSuchKey"]) => {
                 return Ok(Read { object: None, now: clock.answered(OPERATION)? });
+            }
+            Err(error) if error.is(&["InvalidObjectState"]) => {
+                let message = format!(
+                    "{}: a lifecycle rule has archived the ledger s3://{bucket}/{key}, without which nothing is known of its runs. Restore it (`aws s3api restore-object --bucket {bucket} --key {key} --restore-request Days=7`), copy it onto itself with the storage class STANDARD, and leave .seqstack/ out of the bucket's lifecycle rules",
+                    error.message,
+                    bucket = self.bucket,
+                    key = self.key,
+                );
+                return Err(AwsError { message, ..error });
             }
             Err(error) => return Err(error),
         };
@@ -86,21 +102,18 @@ impl World for Live<'_> {
     async fn write_ledger(&self, body: Vec<u8>, only: &Only) -> Result<(String, Timestamp), AwsError> {
         const OPERATION: &str = "s3:PutObject";
         let clock = Clock::default();
-        let put = self
-            .aws
-            .s3
-            .put_object()
-            .bucket(self.bucket)
-            .key(self.key)
-            .content_type("application/json")
-            .body(body.into());
-        let put = match only {
-            Only::IfAbsent => put.if_none_match("*"),
-            Only::IfMatch(etag) => put.if_match(etag),
+        let (body, buckets) = (Bytes::from(body), &self.aws.buckets);
+        let time = written_within(body.len());
+        let put = |s3: &Client| {
+            let put = buckets.put_object(s3, self.bucket).key(self.key).content_type("application/json");
+            let put = match only {
+                Only::IfAbsent => put.if_none_match("*"),
+                Only::IfMatch(etag) => put.if_match(etag),
+            };
+            let once = aws_sdk_s3::config::Config::builder().retry_config(once()).timeout_config(within(time));
+            put.body(body.clone().into()).customize().interceptor(clock.clone()).config_override(once).send()
         };
-        let once = aws_sdk_s3::config::Config::builder().retry_config(once()).timeout_config(within(WRITTEN));
-        let put = put.customize().interceptor(clock.clone()).config_override(once);
-        let answer = put.send().await.or_aws(OPERATION)?;
+        let answer = buckets.call(self.bucket, OPERATION, put).await?;
         Ok((answer.e_tag().unwrap_or_default().to_owned(), clock.answered(OPERATION)?))
     }
 
@@ -108,8 +121,12 @@ impl World for Live<'_> {
         let content: String = etag.chars().filter(char::is_ascii_alphanumeric).collect();
         let folder = self.key.rsplit_once('/').map_or("", |(folder, _)| folder);
         let key = format!("{folder}/ledger.set-aside-{content}.json");
-        let put = self.aws.s3.put_object().bucket(self.bucket).key(&key).content_type("application/json");
-        match put.if_none_match("*").body(body.into()).send().await.or_aws("s3:PutObject") {
+        let (body, buckets) = (Bytes::from(body), &self.aws.buckets);
+        let put = |s3: &Client| {
+            let put = buckets.put_object(s3, self.bucket).key(&key).content_type("application/json");
+            put.if_none_match("*").body(body.clone().into()).send()
+        };
+        match buckets.call(self.bucket, "s3:PutObject", put).await {
             // The name is the content's: whoever was here before has kept the same.
             Err(error) if error.status != Some(412) => Err(error),
             _ => Ok(format!("s3://{}/{key}", self.bucket)),
@@ -126,9 +143,12 @@ impl World for Live<'_> {
 
     async fn claim(&self, instance: &str, claim: &Claim) -> Result<bool, AwsError> {
         let body = serde_json::to_vec(claim).map_err(|error| AwsError::refused("s3:PutObject", error.to_string()))?;
-        let put = self.aws.s3.put_object().bucket(self.bucket).key(self.claim_key(instance));
-        let put = put.content_type("application/json").if_none_match("*").body(body.into());
-        match put.send().await.or_aws("s3:PutObject") {
+        let body = Bytes::from(body);
+        let put = |s3: &Client| {
+            let put = self.aws.buckets.put_object(s3, self.bucket).key(self.claim_key(instance));
+            put.content_type("application/json").if_none_match("*").body(body.clone().into()).send()
+        };
+        match self.aws.buckets.call(self.bucket, "s3:PutObject", put).await {
             Ok(_) => Ok(true),
             // 409 is another conditional write at the same moment: which of them won, the next look tells.
             Err(error) if matches!(error.status, Some(409 | 412)) => Ok(false),
@@ -140,17 +160,16 @@ impl World for Live<'_> {
         let mut out = Vec::new();
         let mut token = None;
         loop {
-            let page = self
-                .aws
-                .s3
-                .list_objects_v2()
-                .bucket(&listing.bucket)
-                .prefix(&listing.prefix)
-                .set_max_keys(listing.exact.then_some(1))
-                .set_continuation_token(token)
-                .send()
-                .await
-                .or_aws("s3:ListObjectsV2")?;
+            let list = |s3: &Client| {
+                s3.list_objects_v2()
+                    .bucket(&listing.bucket)
+                    .prefix(&listing.prefix)
+                    .set_max_keys(listing.exact.then_some(1))
+                    .set_continuation_token(token.clone())
+                    .optional_object_attributes(OptionalObjectAttributes::RestoreStatus)
+                    .send()
+            };
+            let page = self.aws.buckets.call(&listing.bucket, "s3:ListObjectsV2", list).await?;
             out.extend(page.contents().iter().filter_map(|object| {
                 Some(Object {
                     bucket: listing.bucket.clone(),
@@ -158,6 +177,7 @@ impl World for Live<'_> {
                     size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
                     etag: object.e_tag().unwrap_or_default().to_owned(),
                     last_modified: timestamp(object.last_modified()),
+                    shelf: Shelf::of(object),
                 })
             }));
             token = page.next_continuation_token().map(str::to_owned);

@@ -152,3 +152,9 @@ async fn a_denial_is_one_whatever_its_status() {
         assert_eq!(live(&aws).find_task("c", "digest").await.unwrap_err().class, Class::Denied, "{status}");
     }
 }
+
+#[test]
+fn a_large_ledger_has_longer_to_arrive_and_never_as_long_as_the_lease() {
+    let seconds = |bytes| super::live::written_within(bytes).as_secs();
+    assert_eq!((seconds(0), seconds(64 << 10), seconds(4 << 20), seconds(1 << 30)), (20, 21, 84, 100));
+}

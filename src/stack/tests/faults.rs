@@ -289,3 +289,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_bucket_says_how_it_is_encrypted_in_words_that_s3_knows() {
+    const KEY: &str = "arn:aws:kms:eu-west-2:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let name = "name = \"lab-results-out\"";
+    let of = |more: String| faults(&germline(&[(name, &format!("{name}\n{more}"))]));
+    for (more, told) in [
+        ("encryption = \"aes\"".to_owned(), "`aes` is no encryption"),
+        ("encryption = \"aws:kms\"\nkms_key = \"alias/lab\"".to_owned(), "`alias/lab` is no KMS key's ARN"),
+        (format!("kms_key = \"{}\"\nencryption = \"aws:kms\"", KEY.replace("key/", "alias/")), "is no KMS key's ARN"),
+        (format!("kms_key = \"{KEY}\""), "`kms_key` goes with `encryption = \"aws:kms\"`"),
+        (format!("encryption = \"AES256\"\nkms_key = \"{KEY}\""), "`kms_key` goes with `encryption = \"aws:kms\"`"),
+        (
+            format!("encryption = \"AES256\"\n[bucket.twin]\n{name}\nencryption = \"aws:kms\""),
+            "with another encryption",
+        ),
+    ] {
+        let found = of(more.clone());
+        assert!(found.len() == 1 && found[0].contains(told), "{more}: {found:?}");
+    }
+}
