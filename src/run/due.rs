@@ -203,13 +203,11 @@ fn succeeded<'a>(ledger: &'a Ledger, key: &str) -> Option<&'a RunRecord> {
 
 /// Whether a success still speaks for the outputs: the last run's does even if somebody changed them (that is a note);
 /// an earlier one's only while they are what it wrote, since a later run may have begun to overwrite them. So may one have
-/// that a ledger which was put back knows nothing of.
+/// that a ledger which was put back knows nothing of, and of some earlier ones the ledger has forgotten what they wrote.
 fn stands(ledger: &Ledger, run: &RunRecord, outputs: &[Object]) -> bool {
     let last = ledger.put_back.is_none() && ledger.run().is_some_and(|last| std::ptr::eq(last, run));
-    last || run
-        .outputs
-        .iter()
-        .all(|was| outputs.iter().any(|now| same_place(&was.object, now) && now.etag == was.object.etag))
+    let same = |was: &Output| outputs.iter().any(|now| same_place(&was.object, now) && now.etag == was.object.etag);
+    last || !run.outputs.is_empty() && run.outputs.iter().all(same)
 }
 
 /// Outputs that should be there and are not, as `s3://bucket/key` or glob.

@@ -17,6 +17,8 @@ pub const SCHEMA: u32 = 1;
 const SLACK_SECONDS: i64 = 2;
 /// How many attempts a step keeps, and how many runs the ledger.
 const HISTORY: usize = 20;
+/// How many outputs of earlier runs the ledger keeps in all.
+const OUTPUTS: usize = 2_000;
 
 /// The ledger of one sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,7 +71,7 @@ pub struct RunRecord {
     pub key: String,
     /// The digest of all settings, keyed or not.
     pub settings: String,
-    /// What it read.
+    /// What it read; empty in runs before the last one and the last success.
     pub inputs: Vec<Object>,
     /// The steps in order, to explain what changed since.
     pub steps: Vec<StepNote>,
@@ -81,7 +83,7 @@ pub struct RunRecord {
     pub ended_at: Option<Timestamp>,
     /// How it stands.
     pub state: RunState,
-    /// What it wrote, once it succeeded.
+    /// What it wrote, once it succeeded; empty in earlier runs where that was too much to keep.
     #[serde(default)]
     pub outputs: Vec<Output>,
 }
@@ -389,6 +391,29 @@ impl Ledger {
         self.runs.push(run);
         let extra = self.runs.len().saturating_sub(HISTORY);
         self.runs.drain(..extra);
+        self.thin();
+    }
+
+    /// Forgets lists of objects that nobody needs: the ledger is sent whole each minute. What was read is told of the last run
+    /// and of the last success; what was written of those, and of earlier runs as long as it is not too much.
+    fn thin(&mut self) {
+        let success = self.runs.iter().rposition(|run| run.state == RunState::Succeeded);
+        let last = self.runs.len().saturating_sub(1);
+        let mut left = OUTPUTS;
+        for (at, run) in self.runs.iter_mut().enumerate().rev() {
+            let needed = at == last || Some(at) == success;
+            if !needed {
+                run.inputs.clear();
+            }
+            match left.checked_sub(run.outputs.len()) {
+                Some(rest) => left = rest,
+                None if needed => left = 0,
+                None => {
+                    run.outputs.clear();
+                    left = 0;
+                }
+            }
+        }
     }
 
     /// Ends the last run.

@@ -1,6 +1,7 @@
 //! What a ledger says of a step: which of its attempts count, for whom.
 
 use super::*;
+use crate::run::ledger::{Output, RunRecord};
 
 /// The ledger of a run that has succeeded, and the key of one of its steps.
 async fn after_a_run() -> (Ledger, BTreeMap<String, String>) {
@@ -93,4 +94,51 @@ async fn a_summary_has_what_the_run_did_and_nothing_of_before() {
     let told: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.attempts, row.exit_code)).collect();
     assert_eq!(told[1..], [("align", 0, None), ("qc", 0, None), ("call", 0, None)]);
     assert!(told[0].1 > 0 && told[0].2.is_none(), "{told:?}");
+}
+
+/// Twenty runs over three thousand inputs, each run sent whole with every renewal of the lease.
+#[tokio::test(start_paused = true)]
+async fn many_runs_over_many_inputs_stay_small_enough_to_be_sent() {
+    let (mut ledger, _) = after_a_run().await;
+    let many =
+        |what: &str| (0..3_000).map(|n| object(&format!("run/{what}/{n:0>60}"), &"e".repeat(34))).collect::<Vec<_>>();
+    let first = ledger.runs[0].clone();
+    let written = |object| Output { object, seconds_into_run: Some(1), written_by: Some("call".to_owned()) };
+    let outputs: Vec<_> = many("out").into_iter().map(written).collect();
+    for n in 1..=20 {
+        ledger.push_run(RunRecord {
+            inputs: many("in"),
+            key: format!("k{n}"),
+            state: RunState::Running,
+            ..first.clone()
+        });
+        let run = ledger.runs.last_mut().unwrap();
+        run.outputs.clone_from(&outputs);
+        run.state = if n == 18 { RunState::Succeeded } else { RunState::HostLost };
+    }
+    let lists: Vec<_> = ledger.runs.iter().map(|run| (run.inputs.len(), run.outputs.len())).collect();
+    assert_eq!(lists.len(), 20);
+    let (before, last) = lists.split_at(17);
+    assert!(before.iter().all(|list| *list == (0, 0)), "{lists:?}");
+    assert_eq!(last, [(3_000, 3_000), (0, 0), (3_000, 3_000)], "the last success and the last run");
+    let bytes = ledger.sealed().unwrap().len();
+    assert!(bytes < 6 << 20, "{bytes}");
+}
+
+/// What a run long ago wrote may be forgotten: then nothing says that it is still there.
+#[tokio::test(start_paused = true)]
+async fn an_earlier_success_whose_outputs_are_forgotten_does_not_stand() {
+    let (fake, spec) = (Fake::new(), spec());
+    assert!(matches!(run(&fake, &spec).await, Outcome::Succeeded(_)));
+    for (forgotten, is_due) in [(false, false), (true, true)] {
+        let mut found = observed(&fake, &spec).await;
+        let ledger = &mut found.ledger.as_mut().unwrap().ledger;
+        let later = RunRecord { key: "another".to_owned(), state: RunState::HostLost, ..ledger.runs[0].clone() };
+        ledger.runs.push(later);
+        if forgotten {
+            ledger.runs[0].outputs.clear();
+        }
+        let answer = due(&spec, &found, None, false, &BTreeSet::new()).unwrap().due;
+        assert_eq!(matches!(answer, Due::Yes(_)), is_due, "{answer:?}");
+    }
 }
