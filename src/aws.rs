@@ -19,6 +19,7 @@ pub mod clients;
 pub mod clock;
 pub mod credentials;
 pub mod facts;
+mod last_word;
 pub mod tags;
 pub mod trace;
 pub mod wait;
@@ -90,7 +91,7 @@ impl Aws {
         let s3 = client!(aws_sdk_s3, force_path_style(paths), interceptor(clients::Uploads));
         Self {
             iam: client!(aws_sdk_iam),
-            ec2: client!(aws_sdk_ec2),
+            ec2: client!(aws_sdk_ec2, retry_classifier(last_word::LastWord)),
             ecs: client!(aws_sdk_ecs),
             buckets: buckets::Buckets::new(s3.clone()),
             s3,
@@ -105,12 +106,10 @@ impl Aws {
         }
     }
 
-    /// The command that signs in again, where single sign-on is in use.
+    /// The commands that sign in again: with single sign-on, or as one signs in to the console.
     pub fn sign_in(&self) -> String {
-        match &self.profile {
-            Some(profile) => format!("`aws sso login --profile {profile}`"),
-            None => "`aws sso login`".to_owned(),
-        }
+        let profile = self.profile.as_ref().map(|profile| format!(" --profile {profile}")).unwrap_or_default();
+        format!("`aws sso login{profile}`, or `aws login{profile}`")
     }
 }
 
@@ -123,7 +122,7 @@ pub enum Class {
     NotFound,
     /// Not allowed. Never to be taken for absence.
     Denied,
-    /// The credentials have expired or are missing.
+    /// The credentials have expired, are missing, or are not taken here.
     Credentials,
     /// Too many requests; the SDK's own attempts are used up.
     Throttled,
@@ -156,6 +155,30 @@ impl AwsError {
     /// A failure that this tool found itself, in what AWS answered.
     pub fn refused(operation: &'static str, message: impl Into<String>) -> Self {
         Self { operation, code: None, message: message.into(), status: None, request_id: None, class: Class::Refused }
+    }
+
+    /// Whether it says that the key is not known, and not that something else is missing: `AuthFailure` is also said of an AMI
+    /// that is not shared, `OptInRequired` of a product whose terms were not accepted.
+    fn is_unknown_key(&self) -> bool {
+        match self.code.as_deref() {
+            Some("AuthFailure") => self.class == Class::Credentials,
+            Some("OptInRequired") => !self.message.to_lowercase().contains("marketplace"),
+            _ => self.is(UNKNOWN_KEY),
+        }
+    }
+
+    /// What to do about an error that is about the credentials in use, or the region they are used in.
+    pub fn credentials_hint(&self, region: &str) -> Option<String> {
+        if self.is(UNSIGNED) {
+            let text = "the secret key does not belong to the key id, or this machine's clock is wrong: set both anew";
+            return Some(text.to_owned());
+        }
+        self.is_unknown_key().then(|| {
+            format!(
+                "the keys are not known to AWS, or the account has not enabled the region {region}: `aws account \
+                 get-region-opt-status --region-name {region}` says which"
+            )
+        })
     }
 
     /// Whether AWS gave one of these codes.
@@ -234,6 +257,8 @@ where
             }
         }
         SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Class::Passing,
+        // EC2's words where it does not know the key; the same code is given for other things (EC2 API, "Error codes").
+        _ if code.as_deref() == Some("AuthFailure") && message.contains("access credentials") => Class::Credentials,
         _ => class_of(code.as_deref().unwrap_or_default(), status.unwrap_or_default()),
     };
     AwsError { operation, code, message, status, request_id, class }
@@ -252,20 +277,28 @@ const EXPIRED: &[&str] = &[
     "MissingAuthenticationToken",
 ];
 
+/// What AWS says of a key that it does not know, and of any key in a region that the account has not enabled (IAM user
+/// guide, "Managing AWS STS in an AWS Region"; EC2 API, "Error codes").
+const UNKNOWN_KEY: &[&str] = &["InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"];
+
+/// What AWS says of a signature that does not fit: the secret key is wrong, or this machine's clock.
+const UNSIGNED: &[&str] = &["SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature"];
+
+/// EC2 answers some of these with 500 (EC2 API, "Error codes"): they are its last word all the same.
+const DEFINITIVE: &[&str] = &[
+    "InsufficientInstanceCapacity",
+    "InsufficientHostCapacity",
+    "InsufficientCapacity",
+    "VcpuLimitExceeded",
+    "InstanceLimitExceeded",
+    // This machine's clock is wrong: signing in again does not mend that.
+    "RequestTimeTooSkewed",
+    // 403, and no matter of rights: an archived object.
+    "InvalidObjectState",
+];
+
 fn class_of(code: &str, status: u16) -> Class {
-    // EC2 answers some of these with 500 (EC2 API, "Error codes"): they are its last word all the same.
-    const DEFINITIVE: &[&str] = &[
-        "InsufficientInstanceCapacity",
-        "InsufficientHostCapacity",
-        "InsufficientCapacity",
-        "VcpuLimitExceeded",
-        "InstanceLimitExceeded",
-        // This machine's clock is wrong: signing in again does not mend that.
-        "RequestTimeTooSkewed",
-        // 403, and no matter of rights: an archived object.
-        "InvalidObjectState",
-    ];
-    if DEFINITIVE.contains(&code) {
+    if DEFINITIVE.contains(&code) || UNSIGNED.contains(&code) {
         Class::Refused
     } else if EXPIRED.contains(&code) {
         Class::Credentials
@@ -308,12 +341,33 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Class, class_of};
+    use super::{AwsError, Class, class_of};
 
     #[test]
     fn a_wrong_clock_is_not_waited_for_as_if_somebody_had_to_sign_in() {
         assert_eq!(class_of("RequestTimeTooSkewed", 403), Class::Refused);
         assert_eq!(class_of("ExpiredToken", 400), Class::Credentials);
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_may_be_a_region_that_is_not_enabled_and_a_wrong_signature_is_no_lack_of_rights() {
+        let of = |code: &str, status| {
+            let class = class_of(code, status);
+            AwsError { code: Some(code.to_owned()), class, ..AwsError::refused("sts:GetCallerIdentity", "no") }
+        };
+        assert!(of("OptInRequired", 401).credentials_hint("af-south-1").is_some());
+        assert_eq!(of("AuthFailure", 401).credentials_hint("af-south-1"), None);
+        for (code, status) in [("InvalidClientTokenId", 403), ("UnrecognizedClientException", 400)] {
+            let error = of(code, status);
+            assert_eq!(error.class, Class::Credentials, "{code}");
+            assert!(error.credentials_hint("af-south-1").unwrap().contains("enabled the region af-south-1"), "{code}");
+        }
+        for (code, status) in [("SignatureDoesNotMatch", 403), ("InvalidSignatureException", 400)] {
+            let error = of(code, status);
+            assert_eq!(error.class, Class::Refused, "{code}");
+            assert!(error.credentials_hint("af-south-1").unwrap().contains("secret key"), "{code}");
+        }
+        assert_eq!(of("ExpiredToken", 400).credentials_hint("af-south-1"), None);
     }
 
     #[test]

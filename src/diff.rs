@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::address::{Address, Ids, Link, as_link, links, settle};
 use crate::desired::Desired;
-use crate::kind::{ErasedKind, Found, Owner, TAG_ADOPTED, kind};
+use crate::kind::{ErasedKind, Found, Owner, TAG_ADOPTED, is_our_tag, kind};
 use crate::live::Live;
 
 /// One field that differs.
@@ -188,12 +188,21 @@ fn compare(
     if adopting {
         mark_adopted(&mut want);
     }
-    out.notes.extend(kind.keep(&mut want, &chosen.state).into_iter().map(|note| (at.clone(), note)));
-    let changes = changes(&chosen.state, &want);
+    let orphaned = orphaned(out, kind, at, &chosen.state);
+    if orphaned.is_none() {
+        out.notes.extend(kind.keep(&mut want, &chosen.state).into_iter().map(|note| (at.clone(), note)));
+    }
+    let own = want.clone();
+    keep_foreign_tags(&mut want, &chosen.state);
+    let changes: Vec<Change> = orphaned.into_iter().chain(changes(&chosen.state, &want)).collect();
     if changes.is_empty() {
         return;
     }
     let fixed = changes.iter().find(|change| is_fixed(kind, &change.path)).map(|change| change.path.clone());
+    if fixed.is_some() {
+        // What others have tagged goes with the old one.
+        want = own;
+    }
     if let (Some(field), true) = (&fixed, adopting) {
         out.conflicts.push(Conflict::new(
             at.clone(),
@@ -219,6 +228,7 @@ fn unmanaged(
     let mut want = settled(kind, want, ids);
     mark_adopted(&mut want);
     kind.keep(&mut want, &found.state);
+    keep_foreign_tags(&mut want, &found.state);
     let adopting = changes(&found.state, &want);
     let why = format!("{} exists already and is not seqstack's", name(found));
     let otherwise = "use it untouched with `existing`, or give another `name`";
@@ -232,6 +242,34 @@ fn unmanaged(
             why,
             format!("it cannot be taken over, since its `{}` cannot change in place: {otherwise}", fixed.path),
         ),
+    }
+}
+
+/// That a live resource goes because what it names is made anew ([`crate::kind::Kind::DIES_WITH`]).
+fn orphaned(out: &Differences, kind: &dyn ErasedKind, at: &Address, live: &Value) -> Option<Change> {
+    let missing = |to: &Address| matches!(out.by_address.get(to), Some(Difference::Missing { .. }));
+    let gone = out.links.get(at)?.iter().find_map(|link| match link {
+        Link::Ours { to, .. } if kind.dies_with().contains(&to.kind.as_str()) && missing(to) => Some(link),
+        _ => None,
+    })?;
+    let Link::Ours { to, .. } = gone else { return None };
+    let to_value = serde_json::to_value(gone).ok()?;
+    Some(Change { path: to.kind.clone(), from: live.get(&to.kind).cloned().unwrap_or_default(), to: to_value })
+}
+
+/// Leaves tags that others have put on a live resource, or on a part of it, where they are.
+fn keep_foreign_tags(want: &mut Value, live: &Value) {
+    let (Some(want), Some(live)) = (want.as_object_mut(), live.as_object()) else { return };
+    for (name, want) in want.iter_mut() {
+        let Some(live) = live.get(name) else { continue };
+        match (name.as_str(), want.as_object_mut(), live.as_object()) {
+            ("tags", Some(want), Some(live)) => {
+                for (key, value) in live.iter().filter(|(key, _)| !is_our_tag(live, key)) {
+                    want.entry(key.clone()).or_insert_with(|| value.clone());
+                }
+            }
+            _ => keep_foreign_tags(want, live),
+        }
     }
 }
 

@@ -16,6 +16,16 @@ pub enum Lookup {
     DefaultVpc,
     /// A subnet by id.
     Subnet(String),
+    /// A VPC by id.
+    Vpc(String),
+    /// A security group by id.
+    SecurityGroup(String),
+    /// A managed policy by ARN, or one of AWS's own by path and name.
+    Policy(String),
+    /// A role by ARN.
+    Role(String),
+    /// The instance profile of a role, by the role's ARN.
+    Profile(String),
     /// An instance type.
     InstanceType(String),
     /// The public half of the key pair made on this machine for this logical name.
@@ -45,6 +55,10 @@ pub struct Facts {
     pub default_vpc: Option<String>,
     /// Subnets that were asked for, and those of the default VPC, by id.
     pub subnets: BTreeMap<String, Subnet>,
+    /// The VPC of each security group that was asked for, by id.
+    pub groups: BTreeMap<String, String>,
+    /// The names of instance profiles, by the ARN of the role that they hold.
+    pub profiles: BTreeMap<String, String>,
     /// Instance types by name.
     pub instance_types: BTreeMap<String, InstanceType>,
     /// OpenSSH public keys (`ssh-ed25519 AAAA…`, no comment) of key pairs whose private half is on this machine, by
@@ -63,6 +77,9 @@ pub struct Image {
     pub architecture: String,
     /// The device name of the root volume, e.g. `/dev/xvda`.
     pub root_device: String,
+    /// GiB of its own root volume, where it says so: an instance's cannot be smaller.
+    #[serde(default)]
+    pub size_gib: Option<i64>,
 }
 
 /// A subnet.
@@ -74,6 +91,33 @@ pub struct Subnet {
     pub zone: String,
     /// Whether it is the zone's default subnet.
     pub default: bool,
+    /// Whether instances in it are given a public IPv4 address unless they ask for none.
+    #[serde(default)]
+    pub public: bool,
+    /// Where its routes lead, where that is known.
+    #[serde(default)]
+    pub way: Option<Way>,
+    /// Whether its VPC has endpoints of ECS's own; looked up only where there may be no other way.
+    #[serde(default)]
+    pub endpoints: bool,
+}
+
+/// Where the routes of a subnet lead beyond its VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// To an internet gateway and nowhere else: for who has a public address.
+    Gateway,
+    /// To a NAT gateway, another network, or whatever else may lead to ECS.
+    Onward,
+    /// Nowhere.
+    Nowhere,
+}
+
+impl InstanceType {
+    /// What tasks can have of its memory at the most, MiB: user data keeps 4 % of it, and 512 MiB at least, for the system.
+    pub fn memory_for_tasks(&self) -> u64 {
+        self.memory_mib.saturating_sub((self.memory_mib * 4 / 100).max(512))
+    }
 }
 
 /// An instance type.

@@ -38,6 +38,9 @@ pub const TAG_ADOPTED: &str = "seqstack:adopted";
 /// The tag of what must not be deleted or replaced (`protect = true`), so that it still holds once the table is gone.
 pub const TAG_PROTECT: &str = "seqstack:protect";
 
+/// The tag that says which of the other tags are ours, by a digest of each key: what others tag is theirs, and stays.
+pub const TAG_KEYS: &str = "seqstack:tags";
+
 /// Tags by key, without AWS's own (`aws:…`).
 pub type Tags = BTreeMap<String, String>;
 
@@ -97,6 +100,8 @@ pub struct StackInfo {
     pub per_run: std::collections::BTreeSet<Address>,
     /// What the tables say of `protect`, by address; what says nothing is not in it.
     pub protect: BTreeMap<Address, bool>,
+    /// Folders of an instance that the stack's task definitions mount, each with who it is for (`1000:1000 0755`).
+    pub folders: BTreeMap<String, String>,
 }
 
 /// What lowering may look at.
@@ -125,12 +130,26 @@ impl Context<'_> {
     /// The tags of a resource: the stack's, those that make it ours, and the one that protects it.
     pub fn tags(&self, at: &Address) -> Tags {
         let mut tags = self.stack.tags.clone();
+        let keys: String = tags.keys().map(|key| key_digest(key)).collect();
+        tags.extend((!keys.is_empty()).then(|| (TAG_KEYS.to_owned(), keys)));
         tags.extend(self.stack.identity_tags(at));
         if self.stack.protect.get(at) == Some(&true) {
             tags.insert(TAG_PROTECT.to_owned(), "true".to_owned());
         }
         tags
     }
+}
+
+/// Five letters for a tag's key: fifty of them, all that AWS takes, fit into one tag's value, which takes no comma.
+fn key_digest(key: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    hex::encode(&Sha256::digest(key)[..3])[..5].to_owned()
+}
+
+/// Whether a tag of a live resource was set by us, as far as its tags tell.
+pub fn is_our_tag(live: &serde_json::Map<String, Value>, key: &str) -> bool {
+    let listed = live.get(TAG_KEYS).and_then(Value::as_str).unwrap_or_default().as_bytes();
+    key.starts_with("seqstack:") || listed.chunks(5).any(|one| one == key_digest(key).as_bytes())
 }
 
 impl StackInfo {
@@ -241,6 +260,8 @@ pub trait Kind: 'static {
     const MINOR: &'static [&'static str] = &[];
     /// The parts that others may link to, and that [`Kind::perform`] of a create gives.
     const PARTS: &'static [&'static str];
+    /// Tables whose resources, where they are made anew, replace one of these that names them although nothing of it differs.
+    const DIES_WITH: &'static [&'static str] = &[];
     /// What one of ours must say to be referred to: our key, its table, and the key that must be true there.
     const NEEDS: &'static [(&'static str, &'static str, &'static str)] = &[];
     /// How one is replaced.
@@ -348,6 +369,8 @@ pub trait ErasedKind: Sync {
     fn parts(&self) -> &'static [&'static str];
     /// See [`Kind::NEEDS`].
     fn needs(&self) -> &'static [(&'static str, &'static str, &'static str)];
+    /// See [`Kind::DIES_WITH`].
+    fn dies_with(&self) -> &'static [&'static str];
     /// See [`Kind::REPLACE`].
     fn replace(&self) -> Replace;
     /// The JSON Schema of a table in the stack file.
@@ -444,6 +467,10 @@ impl<K: Kind> ErasedKind for Of<K> {
 
     fn needs(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         K::NEEDS
+    }
+
+    fn dies_with(&self) -> &'static [&'static str] {
+        K::DIES_WITH
     }
 
     fn replace(&self) -> Replace {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::address::{Address, Ids, Link, links, settle};
 use crate::diff::{Change, Conflict, Difference, Differences};
 use crate::kind::{
-    Found, Owner, Replace, TAG_ADDRESS, TAG_ADOPTED, TAG_PROTECT, TAG_REGION, TAG_SAMPLE, TAG_STACK, kind,
+    Found, Owner, Replace, TAG_ADDRESS, TAG_ADOPTED, TAG_KEYS, TAG_PROTECT, TAG_REGION, TAG_SAMPLE, TAG_STACK, kind,
 };
 use crate::run::RunSpec;
 
@@ -281,7 +281,7 @@ impl Draft {
         let (verb, calls) = if found.owner == Owner::Adopted {
             let mut free = found.state.clone();
             if let Some(tags) = free.get_mut("tags").and_then(Value::as_object_mut) {
-                for ours in [TAG_STACK, TAG_REGION, TAG_ADDRESS, TAG_SAMPLE, TAG_ADOPTED, TAG_PROTECT] {
+                for ours in [TAG_STACK, TAG_REGION, TAG_ADDRESS, TAG_SAMPLE, TAG_ADOPTED, TAG_PROTECT, TAG_KEYS] {
                     tags.remove(ours);
                 }
             }

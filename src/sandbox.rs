@@ -36,6 +36,7 @@ pub mod sigv4;
 mod ssm;
 mod sts;
 pub mod throttle;
+pub mod user_data;
 pub mod wire;
 
 pub use account::Account;

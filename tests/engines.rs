@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,7 +28,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use jiff::Timestamp;
 use seqstack::sandbox::engine::detect::{Relay, detect};
-use seqstack::sandbox::engine::{Engine, Launch, Process};
+use seqstack::sandbox::engine::{Engine, Folder, Launch, Process};
 use seqstack::sandbox::listen::Service;
 use seqstack::sandbox::process::serve::{ServeArgs, ServeError, serve};
 use seqstack::sandbox::process::{StartError, connect_or_start, running, stop};
@@ -97,6 +97,7 @@ impl Bench {
             user: Some("1000".to_owned()),
             working_dir: Some("/data".to_owned()),
             mounts: vec![("/var/lib/data".to_owned(), "/data".to_owned(), false)],
+            folders: vec![Folder { path: "/var/lib/data".to_owned(), owner: (1000, 1000), mode: 0o755 }],
             memory_mib: 64,
         }
     }
@@ -236,6 +237,30 @@ fn what_cannot_start_says_why(name: &str) {
     assert_eq!(bench.engine.process("0d", Timestamp::now()), None);
 }
 
+/// A folder that user data does not make is root's, as Docker makes it; one that it makes is whose it says.
+fn folders_are_whose_user_data_says(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    let folder = |path: &str, owner, mode| Folder { path: path.to_owned(), owner, mode };
+    let touch = |task: &str, user: &str, host: &str| {
+        let launch = Launch {
+            user: Some(user.to_owned()),
+            working_dir: None,
+            mounts: vec![(host.to_owned(), "/scratch".to_owned(), false)],
+            folders: vec![folder("/mine", (1001, 1001), 0o755), folder("/all", (0, 0), 0o777)],
+            ..bench.launch(task, "echo x > /scratch/$RANDOM")
+        };
+        bench.start(&launch);
+        bench.code(task).0
+    };
+    assert_eq!((touch("0a", "1001", "/mine"), touch("0b", "1000", "/all"), touch("0c", "0", "/none")), (0, 0, 0));
+    assert_ne!(touch("0d", "1000", "/none"), 0);
+    assert!(bench.lines("0d").iter().any(|line| line.contains("Permission denied")), "{:?}", bench.lines("0d"));
+    // Where the sandbox is not root, no folder is another user's.
+    if fs::metadata(bench.data().ancestors().nth(3).unwrap().join("mine")).unwrap().uid() == 1001 {
+        assert_ne!(touch("0e", "1000", "/mine"), 0);
+    }
+}
+
 fn stopping_is_a_signal_the_program_hears(name: &str) {
     let Some(bench) = Bench::new(name) else { return };
     bench.start(&bench.launch("0a", "trap 'echo heard; exit 7' TERM; echo up; while :; do sleep 0.05; done"));
@@ -306,18 +331,21 @@ with_engine! {
     engine_docker_network, "docker": nothing_but_loopback;
     engine_docker_memory, "docker": memory_is_a_hard_limit;
     engine_docker_refusals, "docker": what_cannot_start_says_why;
+    engine_docker_folders, "docker": folders_are_whose_user_data_says;
     engine_docker_stop, "docker": stopping_is_a_signal_the_program_hears;
     engine_docker_instance, "docker": an_instance_ends_with_its_tasks;
     engine_podman_task, "podman": a_task_sees_what_it_was_given;
     engine_podman_network, "podman": nothing_but_loopback;
     engine_podman_memory, "podman": memory_is_a_hard_limit;
     engine_podman_refusals, "podman": what_cannot_start_says_why;
+    engine_podman_folders, "podman": folders_are_whose_user_data_says;
     engine_podman_stop, "podman": stopping_is_a_signal_the_program_hears;
     engine_podman_instance, "podman": an_instance_ends_with_its_tasks;
     engine_bubblewrap_task, "bubblewrap": a_task_sees_what_it_was_given;
     engine_bubblewrap_network, "bubblewrap": nothing_but_loopback;
     engine_bubblewrap_memory, "bubblewrap": memory_is_a_hard_limit;
     engine_bubblewrap_refusals, "bubblewrap": what_cannot_start_says_why;
+    engine_bubblewrap_folders, "bubblewrap": folders_are_whose_user_data_says;
     engine_bubblewrap_stop, "bubblewrap": stopping_is_a_signal_the_program_hears;
     engine_bubblewrap_instance, "bubblewrap": an_instance_ends_with_its_tasks;
 }

@@ -10,10 +10,16 @@ mod attempts;
 mod buckets;
 #[path = "lives/hangs.rs"]
 mod hangs;
+#[path = "lives/launches.rs"]
+mod launches;
 #[path = "lives/machines.rs"]
 mod machines;
+#[path = "lives/networks.rs"]
+mod networks;
 #[path = "lives/overwrites.rs"]
 mod overwrites;
+#[path = "lives/tags.rs"]
+mod tags;
 #[path = "lives/theirs.rs"]
 mod theirs;
 #[path = "lives/uploads.rs"]
@@ -243,11 +249,11 @@ async fn a_failed_step_stops_the_run_and_a_mended_one_goes_on_from_it() {
 #[tokio::test(start_paused = true)]
 async fn a_step_that_fits_no_instance_is_told_so() {
     let lab = Lab::new();
-    let large = edited("command = \"call ${sample.name}\"", "command = \"call ${sample.name}\"\nmemory  = 8100");
+    let large = edited("command = \"call ${sample.name}\"", "command = \"call ${sample.name}\"\nmemory  = 7600");
     assert_eq!(lab.apply(&large).await, Exit::RunFailed);
     assert_eq!(lab.started(), ["pull S1"]);
     let text = lab.plan(&large).await.text(false);
-    assert!(text.contains("8100"), "{text}");
+    assert!(text.contains("7600"), "{text}");
     // More memory is no other science: `pull` is kept.
     assert_eq!(lab.apply(STACK).await, Exit::Done);
     assert_eq!(lab.started(), ["pull S1", "call S1", "push S1"]);

@@ -102,12 +102,23 @@ fn facts() -> Facts {
                 id: "ami-0123456789abcdef0".into(),
                 architecture: "x86_64".into(),
                 root_device: "/dev/xvda".into(),
+                size_gib: Some(30),
             },
         )]
         .into(),
         default_vpc: Some("vpc-1".into()),
-        subnets: [("subnet-1".to_owned(), Subnet { vpc: "vpc-1".into(), zone: "eu-west-2a".into(), default: true })]
-            .into(),
+        subnets: [(
+            "subnet-1".to_owned(),
+            Subnet {
+                vpc: "vpc-1".into(),
+                zone: "eu-west-2a".into(),
+                default: true,
+                public: true,
+                way: None,
+                endpoints: false,
+            },
+        )]
+        .into(),
         instance_types: [(
             "t3.large".to_owned(),
             InstanceType { architectures: vec!["x86_64".into()], vcpus: 2, memory_mib: 8192 },

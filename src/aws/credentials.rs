@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use aws_config::Region;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_credential_types::Credentials;
+use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -79,9 +80,19 @@ impl Renewing {
         Self(Arc::new(Inner { source, kept: Mutex::default(), asking: tokio::sync::Mutex::default() }))
     }
 
-    /// When the present credentials end; none where that is not known, or there are none.
+    /// When the present credentials end; none where that is not known, where new ones come by themselves, or there are none.
     pub async fn end(&self) -> Option<Timestamp> {
-        self.ask().await.ok()?.expiry().and_then(|end| Timestamp::try_from(end).ok())
+        let credentials = self.ask().await.ok()?;
+        // Those of `aws login` last a quarter of an hour, and the SDK has new ones for twelve hours (AWS SDKs reference guide,
+        // "Login credentials provider").
+        let features = credentials.get_property::<Vec<AwsCredentialFeature>>();
+        let renewed = features.is_some_and(|features| {
+            features.iter().any(|one| {
+                matches!(one, AwsCredentialFeature::CredentialsLogin | AwsCredentialFeature::CredentialsProfileLogin)
+            })
+        });
+        let end = credentials.expiry().filter(|_| !renewed)?;
+        Timestamp::try_from(end).ok()
     }
 
     fn kept(&self) -> Option<Credentials> {

@@ -7,13 +7,18 @@ use std::io::Read as _;
 use std::path::Path;
 
 use aws_sdk_ec2::types as ec2;
-use futures_util::future::{join, join_all, join3, join4};
+use futures_util::future::{join, join_all, join5};
 use sha2::{Digest as _, Sha256};
+
+mod identities;
+mod network;
+
+pub use network::default_vpc;
 
 use super::absence::OrAbsent as _;
 use super::trace::branch;
 use super::{Aws, AwsError, OrAws};
-use crate::facts::{Facts, Image, InstanceType, LocalFile, Lookup, Subnet};
+use crate::facts::{Facts, Image, InstanceType, LocalFile, Lookup};
 use crate::kinds::key_pair::public_half;
 
 /// Something that had to be known and is not.
@@ -89,26 +94,33 @@ pub async fn read(
     folder: &Path,
     keys_dir: &Path,
 ) -> Result<Facts, Vec<FactError>> {
-    let (mut images, mut subnets, mut types) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let (mut keys, mut files, mut default_vpc) = (BTreeSet::new(), BTreeSet::new(), false);
+    let (mut images, mut types, mut keys, mut files) =
+        <(BTreeSet<_>, BTreeSet<_>, BTreeSet<_>, BTreeSet<_>)>::default();
+    let (mut wanted, mut named) = (network::Wanted::default(), identities::Wanted::default());
     for lookup in lookups {
         match lookup {
             Lookup::Image(text) => drop(images.insert(text.clone())),
-            Lookup::Subnet(id) => drop(subnets.insert(id.clone())),
+            Lookup::Subnet(id) => drop(wanted.subnets.insert(id.clone())),
+            Lookup::Vpc(id) => drop(wanted.vpcs.insert(id.clone())),
+            Lookup::SecurityGroup(id) => drop(wanted.groups.insert(id.clone())),
+            Lookup::Policy(arn) => drop(named.policies.insert(arn.clone())),
+            Lookup::Role(arn) => drop(named.roles.insert(arn.clone())),
+            Lookup::Profile(role) => drop(named.profiles.insert(role.clone())),
             Lookup::InstanceType(name) => drop(types.insert(name.clone())),
             Lookup::Key(name) => drop(keys.insert(name.clone())),
             Lookup::File(path) => drop(files.insert(path.clone())),
-            Lookup::DefaultVpc => default_vpc = true,
+            Lookup::DefaultVpc => wanted.default_vpc = true,
         }
     }
-    let remote = join4(
+    let remote = join5(
         branch(identity(aws)),
         branch(self::images(aws, images)),
-        branch(network(aws, subnets, default_vpc)),
+        branch(network::read(aws, wanted)),
         branch(instance_types(aws, types)),
+        branch(identities::read(aws, named)),
     );
     let local = join(local_keys(keys, keys_dir), local_files(files, folder));
-    let ((identity, images, network, types), (keys, files)) = join(remote, local).await;
+    let ((identity, images, network, types, named), (keys, files)) = join(remote, local).await;
 
     let mut faults = Vec::new();
     let mut facts = Facts { region: aws.region.clone(), ..Facts::default() };
@@ -116,7 +128,15 @@ pub async fn read(
         (facts.account, facts.partition, facts.identity) = (account, partition, identity);
     });
     take(images, &mut faults, |images| facts.images = images);
-    take(network, &mut faults, |(vpc, subnets)| (facts.default_vpc, facts.subnets) = (vpc, subnets));
+    take(network, &mut faults, |found| {
+        (facts.default_vpc, facts.subnets, facts.groups) = (found.default_vpc, found.subnets, found.groups);
+    });
+    let mut unknown = Vec::new();
+    take(named, &mut faults, |found| (facts.profiles, unknown) = (found.profiles, found.unknown));
+    // What is another account's cannot be looked up from this one.
+    faults.extend(
+        unknown.into_iter().filter(|one| one.account == facts.account || one.account == "aws").map(|one| one.fault),
+    );
     take(types, &mut faults, |types| facts.instance_types = types);
     take(keys, &mut faults, |keys| facts.keys = keys);
     take(files, &mut faults, |files| facts.files = files);
@@ -233,7 +253,9 @@ async fn described_images(aws: &Aws, ids: BTreeMap<String, String>) -> Read<BTre
             let id = image.image_id()?.to_owned();
             let architecture = image.architecture().map(|name| name.as_str().to_owned())?;
             let root_device = image.root_device_name().unwrap_or("/dev/xvda").to_owned();
-            Some((id.clone(), Image { id, architecture, root_device }))
+            let root = image.block_device_mappings().iter().find(|one| one.device_name() == Some(&root_device));
+            let size_gib = root.and_then(|root| root.ebs()?.volume_size()).map(i64::from);
+            Some((id.clone(), Image { id, architecture, root_device, size_gib }))
         }));
     }
     all(ids
@@ -247,72 +269,6 @@ async fn described_images(aws: &Aws, ids: BTreeMap<String, String>) -> Read<BTre
             }
         })
         .collect())
-}
-
-/// The region's default VPC, where it has one.
-///
-/// # Errors
-/// When EC2 cannot be asked.
-pub async fn default_vpc(aws: &Aws) -> Result<Option<String>, AwsError> {
-    let filter = ec2::Filter::builder().name("isDefault").values("true").build();
-    let asked = aws.ec2.describe_vpcs().filters(filter).send().await.or_aws("ec2:DescribeVpcs")?;
-    Ok(asked.vpcs().first().and_then(|vpc| vpc.vpc_id.clone()))
-}
-
-type Network = (Option<String>, BTreeMap<String, Subnet>);
-
-/// The default VPC, its default subnets, and those that were asked for, in one wave.
-async fn network(aws: &Aws, wanted: BTreeSet<String>, default_vpc: bool) -> Read<Network> {
-    let vpc = async {
-        if !default_vpc {
-            return Ok(None);
-        }
-        let vpc = self::default_vpc(aws).await.map_err(failed("the default VPC"))?;
-        vpc.map(Some).ok_or_else(|| {
-            let what = format!("{} has no default VPC", aws.region);
-            let hint =
-                "name a `subnet` (instance) and a `vpc` (security group), or make one: aws ec2 create-default-vpc";
-            vec![missing(&Lookup::DefaultVpc, what, hint)]
-        })
-    };
-    let of_default = async {
-        match default_vpc {
-            true => subnets(aws, "default-for-az", vec!["true".to_owned()]).await,
-            false => Ok(BTreeMap::new()),
-        }
-    };
-    let named = async {
-        if wanted.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let found = subnets(aws, "subnet-id", wanted.iter().cloned().collect()).await?;
-        let gone = wanted.iter().filter(|id| !found.contains_key(*id)).map(|id| {
-            let what = format!("there is no subnet {id} in {}", aws.region);
-            missing(&Lookup::Subnet(id.clone()), what, "leave it out for one of the default VPC's")
-        });
-        let gone: Vec<_> = gone.collect();
-        if gone.is_empty() { Ok(found) } else { Err(gone) }
-    };
-    let (vpc, of_default, named) = join3(branch(vpc), branch(of_default), branch(named)).await;
-    let (mut out, mut faults) = ((None, BTreeMap::new()), Vec::new());
-    take(vpc, &mut faults, |vpc| out.0 = vpc);
-    take(of_default, &mut faults, |subnets| out.1.extend(subnets));
-    take(named, &mut faults, |subnets| out.1.extend(subnets));
-    if faults.is_empty() { Ok(out) } else { Err(faults) }
-}
-
-async fn subnets(aws: &Aws, by: &str, values: Vec<String>) -> Read<BTreeMap<String, Subnet>> {
-    let filter = ec2::Filter::builder().name(by).set_values(Some(values)).build();
-    let mut pages = aws.ec2.describe_subnets().filters(filter).into_paginator().send();
-    let mut out = BTreeMap::new();
-    while let Some(page) = pages.next().await {
-        let page = page.or_aws("ec2:DescribeSubnets").map_err(failed("subnets"))?;
-        out.extend(page.subnets.unwrap_or_default().into_iter().filter_map(|subnet| {
-            let default = subnet.default_for_az.unwrap_or_default();
-            Some((subnet.subnet_id?, Subnet { vpc: subnet.vpc_id?, zone: subnet.availability_zone?, default }))
-        }));
-    }
-    Ok(out)
 }
 
 async fn instance_types(aws: &Aws, wanted: BTreeSet<String>) -> Read<BTreeMap<String, InstanceType>> {

@@ -251,10 +251,30 @@ async fn afterwards(session: &Session, at: &Address, stays: &str) -> String {
     format!(
         "still running on AWS, and billed:\n{billed}\n\
          {why}\n\
-         to look around on it: aws ssm start-session --target {id}, or SSH where its security group lets you in (files are under the task definition's mounts)\n\
+         to look around on it: {} (files are under the task definition's mounts)\n\
          to let it go: {}",
+        looking_around(session, at, id).await,
         session.command("destroy", &["--target", &at.clone().of(None).to_string(), "--discard-intermediates"])
     )
+}
+
+/// How one gets onto an instance: Session Manager serves only a machine whose role has its policy.
+async fn looking_around(session: &Session, at: &Address, instance: &str) -> String {
+    let ssh = "SSH where its security group lets you in";
+    let of = |at: &Address, key: &str| session.stack.resources.get(at)?.get(key)?.as_str().map(str::to_owned);
+    let role = of(&at.clone().of(None), "role").unwrap_or_default();
+    let ours = Address::new("role", role.clone());
+    let name = match session.stack.existing.get(&ours) {
+        Some(existing) => existing.clone(),
+        None if role.starts_with("arn:") => role,
+        None => of(&ours, "name").unwrap_or_else(|| session.stack.info.physical_name(&ours)),
+    };
+    match crate::kinds::role::has_session_manager(&session.aws, &name).await {
+        true => format!("aws ssm start-session --target {instance}, or {ssh}"),
+        false => {
+            format!("{ssh}; for `aws ssm start-session` its role must have AmazonSSMManagedInstanceCore (`attach`)")
+        }
+    }
 }
 
 /// The run's steps with their times, exit codes and task ARNs, as the ledger has them.

@@ -13,6 +13,7 @@ use crate::desired::{Desired, lower, wanted};
 use crate::diff::{Conflict, Cycle, Scope, diff};
 use crate::facts::{Facts, Lookup};
 use crate::kind::{Context, kind};
+use crate::kinds::instance::reach;
 use crate::live::{self, Live};
 use crate::plan::{self, Phase, Why};
 use crate::report::events::Told;
@@ -71,10 +72,17 @@ struct Read {
 }
 
 async fn read(session: &Session, spec: Option<&RunSpec>) -> Result<Read, Problem> {
+    let steps = session.stack.pipeline.iter().flat_map(|pipeline| &pipeline.step);
     let lookups: BTreeSet<Lookup> = wanted(&session.stack)
         .iter()
         .filter_map(|(at, spec)| Some(kind(&at.kind)?.lookups(&at.name, spec)))
         .flatten()
+        .chain(
+            steps
+                .filter_map(|step| step.task_role.as_ref())
+                .filter(|role| role.is_id())
+                .map(|role| Lookup::Role(role.text.clone())),
+        )
         .collect();
     let keys = session.state_dir.join("keys");
     let watcher = session.watcher();
@@ -150,6 +158,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let runs = run.as_ref().filter(|_| plan.run.is_some());
     plan.conflicts.extend(runs.and_then(|run| run.too_large(stack, &facts)));
     plan.conflicts.extend(runs.and_then(Assessed::archived));
+    plan.conflicts.extend(reach::conflicts(&plan, &desired.0, &facts));
     let driver = run.as_ref().and_then(|run| run.driver(&plan));
     plan.conflicts.extend(run.iter().zip(&driver).map(|(run, driver)| run.driven(driver)));
     // What a run of before has left is of no use to one that begins anew.

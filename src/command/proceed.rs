@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::address::{Address, Ids};
 use crate::aws::absence::{SEEN, unseen};
-use crate::aws::wait::{TOLD, Watcher, interrupted, watched};
+use crate::aws::wait::{TOLD, Watcher, interrupted, waiting, watched};
 use crate::aws::{AwsError, Class};
 use crate::cli::Consent;
 use crate::event::{Event, Failure};
@@ -377,23 +377,32 @@ impl Hands<'_> {
 impl Performer for Hands<'_> {
     async fn call(&self, at: &Address, call: Value) -> Result<Ids, Failure> {
         let Some(kind) = kind(&at.kind) else { return Ok(Ids::new()) };
-        let (tell, waiting) = (self.tell.clone(), at.clone());
+        let (tell, of) = (self.tell.clone(), at.clone());
         let acting = Acting {
             aws: self.session.aws.clone(),
             stack: self.session.stack.info.clone(),
             state_dir: self.session.state_dir.clone(),
-            say: Arc::new(move |text| tell(Event::Waiting { at: waiting.clone(), text })),
+            say: Arc::new(move |text| tell(Event::Waiting { at: of.clone(), text })),
             stopped: self.stopped.clone(),
         };
         let mut pause = FIRST_PAUSE;
-        let seen_by = tokio::time::Instant::now() + SEEN.within;
+        let (begun, mut told) = (tokio::time::Instant::now(), false);
         loop {
             match self.made(kind, &acting, &call).await {
                 // A call that is refused for its credentials was not carried out, and what came before it in here is
                 // found again: identity is in the create calls.
                 Err(error) if error.class == Class::Credentials && self.sign_in(at, &error, &mut pause).await => {}
                 // What is gone already is no failure of a deletion: this is about something that is not seen yet.
-                Err(error) if unseen(&error) && tokio::time::Instant::now() < seen_by && !*self.stopped.borrow() => {
+                Err(error) if unseen(&error) && begun.elapsed() < SEEN.within && !*self.stopped.borrow() => {
+                    if !told && begun.elapsed() >= TOLD {
+                        told = true;
+                        let what = format!("AWS to see what {} needs ({error})", kind.describe(&call));
+                        (acting.say)(waiting(
+                            &what,
+                            begun.elapsed(),
+                            Some(SEEN.within.saturating_sub(begun.elapsed())),
+                        ));
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
                         () = interrupted(&self.stopped) => {}

@@ -21,11 +21,15 @@ use crate::stack::warning::SpecWarning;
 
 pub mod billed;
 mod check;
+mod end;
+pub mod folders;
 mod launch;
 mod live;
+pub mod reach;
 mod user_data;
 mod volume;
 
+use folders::Folders;
 pub use volume::{Volume, VolumeSpec, VolumeType};
 
 /// The kind.
@@ -39,12 +43,17 @@ pub const TAG_CLUSTER: &str = "seqstack:cluster";
 pub const TAG_MAX_HOURS: &str = "seqstack:max-hours";
 /// The tag with the time (RFC 3339, UTC) at which the instance ends itself. It reads it through instance metadata.
 pub const TAG_DEADLINE: &str = "seqstack:deadline";
+/// What the tags begin with that say which folders user data has made, one tag a folder: `uid:gid mode path`.
+const TAG_FOLDER: &str = "seqstack:folder-";
+/// The tag that says whether the launch asked for a public address.
+const TAG_PUBLIC_IP: &str = "seqstack:public-ip";
 /// The tag with a digest of all that its launch asked for.
 const TAG_ASKED: &str = "seqstack:asked";
 /// The field of a state that says why the run that is due cannot use the instance.
 pub const USED: &str = "used";
 /// Tags that say what a launch was; they are no part of a state's tags.
-const TECHNICAL: &[&str] = &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE];
+const TECHNICAL: &[&str] =
+    &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE, TAG_PUBLIC_IP, TAG_FOLDER];
 
 /// An EC2 instance that runs a cluster's tasks, and ends itself when its time is up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +88,10 @@ pub struct Spec {
     /// Availability zones of the default VPC, tried in turn; left out, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zones: Vec<String>,
+    /// Whether it has a public IPv4 address; left out, as its subnet says. It must reach ECS, image registry and S3: by a
+    /// public address and an internet gateway, by a NAT gateway, or by VPC endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_ip: Option<bool>,
     /// Its root volume; left out, 30 GiB of encrypted gp3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<VolumeSpec>,
@@ -128,6 +141,10 @@ pub struct State {
     /// Where it may be, in the order in which that is tried. Only wanted; gone once it is somewhere.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Choice>,
+    /// Whether it was asked to have a public address; None where its subnet says.
+    pub public_ip: Option<bool>,
+    /// The folders that user data has made. None are wanted any more where those that it has serve.
+    pub folders: Folders,
     /// The root volume; None while a just-launched instance does not tell yet.
     pub volume: Option<Volume>,
     /// Hours from launch to the deadline.
@@ -250,6 +267,8 @@ impl Kind for Instance {
         "profile",
         "key_pair",
         "subnet",
+        "public_ip",
+        "folders",
         "volume",
         "volume.size_gib",
         "volume.type",
@@ -258,9 +277,12 @@ impl Kind for Instance {
         "volume.throughput",
         "launch",
     ];
-    const MINOR: &'static [&'static str] = &["ami_behind", "choices", "root_device", USED];
+    const MINOR: &'static [&'static str] = &["ami_behind", "choices", "root_device", "folders", USED];
     const NEEDS: &'static [(&'static str, &'static str, &'static str)] = &[("role", "role", "instance_profile")];
     const PARTS: &'static [&'static str] = &["id"];
+    /// An agent whose cluster was deleted never registers in one that is made in its place (amazon-ecs-agent, agent.go: it
+    /// exits for good).
+    const DIES_WITH: &'static [&'static str] = &["cluster"];
     type Spec = Spec;
     type State = State;
     type Call = Call;
@@ -287,7 +309,11 @@ impl Kind for Instance {
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
         let subnet = spec.subnet.clone().map_or(Lookup::DefaultVpc, Lookup::Subnet);
         let types = std::iter::once(&spec.r#type).chain(&spec.types).cloned().map(Lookup::InstanceType);
-        [Lookup::Image(spec.ami.clone()), subnet].into_iter().chain(types).collect()
+        let groups = spec.security_groups.iter().filter(|group| group.is_id());
+        let groups = groups.map(|group| Lookup::SecurityGroup(group.text.clone()));
+        let role = [Lookup::Role, Lookup::Profile].map(|lookup| lookup(spec.role.text.clone()));
+        let role = role.into_iter().filter(|_| spec.role.is_id());
+        [Lookup::Image(spec.ami.clone()), subnet].into_iter().chain(types).chain(groups).chain(role).collect()
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
@@ -325,6 +351,19 @@ impl Kind for Instance {
             Link::Theirs { kind, id } => Link::Theirs { kind, id: last_part(&id).to_owned() },
             ours @ Link::Ours { .. } => ours,
         };
+        let volume = volume::Volume::of(spec.volume.as_ref(), image.size_gib);
+        if let Some(least) = image.size_gib.filter(|least| volume.size_gib < *least) {
+            let (size, ami) = (volume.size_gib, &image.id);
+            return Err(format!("`size_gib` is {size}, but the AMI {ami} itself has {least} GiB: say that or more"));
+        }
+        let folders = cx.stack.folders.clone();
+        if let Some(long) = folders.keys().find(|path| path.len() > folders::LONGEST) {
+            return Err(format!("the folder {long} of a mount is longer than {} characters", folders::LONGEST));
+        }
+        if folders.len() > folders::MOST {
+            let (most, count) = (folders::MOST, folders.len());
+            return Err(format!("task definitions mount {count} folders of it; user data makes {most} at the most"));
+        }
         let max_hours = spec.hours();
         Ok(State {
             r#type,
@@ -332,12 +371,18 @@ impl Kind for Instance {
             ami_behind: spec.ami.starts_with("ssm:").then(|| spec.ami.clone()),
             root_device: image.root_device.clone(),
             cluster: by_name(spec.cluster.link(cx, "name")),
-            profile: by_name(spec.role.link(cx, "profile")),
+            profile: match cx.facts.profiles.get(&spec.role.text) {
+                // A profile need not have its role's name.
+                Some(profile) => Link::theirs("role", profile.clone()),
+                None => by_name(spec.role.link(cx, "profile")),
+            },
             key_pair: spec.key_pair.as_ref().map(|pair| pair.link(cx, "name")),
             security_groups: spec.security_groups.iter().map(|group| group.link(cx, "id")).collect(),
             subnet,
             choices,
-            volume: Some(Volume::of(spec.volume.as_ref())),
+            public_ip: spec.public_ip,
+            folders,
+            volume: Some(volume),
             max_hours,
             launch: user_data::digest(),
             stopped: false,
@@ -353,6 +398,9 @@ impl Kind for Instance {
         want.launched.clone_from(&live.launched);
         if live.volume.is_none() {
             want.volume = None;
+        }
+        if folders::serve(&live.folders, &want.folders) {
+            want.folders.clone_from(&live.folders);
         }
         let mut notes = Vec::new();
         // An account may have every volume encrypted (EC2 API, EnableEbsEncryptionByDefault), whatever a launch asks for.
@@ -376,9 +424,11 @@ impl Kind for Instance {
             && same_ami
             && pairs
             && want.is_choice(live)
-            && maybe(&want.cluster, &live.cluster)
+            && want.cluster == live.cluster
             && maybe(&want.profile, &live.profile)
             && want.volume == live.volume
+            && want.public_ip == live.public_ip
+            && want.folders == live.folders
             && want.launch == live.launch;
         if stays {
             if want.ami != live.ami {

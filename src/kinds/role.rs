@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::address::{Address, Ids};
-use crate::aws::{AwsError, tags};
+use crate::aws::{Aws, AwsError, tags};
 use crate::encryption;
+use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, TAG_ADOPTED, TAG_STACK, Tags};
 use crate::phrase::span;
 use crate::stack::reference::{Bucket, Ref};
@@ -226,6 +227,13 @@ pub fn last_part(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
+/// Whether a role, by name or ARN, has the policy that Session Manager needs of an instance's role. What cannot be read has
+/// not.
+pub async fn has_session_manager(aws: &Aws, role: &str) -> bool {
+    let attached = live::attached(aws, last_part(role)).await.unwrap_or_default();
+    attached.iter().any(|policy| last_part(policy) == "AmazonSSMManagedInstanceCore")
+}
+
 impl Kind for Role {
     const TABLE: &'static str = "role";
     const FIXED: &'static [&'static str] = &["name"];
@@ -251,6 +259,10 @@ impl Kind for Role {
         warnings
             .extend(many.map(|many| SpecWarning::over_quota("attach", &format!("{many} policies on one role"), 10)));
         warnings
+    }
+
+    fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
+        spec.attach.iter().cloned().map(Lookup::Policy).collect()
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
@@ -407,8 +419,9 @@ fn converge(at: &Address, old: &State, new: &State) -> Vec<Call> {
             calls.push(Call::UpdateRole { role: role(), description, session_seconds });
         }
         let (tags, keys) = tags::change(&old.tags, &new.tags);
-        calls.extend((!tags.is_empty()).then(|| Call::TagRole { role: role(), tags }));
+        // IAM does not tell keys apart by case: to remove `project` after setting `Project` would remove both.
         calls.extend((!keys.is_empty()).then(|| Call::UntagRole { role: role(), keys }));
+        calls.extend((!tags.is_empty()).then(|| Call::TagRole { role: role(), tags }));
     } else {
         calls.push(Call::CreateRole {
             at: at.clone(),
@@ -466,8 +479,8 @@ fn converge_policy(calls: &mut Vec<Call>, old: &Policy, new: &Policy, want_tags:
         calls.push(Call::CreatePolicyVersion { policy: policy(), document: new.document.clone() });
     }
     let (tags, keys) = tags::change(&old.tags, want_tags);
-    calls.extend((!tags.is_empty()).then(|| Call::TagPolicy { policy: policy(), tags }));
     calls.extend((!keys.is_empty()).then(|| Call::UntagPolicy { policy: policy(), keys }));
+    calls.extend((!tags.is_empty()).then(|| Call::TagPolicy { policy: policy(), tags }));
 }
 
 fn delete_policy(calls: &mut Vec<Call>, role: &str, old: &Policy) {
@@ -488,8 +501,8 @@ fn converge_profile(calls: &mut Vec<Call>, old: &State, new: &State) {
         }
         (Some(live), Some(want)) => {
             let (tags, keys) = tags::change(&live.tags, &nested(&new.tags, &live.tags, &want.tags));
-            calls.extend((!tags.is_empty()).then(|| Call::TagInstanceProfile { profile: profile(), tags }));
             calls.extend((!keys.is_empty()).then(|| Call::UntagInstanceProfile { profile: profile(), keys }));
+            calls.extend((!tags.is_empty()).then(|| Call::TagInstanceProfile { profile: profile(), tags }));
         }
         (Some(_), None) | (None, None) => {}
     }

@@ -20,7 +20,7 @@ use crate::aws::absence::{OrAbsent, SEEN, again, none, taken_away};
 use crate::aws::facts::default_vpc;
 use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
-use crate::aws::{Aws, AwsError, OrAws, tags};
+use crate::aws::{Aws, AwsError, Class, OrAws, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Owner, Reading, Replace, SpecFault, TAG_STACK, Tags};
 use crate::stack::values::PLACEHOLDER;
@@ -147,7 +147,10 @@ impl Kind for SecurityGroup {
     }
 
     fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
-        spec.vpc.is_none().then_some(Lookup::DefaultVpc).into_iter().collect()
+        let vpc = spec.vpc.clone().map_or(Lookup::DefaultVpc, Lookup::Vpc);
+        let rules = spec.ingress.iter().chain(spec.egress.iter().flatten());
+        let peers = rules.filter_map(|rule| rule.security_group.as_ref()).filter(|peer| peer.is_id());
+        [vpc].into_iter().chain(peers.map(|peer| Lookup::SecurityGroup(peer.text.clone()))).collect()
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {
@@ -310,8 +313,11 @@ impl Kind for SecurityGroup {
     async fn find_existing(cx: Reading<'_>, existing: &str) -> Result<Option<Ids>, AwsError> {
         let by = if existing.starts_with("sg-") { "group-id" } else { "group-name" };
         let found = found(cx.aws, vec![(by, vec![existing.to_owned()])]).await?;
-        let id = found.first().and_then(|group| group.group_id());
-        Ok(id.map(|id| Ids::from([("id".to_owned(), id.to_owned())])))
+        let parts = |group: &ec2::SecurityGroup| {
+            let parts = [("id", group.group_id()), ("vpc", group.vpc_id())];
+            parts.into_iter().filter_map(|(part, id)| Some((part.to_owned(), id?.to_owned()))).collect()
+        };
+        Ok(found.first().map(parts))
     }
 
     async fn perform(cx: Acting, call: Call) -> Result<Ids, AwsError> {
@@ -454,6 +460,16 @@ async fn close(cx: &Acting, group: Link, name: &str, kept: &BTreeSet<Rule>) -> R
     Ok(())
 }
 
+/// Whether a rule was revoked. In a default VPC EC2 says yes to the revoking of a rule that it does not know (yet), and lists
+/// it (EC2 API, RevokeSecurityGroupIngress).
+fn revoked(operation: &'static str, unknown: &[ec2::IpPermission]) -> Result<(), AwsError> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let error = AwsError::refused(operation, "EC2 does not know this rule");
+    Err(AwsError { class: Class::NotFound, ..error })
+}
+
 /// One rule, added, revoked or described. What is so already is so.
 async fn change_rule(cx: &Acting, call: Call) -> Result<(), AwsError> {
     let ec2 = &cx.aws.ec2;
@@ -477,7 +493,7 @@ async fn change_rule(cx: &Acting, call: Call) -> Result<(), AwsError> {
             let request = ec2.revoke_security_group_ingress().group_id(id).ip_permissions(rule);
             let sent = taken_away(&*cx.say, NAME, &name, none, || {
                 let request = request.clone();
-                async move { request.send().await.or_aws(NAME) }
+                async move { revoked(NAME, request.send().await.or_aws(NAME)?.unknown_ip_permissions()) }
             });
             sent.await.map(|_| ())
         }
@@ -487,7 +503,7 @@ async fn change_rule(cx: &Acting, call: Call) -> Result<(), AwsError> {
             let request = ec2.revoke_security_group_egress().group_id(id).ip_permissions(rule);
             let sent = taken_away(&*cx.say, NAME, &name, none, || {
                 let request = request.clone();
-                async move { request.send().await.or_aws(NAME) }
+                async move { revoked(NAME, request.send().await.or_aws(NAME)?.unknown_ip_permissions()) }
             });
             sent.await.map(|_| ())
         }

@@ -14,6 +14,7 @@ use super::log_group::name_of;
 use super::{ECS_NAME, ECS_NAME_TOLD, check_name};
 use crate::address::{Address, Ids, Link};
 use crate::aws::{AwsError, tags};
+use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, StackInfo, Tags};
 use crate::stack::reference::{LogGroup, Ref, Role};
 use crate::stack::schema;
@@ -220,6 +221,11 @@ impl Kind for TaskDefinition {
 
     fn warn(spec: &Spec) -> Vec<SpecWarning> {
         container::warn(spec)
+    }
+
+    fn lookups(_name: &str, spec: &Spec) -> Vec<Lookup> {
+        let roles = [&spec.execution_role, &spec.task_role].into_iter().flatten();
+        roles.filter(|role| role.is_id()).map(|role| Lookup::Role(role.text.clone())).collect()
     }
 
     fn lower(at: &Address, spec: Spec, cx: &Context<'_>) -> Result<State, String> {

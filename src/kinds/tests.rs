@@ -16,9 +16,20 @@ fn stack() -> StackInfo {
 }
 
 fn facts() -> Facts {
-    let image =
-        Image { id: "ami-1".to_owned(), architecture: "x86_64".to_owned(), root_device: "/dev/xvda".to_owned() };
-    let subnet = Subnet { vpc: "vpc-1".to_owned(), zone: "eu-west-2a".to_owned(), default: true };
+    let image = Image {
+        id: "ami-1".to_owned(),
+        architecture: "x86_64".to_owned(),
+        root_device: "/dev/xvda".to_owned(),
+        size_gib: Some(30),
+    };
+    let subnet = Subnet {
+        vpc: "vpc-1".to_owned(),
+        zone: "eu-west-2a".to_owned(),
+        default: true,
+        public: true,
+        way: None,
+        endpoints: false,
+    };
     let kind = InstanceType { architectures: vec!["x86_64".to_owned()], vcpus: 8, memory_mib: 65536 };
     let file = LocalFile { path: "/data/a".to_owned(), size: 1, sha256: "aa".to_owned() };
     Facts {

@@ -127,6 +127,7 @@ impl Bench {
             "MinCount": "1", "MaxCount": "1", "ImageId": IMAGES[0].id, "InstanceType": "r6i.large",
             "ClientToken": token, "IamInstanceProfile": {"Name": "s-instance"},
             "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"InstanceMetadataTags": "enabled"},
             "UserData": STANDARD.encode("#!/bin/sh\necho ECS_CLUSTER=main >> /etc/ecs/ecs.config\n"),
             "BlockDeviceMapping": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": "50", "Encrypted": "true"}}],
             "TagSpecification": [

@@ -42,6 +42,9 @@ pub struct State {
     pub instances: Vec<instances::Instance>,
     volumes: Vec<volumes::Volume>,
     tokens: Vec<run::Token>,
+    /// What of the network is not as it is in every account.
+    #[serde(default)]
+    pub network: network::Network,
 }
 
 impl Default for State {
@@ -55,6 +58,7 @@ impl Default for State {
             instances: Vec::new(),
             volumes: Vec::new(),
             tokens: Vec::new(),
+            network: network::Network::default(),
         }
     }
 }
@@ -101,6 +105,9 @@ fn dispatch(account: &mut Account, cx: &Cx, operation: &str, input: &Value) -> A
     match operation {
         "DescribeVpcs" => network::vpcs(account, cx, input),
         "DescribeSubnets" => network::subnets(account, cx, input),
+        "ModifySubnetAttribute" => network::modify_subnet(account, input),
+        "DescribeRouteTables" => network::route_tables(account, cx, input),
+        "DescribeVpcEndpoints" => network::endpoints(account, cx, input),
         "DescribeAvailabilityZones" => network::zones(account, cx, input),
         "DescribeImages" => types::images(cx, input),
         "DescribeInstanceTypes" => types::instance_types(cx, input),

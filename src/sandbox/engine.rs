@@ -39,8 +39,22 @@ pub struct Launch {
     pub working_dir: Option<String>,
     /// Host path (inside the instance's folder), container path, read-only.
     pub mounts: Vec<(String, String, bool)>,
+    /// Folders that the instance's user data has made; every other one is root's (0755), as Docker makes it.
+    #[serde(default)]
+    pub folders: Vec<Folder>,
     /// The container's hard limit, MiB.
     pub memory_mib: u64,
+}
+
+/// A folder of an instance as user data makes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folder {
+    /// Its path on the instance.
+    pub path: String,
+    /// Whose it is: user and group.
+    pub owner: (u32, u32),
+    /// Its mode, e.g. `0o755`.
+    pub mode: u32,
 }
 
 /// Where a task's process is.

@@ -224,8 +224,8 @@ impl Sandbox {
         let then = behind.and_then(|behind| past.at(service, cx.now, behind));
         let answer = throttle::call(account, &cx, service, operation, &input).and_then(|()| match then {
             Some(mut then) if !mutates(&name) => dispatch(&mut then, &cx, caller, service, operation, input),
-            Some(mut then) => match past::refusal(&mut then, &cx, caller, (service, operation), &input) {
-                Some(refusal) => Err(refusal),
+            Some(mut then) => match past::unheard(&mut then, &cx, caller, (service, operation), &input) {
+                Some(answer) => answer,
                 None => dispatch(account, &cx, caller, service, operation, input),
             },
             None => dispatch(account, &cx, caller, service, operation, input),

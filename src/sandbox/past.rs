@@ -11,7 +11,7 @@ use super::account::Account;
 use super::connector::mutates;
 use super::engine::{Engine, Launch, Process};
 use super::front::dispatch;
-use super::service::{ApiError, Caller, Cx};
+use super::service::{Answer, ApiError, Caller, Cx};
 
 /// What happens by itself (a task ends) is kept at least so often, as far as anybody asks.
 const OFTEN: Duration = Duration::from_millis(250);
@@ -63,22 +63,24 @@ impl Past {
     }
 }
 
-/// Whether a change is refused where it is asked for in the past, since what it is about was not there yet:
-/// `InvalidGroup.NotFound` right after CreateSecurityGroup, say.
-pub(super) fn refusal(
+/// What is answered to a change where it is asked for in the past, since what it is about was not there yet:
+/// `InvalidGroup.NotFound` right after CreateSecurityGroup, say, or that a rule which is to be revoked is not known.
+pub(super) fn unheard(
     past: &mut Account,
     cx: &Cx,
     caller: &Caller,
     (service, operation): (&str, &str),
     input: &serde_json::Value,
-) -> Option<ApiError> {
+) -> Option<Answer> {
     let cx = Cx { engine: std::sync::Arc::new(Nowhere), ..cx.clone() };
     let unseen = |error: &ApiError| {
         error.code.contains("NotFound")
             || error.code.starts_with("NoSuch")
             || ["not found", "IAM Instance Profile"].iter().any(|text| error.message.contains(text))
     };
-    dispatch(past, &cx, caller, service, operation, input.clone()).err().filter(unseen)
+    let answer = dispatch(past, &cx, caller, service, operation, input.clone());
+    let unknown = |answer: &serde_json::Value| answer.get("unknownIpPermissionSet").is_some();
+    Some(answer).filter(|answer| answer.as_ref().map_or_else(unseen, unknown))
 }
 
 /// All that may be seen late. The rest is not asked for.

@@ -76,6 +76,7 @@ pub(super) fn read(
         encryptions,
         per_run: found.per_run,
         protect: protect.into_iter().map(|(at, (said, _))| (at, said)).collect(),
+        folders: crate::kinds::instance::folders::of(&found.specs),
     };
     Ok(Stack {
         file: path.to_owned(),

@@ -30,6 +30,8 @@ pub enum Code {
     UnencryptedDisk,
     /// An instance that never ends itself.
     NoMaxHours,
+    /// A folder of the machine's system that a task cannot write to.
+    HostFolder,
     /// Every action of a service, or of all.
     WildcardAction,
     /// Actions on every resource of the account.
@@ -46,13 +48,14 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OpenSsh,
         Self::OpenAdminPort,
         Self::OpenAllPorts,
         Self::LatestImage,
         Self::UnencryptedDisk,
         Self::NoMaxHours,
+        Self::HostFolder,
         Self::WildcardAction,
         Self::WildcardResource,
         Self::ShellCommand,
@@ -62,7 +65,7 @@ impl Code {
     ];
 
     /// Those that an `allow` can silence.
-    pub const ALLOWABLE: [Self; 11] = {
+    pub const ALLOWABLE: [Self; 12] = {
         let [silent @ .., _unused] = Self::ALL;
         silent
     };
@@ -81,6 +84,7 @@ impl Code {
             Self::LatestImage => "latest-image",
             Self::UnencryptedDisk => "unencrypted-disk",
             Self::NoMaxHours => "no-max-hours",
+            Self::HostFolder => "host-folder",
             Self::WildcardAction => "wildcard-action",
             Self::WildcardResource => "wildcard-resource",
             Self::ShellCommand => "shell-command",
@@ -104,6 +108,10 @@ impl Code {
             Self::NoMaxHours => {
                 "an instance with `lifetime = \"always\"` has no `max_hours`: it is billed until somebody ends it \
                  (with `lifetime = \"run\"` it ends itself after 24 hours)"
+            }
+            Self::HostFolder => {
+                "a task definition whose `user` is not root mounts a folder of the instance's own system (`/etc`, `/usr`, \
+                 `/var/lib`) to write to; the folder of every other mount is made for its user when the instance boots"
             }
             Self::WildcardAction => {
                 "a policy allows `*`, every action of a service (`s3:*`) or all but some (`NotAction`), or an AWS policy \

@@ -112,8 +112,9 @@ impl Assessed {
         let names = instance.get("type").into_iter().chain(others).filter_map(|name| name.as_str());
         let types: Vec<_> =
             names.map(|name| Some((name, facts.instance_types.get(name)?))).collect::<Option<Vec<_>>>()?;
-        let room =
-            |has: &InstanceType| (i64::from(has.vcpus) * 1024, i64::try_from(has.memory_mib).unwrap_or(i64::MAX));
+        let room = |has: &InstanceType| {
+            (i64::from(has.vcpus) * 1024, i64::try_from(has.memory_for_tasks()).unwrap_or(i64::MAX))
+        };
         let asks = |step: &&StepSpec| {
             let (cpu, memory) = (step.cpu.unwrap_or_default(), step.memory.unwrap_or_default());
             types.iter().map(|(_, has)| room(has)).all(|(has_cpu, has_memory)| cpu > has_cpu || memory > has_memory)

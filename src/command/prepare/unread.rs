@@ -48,6 +48,9 @@ impl Unread {
             Problem::failed(format!("the live state is not known, so there is no plan:\n  {}", causes.join("\n  ")));
         let any = |class: Class| self.aws.iter().any(|error| error.class == class);
         let what = "what could not be read is not taken for absent";
+        if let Some(hint) = self.aws.iter().find_map(|error| error.credentials_hint(&session.aws.region)) {
+            return problem.hint(format!("{what}: {hint}; or sign in ({})", session.aws.sign_in()));
+        }
         if any(Class::Credentials) {
             problem.hint(format!("{what}: sign in ({}, or new keys), then again", session.aws.sign_in()))
         } else if any(Class::Denied) {

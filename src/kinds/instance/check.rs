@@ -1,6 +1,6 @@
 //! What an instance cannot be launched with, and what it is seldom meant to be launched with.
 
-use super::{Spec, VolumeType};
+use super::{Spec, VolumeSpec, VolumeType};
 use crate::kind::{Lifetime, SpecFault};
 use crate::kinds::is_match;
 use crate::stack::values::PLACEHOLDER;
@@ -29,6 +29,7 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
         faults.push(SpecFault::new("subnet", format!("`{subnet}` is no subnet id"), "`subnet-…`"));
     }
     if let Some(volume) = &spec.volume {
+        faults.extend(bounds(volume));
         let kind = volume.r#type;
         let faster = matches!(kind, VolumeType::Gp3 | VolumeType::Io1 | VolumeType::Io2);
         if volume.iops.is_some() && !faster {
@@ -43,6 +44,46 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
             let message = format!("the throughput of a {} volume cannot be chosen", kind.name());
             faults.push(SpecFault::new("volume.throughput", message, "gp3 takes `throughput`"));
         }
+    }
+    faults
+}
+
+/// What EC2 refuses at the launch only, once all else is made (EC2 API, EbsBlockDevice; EBS user guide, "Volume types").
+fn bounds(volume: &VolumeSpec) -> Vec<SpecFault> {
+    let mut faults = Vec::new();
+    let (kind, size) = (volume.r#type, volume.size_gib.0);
+    let name = kind.name();
+    if matches!(kind, VolumeType::St1 | VolumeType::Sc1) {
+        let message = format!("no machine boots from a {name} volume, and this is the one that it boots from");
+        faults.push(SpecFault::new("volume.type", message, "take gp3"));
+    }
+    let most = match kind {
+        VolumeType::Gp3 | VolumeType::Io2 => 65_536,
+        VolumeType::Standard => 1024,
+        _ => 16_384,
+    };
+    if size > most {
+        let message = format!("a {name} volume has {most} GiB at the most");
+        faults.push(SpecFault::new("volume.size_gib", message, "gp3 and io2 have up to 65536"));
+    }
+    let (least, most, each) = match kind {
+        VolumeType::Gp3 => (3000, 80_000, 500),
+        VolumeType::Io1 => (100, 64_000, 50),
+        VolumeType::Io2 => (100, 256_000, 1000),
+        _ => return faults,
+    };
+    let iops = volume.iops.map_or(least, |iops| iops.0);
+    if !(least..=most).contains(&iops) {
+        let message = format!("a {name} volume does {least} to {most} operations a second");
+        faults.push(SpecFault::new("volume.iops", message, "leave `iops` out of gp3 for 3000"));
+    } else if iops > least && iops > size.saturating_mul(each) {
+        let message = format!("a {name} volume of {size} GiB does {} operations a second at the most", size * each);
+        faults.push(SpecFault::new("volume.iops", message, "take a larger volume, or fewer operations"));
+    }
+    let throughput = volume.throughput.filter(|_| kind == VolumeType::Gp3);
+    if let Some(throughput) = throughput.filter(|throughput| throughput.0 * 4 > iops) {
+        let message = format!("{} MiB a second need {} operations a second", throughput.0, throughput.0 * 4);
+        faults.push(SpecFault::new("volume.throughput", message, "say more `iops`, or less `throughput`"));
     }
     faults
 }

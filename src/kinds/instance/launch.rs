@@ -1,29 +1,33 @@
-//! Launching exactly one instance, and ending one.
+//! Launching exactly one instance.
 //!
-//! The client token is a function of the address, the type, the subnet and a generation, so that a launch whose answer was
-//! lost is found, by tag and token, and never repeated; and that of two commands at once that ask for different things
-//! (an edited stack file) the second one is refused, where a token of all parameters would launch both. Where they differ
-//! in type or subnet their tokens differ: who sees another's instance launches none, and of two launched at once the
-//! younger is ended again by who launched it. Only a definitive refusal leads to another type or zone, since EC2's
-//! idempotency is per zone; only an instance that is gone leads to the next generation.
+//! The client token is a function of the address, the type, the subnet, the deadline and a generation, so that a launch
+//! whose answer was lost is found, by tag and token, and never repeated; and that of two commands at once that ask for
+//! different things (an edited stack file) the second one is refused, where a token of all parameters would launch both.
+//! EC2 remembers the token of a launch that it refused for capacity, too, and refuses it with other parameters (ubicloud
+//! #5898): the deadline, which varies from one command to the next, is rounded up to full five minutes. Where the tokens
+//! of two commands differ, who sees another's instance launches none, and of two launched at once the younger is ended
+//! again by who launched it. Only a definitive refusal leads to another type or zone, since EC2's idempotency is per zone;
+//! only an instance that is gone leads to the next generation.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use aws_sdk_ec2::types as ec2;
 use base64::Engine as _;
+use jiff::{Timestamp, TimestampRound, Unit};
 use sha2::{Digest as _, Sha256};
 
+use super::end::terminate;
 use super::live::{filter, instances, is_there, state_of};
 use super::{
-    Call, Choice, State, TAG_ASKED, TAG_CLUSTER, TAG_DEADLINE, TAG_LAUNCH, TAG_MAX_HOURS, deadline, user_data,
+    Call, Choice, State, TAG_ASKED, TAG_CLUSTER, TAG_DEADLINE, TAG_FOLDER, TAG_LAUNCH, TAG_MAX_HOURS, TAG_PUBLIC_IP,
+    deadline, user_data,
 };
 use crate::address::{Address, Ids, Link};
-use crate::aws::absence::{OrAbsent, SEEN, again, taken_away};
+use crate::aws::absence::{SEEN, again};
 use crate::aws::wait::{Pace, until};
 use crate::aws::{AwsError, Class, OrAws, tags};
-use crate::kind::{Acting, TAG_ADDRESS, TAG_SAMPLE, TAG_STACK, json};
+use crate::kind::{Acting, TAG_ADDRESS, TAG_SAMPLE, TAG_STACK, Tags, json};
 use crate::kinds::key_pair::settled;
 
 const RUN: &str = "ec2:RunInstances";
@@ -31,10 +35,44 @@ const RUN: &str = "ec2:RunInstances";
 /// How many instances of the same launch may have come and gone before somebody should look.
 const GENERATIONS: u32 = 100;
 
+/// How finely the deadline is cut, in minutes: within this time a repeated launch says the same, and has the same token.
+const DEADLINE_MINUTES: i64 = 5;
+
+/// One launch: what is asked for, and what all its attempts share.
+struct Launch<'a> {
+    cx: &'a Acting,
+    at: &'a Address,
+    want: &'a State,
+    /// When the instance ends itself.
+    deadline: Option<Timestamp>,
+    /// Until when an instance that an earlier command has launched is waited for, in all attempts together.
+    seen_by: tokio::time::Instant,
+}
+
+impl Launch<'_> {
+    fn token(&self, choice: &Choice, generation: u32) -> String {
+        let stack = (self.cx.stack.region.as_str(), self.cx.stack.name.as_str());
+        token(stack, self.at, choice, self.deadline, generation)
+    }
+}
+
 /// The token of one attempt. EC2 keeps tokens by account and region, so the account is not in it.
-pub(super) fn token(stack: (&str, &str), at: &Address, choice: &Choice, generation: u32) -> String {
+pub(super) fn token(
+    stack: (&str, &str),
+    at: &Address,
+    choice: &Choice,
+    deadline: Option<Timestamp>,
+    generation: u32,
+) -> String {
     let (region, name) = stack;
-    digest(&serde_json::json!([region, name, at, json(choice), generation]))
+    digest(&serde_json::json!([region, name, at, json(choice), deadline, generation]))
+}
+
+/// When an instance that is launched now ends itself: so many hours later, rounded up to full five minutes.
+pub(super) fn deadline_of(now: Timestamp, hours: i64) -> Timestamp {
+    let exact = deadline(now, hours);
+    let up = TimestampRound::new().smallest(Unit::Minute).increment(DEADLINE_MINUTES).mode(jiff::RoundMode::Ceil);
+    exact.round(up).unwrap_or(exact)
 }
 
 /// A digest of all that a launch asks for; which other choices there were is no parameter of it.
@@ -47,11 +85,16 @@ fn digest(value: &serde_json::Value) -> String {
     hex::encode(Sha256::digest(value.to_string()))
 }
 
+/// Whether an instance is what this launch asks for.
+fn is_asked(want: &State, instance: &ec2::Instance) -> bool {
+    let told = instance.tags().iter().find(|tag| tag.key() == Some(TAG_ASKED)).and_then(|tag| tag.value());
+    told == Some(asked(want).as_str())
+}
+
 /// The id of an instance that is there, if it is what this launch asks for.
 fn same(at: &Address, want: &State, instance: &ec2::Instance) -> Result<String, AwsError> {
     let id = instance.instance_id().unwrap_or_default();
-    let told = instance.tags().iter().find(|tag| tag.key() == Some(TAG_ASKED)).and_then(|tag| tag.value());
-    if told == Some(asked(want).as_str()) {
+    if is_asked(want, instance) {
         return Ok(id.to_owned());
     }
     let message = format!("another command has launched {id} for {at} meanwhile, with other parameters: apply again");
@@ -99,19 +142,17 @@ enum Attempt {
 async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsError> {
     let only = [Choice { r#type: want.r#type.clone(), subnet: want.subnet.clone() }];
     let choices = if want.choices.is_empty() { only.as_slice() } else { &want.choices };
-    let stack = (cx.stack.region.as_str(), cx.stack.name.as_str());
-    let token = |choice: &Choice, generation| token(stack, at, choice, generation);
 
     // An earlier attempt of any choice may have been heard.
     let earlier = of_address(cx, at).await?;
-    let of_token = |token: &str| earlier.iter().filter(|one| one.client_token() == Some(token)).collect::<Vec<_>>();
+    let deadline = want.max_hours.map(|hours| deadline_of(cx.aws.clock.now(), hours));
+    let this = Launch { cx, at, want, deadline, seen_by: tokio::time::Instant::now() + SEEN.within };
     let tried = choices.iter().flat_map(|choice| (0..GENERATIONS).map(move |generation| (choice, generation)));
-    if !earlier.is_empty() {
-        let there =
-            tried.flat_map(|(choice, generation)| of_token(&token(choice, generation))).find(|one| is_there(one));
-        if let Some(there) = there {
-            return running(cx, &same(at, want, there)?).await;
-        }
+    let has_token = |one: &ec2::Instance| {
+        tried.clone().any(|(choice, generation)| one.client_token() == Some(&this.token(choice, generation)))
+    };
+    if let Some(there) = earlier.iter().find(|one| is_there(one) && (is_asked(want, one) || has_token(one))) {
+        return running(cx, &same(at, want, there)?).await;
     }
     let mut ended = BTreeSet::new();
     if let Some(other) = Box::pin(others(cx, at, None, &mut ended)).await?.first() {
@@ -121,15 +162,18 @@ async fn launch(cx: &Acting, at: &Address, want: &State) -> Result<String, AwsEr
     }
     let mut last = None;
     for choice in choices {
-        let gone = |generation: &u32| !of_token(&token(choice, *generation)).is_empty();
-        let mut generation = (0..GENERATIONS).find(|generation| !gone(generation)).unwrap_or(GENERATIONS);
-        while generation < GENERATIONS {
-            match attempt(cx, at, want, choice, &token(choice, generation)).await? {
+        let gone = |token: &str| earlier.iter().any(|one| one.client_token() == Some(token));
+        for generation in 0..GENERATIONS {
+            let token = this.token(choice, generation);
+            if gone(&token) {
+                continue;
+            }
+            match this.attempt(choice, &token).await? {
                 Attempt::Launched(id) => {
                     let id = running(cx, &id).await?;
                     return Box::pin(alone(cx, at, want, id, &mut ended)).await;
                 }
-                Attempt::Gone => generation += 1,
+                Attempt::Gone => {}
                 Attempt::Refused(error) => {
                     (cx.say)(format!("no {} in {}: {}", choice.r#type, choice.subnet, error.message));
                     last = Some(error);
@@ -216,120 +260,154 @@ async fn of_address(cx: &Acting, at: &Address) -> Result<Vec<ec2::Instance>, Aws
     Ok(found)
 }
 
-async fn attempt(cx: &Acting, at: &Address, want: &State, choice: &Choice, token: &str) -> Result<Attempt, AwsError> {
-    let request = request(cx, at, want, choice)?.client_token(token);
-    // A new instance profile is not usable for seconds, at times minutes; GetInstanceProfile proves nothing
-    // (terraform-aws #2012, packer #12303).
-    let told = AtomicBool::new(false);
-    let unseen = |error: &AwsError| {
-        let profile = error.is(&["InvalidParameterValue"]) && error.message.contains("IAM Instance Profile");
-        if profile && !told.swap(true, Ordering::Relaxed) {
-            (cx.say)(format!("waiting for EC2 to see the instance profile of {at}"));
-        }
-        profile || error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"])
-    };
-    let sent = again(Pace::SETTLING, RUN, "the instance profile to be usable", unseen, || {
-        let request = request.clone();
-        async move { request.send().await.or_aws(RUN) }
-    })
-    .await;
-    match sent {
-        Ok(answer) => {
-            let Some(instance) = answer.instances().first() else {
-                return Err(AwsError::refused(RUN, "the answer has no instance"));
-            };
-            // Older behaviour: the token of a dead instance gives the dead instance (boto3 #4406).
-            match instance.instance_id() {
-                Some(id) if is_there(instance) || state_of(instance).is_none() => Ok(Attempt::Launched(id.to_owned())),
-                _ => Ok(Attempt::Gone),
+impl Launch<'_> {
+    async fn attempt(&self, choice: &Choice, token: &str) -> Result<Attempt, AwsError> {
+        let Self { cx, at, .. } = *self;
+        let request = self.request(choice)?.client_token(token);
+        // A new instance profile is not usable for seconds, at times minutes; GetInstanceProfile proves nothing
+        // (terraform-aws #2012, packer #12303).
+        let told = AtomicBool::new(false);
+        let unseen = |error: &AwsError| {
+            let profile = error.is(&["InvalidParameterValue"]) && error.message.contains("IAM Instance Profile");
+            let unseen = profile || error.is(&["InvalidGroup.NotFound", "InvalidKeyPair.NotFound"]);
+            if unseen && !told.swap(true, Ordering::Relaxed) {
+                let what = if profile { "instance profile" } else { "security groups and the key pair" };
+                let minutes = Pace::SETTLING.within.as_secs() / 60;
+                (cx.say)(format!("waiting for EC2 to see the {what} of {at}, for {minutes} min at the most"));
             }
-        }
-        Err(error) if error.is(&["IdempotentInstanceTerminated"]) => Ok(Attempt::Gone),
-        // A launch with this token was heard before, with an earlier deadline in its tags or from another version of the
-        // stack file: it is there, or was.
-        Err(error) if error.is(&["IdempotentParameterMismatch"]) => {
-            let found = until(
-                SEEN,
-                RUN,
-                "the earlier launch to be seen",
-                |_| false,
-                || async move {
-                    let found = instances(&cx.aws, vec![filter("client-token", &[token])]).await?;
-                    Ok(found.into_iter().next())
-                },
-            );
-            match found.await {
-                Ok(instance) if is_there(&instance) => same(at, want, &instance).map(Attempt::Launched),
-                Ok(_) => Ok(Attempt::Gone),
-                // Not described any more: over an hour terminated.
-                // Our own word that nothing was seen; a call that failed says nothing of the kind.
-                Err(unseen) if unseen.class == Class::Refused && unseen.code.is_none() => Ok(Attempt::Gone),
-                Err(other) => Err(other),
+            unseen
+        };
+        let sent = again(Pace::SETTLING, RUN, "the instance profile to be usable", unseen, || {
+            let request = request.clone();
+            async move { request.send().await.or_aws(RUN) }
+        })
+        .await;
+        match sent {
+            Ok(answer) => {
+                let Some(instance) = answer.instances().first() else {
+                    return Err(AwsError::refused(RUN, "the answer has no instance"));
+                };
+                // Older behaviour: the token of a dead instance gives the dead instance (boto3 #4406).
+                match instance.instance_id() {
+                    Some(id) if is_there(instance) || state_of(instance).is_none() => {
+                        Ok(Attempt::Launched(id.to_owned()))
+                    }
+                    _ => Ok(Attempt::Gone),
+                }
             }
+            Err(error) if error.is(&["IdempotentInstanceTerminated"]) => Ok(Attempt::Gone),
+            Err(error) if error.is(&["IdempotentParameterMismatch"]) => self.heard_before(token).await,
+            Err(error) if error.is(REFUSED) => Ok(Attempt::Refused(error)),
+            Err(error) => Err(error),
         }
-        Err(error)
-            if error.is(&[
-                "InsufficientInstanceCapacity",
-                "InsufficientHostCapacity",
-                "InsufficientCapacity",
-                "InstanceLimitExceeded",
-                "VcpuLimitExceeded",
-                "Unsupported",
-                "InsufficientFreeAddressesInSubnet",
-            ]) =>
-        {
-            Ok(Attempt::Refused(error))
+    }
+
+    /// A launch with this token was heard before and said something else (an edited stack file): its instance is there, or
+    /// was, or was refused. All that are waited for in one launch share one window.
+    async fn heard_before(&self, token: &str) -> Result<Attempt, AwsError> {
+        let Self { cx, at, .. } = *self;
+        let left = self.seen_by.saturating_duration_since(tokio::time::Instant::now());
+        let what = format!("the instance of an earlier launch of {at}, if there is one, to be seen");
+        let pace = Pace { within: left, ..SEEN };
+        let found = until(
+            pace,
+            RUN,
+            &what,
+            |_| false,
+            || async move {
+                let found = instances(&cx.aws, vec![filter("client-token", &[token])]).await?;
+                Ok(found.into_iter().next())
+            },
+        );
+        match found.await {
+            Ok(instance) if is_there(&instance) => same(at, self.want, &instance).map(Attempt::Launched),
+            Ok(_) => Ok(Attempt::Gone),
+            // It was refused, or is not described any more: over an hour terminated.
+            // Our own word that nothing was seen; a call that failed says nothing of the kind.
+            Err(unseen) if unseen.class == Class::Refused && unseen.code.is_none() => Ok(Attempt::Gone),
+            Err(other) => Err(other),
         }
-        Err(error) => Err(error),
     }
 }
 
+/// EC2's last word on a type in a zone; another may be had.
+const REFUSED: &[&str] = &[
+    "InsufficientInstanceCapacity",
+    "InsufficientHostCapacity",
+    "InsufficientCapacity",
+    "InstanceLimitExceeded",
+    "VcpuLimitExceeded",
+    "Unsupported",
+    "InsufficientFreeAddressesInSubnet",
+];
+
 type Request = aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 
-fn request(cx: &Acting, at: &Address, want: &State, choice: &Choice) -> Result<Request, AwsError> {
-    let what = at.to_string();
-    let cluster = settled(RUN, &what, &want.cluster)?;
-    let profile = settled(RUN, &what, &want.profile)?;
-    let key = want.key_pair.as_ref().map(|key| settled(RUN, &what, key)).transpose()?;
-    let groups: Result<Vec<_>, _> = want.security_groups.iter().map(|group| settled(RUN, &what, group)).collect();
-    let groups = Some(groups?).filter(|groups| !groups.is_empty());
-
-    let mut instance_tags = want.tags.clone();
-    instance_tags.insert(TAG_LAUNCH.to_owned(), want.launch.clone());
-    instance_tags.insert(TAG_ASKED.to_owned(), asked(want));
-    instance_tags.insert(TAG_CLUSTER.to_owned(), cluster.clone());
-    if let Some(hours) = want.max_hours {
-        let now = cx.aws.clock.now();
-        let until = deadline(now, hours).round(jiff::Unit::Second).unwrap_or_else(|_| deadline(now, hours));
-        instance_tags.insert(TAG_MAX_HOURS.to_owned(), hours.to_string());
-        instance_tags.insert(TAG_DEADLINE.to_owned(), until.to_string());
+impl Launch<'_> {
+    /// The instance's tags, with those that say what the launch was.
+    fn tags(&self, cluster: &str) -> Tags {
+        let Self { want, deadline, .. } = *self;
+        let mut tags = want.tags.clone();
+        tags.insert(TAG_LAUNCH.to_owned(), want.launch.clone());
+        tags.insert(TAG_ASKED.to_owned(), asked(want));
+        tags.insert(TAG_CLUSTER.to_owned(), cluster.to_owned());
+        tags.extend(want.public_ip.map(|public| (TAG_PUBLIC_IP.to_owned(), public.to_string())));
+        let folders = (1..).zip(&want.folders);
+        tags.extend(
+            folders.map(|(n, (path, owner)): (u32, _)| (format!("{TAG_FOLDER}{n}"), format!("{owner} {path}"))),
+        );
+        if let (Some(hours), Some(deadline)) = (want.max_hours, deadline) {
+            tags.insert(TAG_MAX_HOURS.to_owned(), hours.to_string());
+            tags.insert(TAG_DEADLINE.to_owned(), deadline.to_string());
+        }
+        tags
     }
-    let script = user_data::script(&cluster, want.max_hours);
-    let metadata = ec2::InstanceMetadataOptionsRequest::builder()
-        .http_tokens(ec2::HttpTokensState::Required)
-        .http_endpoint(ec2::InstanceMetadataEndpointState::Enabled)
-        // A task without a role must not reach the instance's; task roles need no hop.
-        .http_put_response_hop_limit(1)
-        .instance_metadata_tags(ec2::InstanceMetadataTagsState::Enabled)
-        .build();
-    Ok(cx
-        .aws
-        .ec2
-        .run_instances()
-        .image_id(&want.ami)
-        .instance_type(choice.r#type.as_str().into())
-        .subnet_id(&choice.subnet)
-        .min_count(1)
-        .max_count(1)
-        .iam_instance_profile(ec2::IamInstanceProfileSpecification::builder().name(profile).build())
-        .set_key_name(key)
-        .set_security_group_ids(groups)
-        .set_block_device_mappings(root_volume(want).map(|mapping| vec![mapping]))
-        .metadata_options(metadata)
-        .instance_initiated_shutdown_behavior(ec2::ShutdownBehavior::Terminate)
-        .user_data(base64::engine::general_purpose::STANDARD.encode(script))
-        .tag_specifications(tags::on_creation(ec2::ResourceType::Instance, &instance_tags))
-        .tag_specifications(tags::on_creation(ec2::ResourceType::Volume, &want.tags)))
+
+    fn request(&self, choice: &Choice) -> Result<Request, AwsError> {
+        let Self { cx, at, want, .. } = *self;
+        let what = at.to_string();
+        let cluster = settled(RUN, &what, &want.cluster)?;
+        let profile = settled(RUN, &what, &want.profile)?;
+        let key = want.key_pair.as_ref().map(|key| settled(RUN, &what, key)).transpose()?;
+        let groups: Result<Vec<_>, _> = want.security_groups.iter().map(|group| settled(RUN, &what, group)).collect();
+        let groups = Some(groups?).filter(|groups| !groups.is_empty());
+
+        let script = user_data::script(&cluster, want.max_hours, &want.folders);
+        let metadata = ec2::InstanceMetadataOptionsRequest::builder()
+            .http_tokens(ec2::HttpTokensState::Required)
+            .http_endpoint(ec2::InstanceMetadataEndpointState::Enabled)
+            // A task without a role must not reach the instance's; task roles need no hop.
+            .http_put_response_hop_limit(1)
+            .instance_metadata_tags(ec2::InstanceMetadataTagsState::Enabled)
+            .build();
+        let request = cx.aws.ec2.run_instances();
+        let request = match want.public_ip {
+            None => request.subnet_id(&choice.subnet).set_security_group_ids(groups),
+            // With an interface of its own, subnet and groups are said there (EC2 API, RunInstances).
+            Some(public) => {
+                let interface = ec2::InstanceNetworkInterfaceSpecification::builder()
+                    .device_index(0)
+                    .subnet_id(&choice.subnet)
+                    .set_groups(groups)
+                    .associate_public_ip_address(public)
+                    .delete_on_termination(true);
+                request.network_interfaces(interface.build())
+            }
+        };
+        Ok(request
+            .image_id(&want.ami)
+            .instance_type(choice.r#type.as_str().into())
+            .min_count(1)
+            .max_count(1)
+            .iam_instance_profile(ec2::IamInstanceProfileSpecification::builder().name(profile).build())
+            .set_key_name(key)
+            .set_block_device_mappings(root_volume(want).map(|mapping| vec![mapping]))
+            .metadata_options(metadata)
+            .instance_initiated_shutdown_behavior(ec2::ShutdownBehavior::Terminate)
+            .user_data(base64::engine::general_purpose::STANDARD.encode(script))
+            .tag_specifications(tags::on_creation(ec2::ResourceType::Instance, &self.tags(&cluster)))
+            .tag_specifications(tags::on_creation(ec2::ResourceType::Volume, &want.tags)))
+    }
 }
 
 fn root_volume(want: &State) -> Option<ec2::BlockDeviceMapping> {
@@ -364,90 +442,4 @@ async fn running(cx: &Acting, id: &str) -> Result<String, AwsError> {
         }
     })
     .await
-}
-
-async fn terminate(cx: &Acting, instance: &Link, cluster: &Link) -> Result<(), AwsError> {
-    const NAME: &str = "ec2:TerminateInstances";
-    let id = settled(NAME, "the instance", instance)?;
-    let cluster = settled(NAME, "the instance's cluster", cluster)?;
-    let gone = |error: &AwsError| error.is(&["InvalidInstanceID.NotFound"]);
-    (cx.say)(format!("waiting for {id} to be terminated"));
-    let (heard, asked_at) = (AtomicBool::new(false), tokio::time::Instant::now());
-    let what = format!("{id} to be terminated");
-    until(
-        Pace::MACHINE,
-        NAME,
-        &what,
-        |_| false,
-        || async {
-            // Just launched, it may not be known to this call yet: not heard, so it is asked again.
-            if !heard.load(Ordering::Relaxed) {
-                let sent = cx.aws.ec2.terminate_instances().instance_ids(&id).send().await.or_aws(NAME);
-                heard.store(sent.or_absent_if(gone)?.is_some(), Ordering::Relaxed);
-            }
-            let asked = cx.aws.ec2.describe_instances().instance_ids(&id).send().await.or_aws("ec2:DescribeInstances");
-            let answer = asked.or_absent_if(gone)?;
-            let found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances()).next();
-            // EC2 shows it for an hour after its end: one that is not shown is too new to be seen.
-            let ended = match found {
-                Some(instance) => state_of(instance) == Some("terminated"),
-                None => asked_at.elapsed() > SEEN.within,
-            };
-            Ok(ended.then_some(()))
-        },
-    )
-    .await?;
-    if cluster.is_empty() { Ok(()) } else { deregister(cx, &cluster, &id).await }
-}
-
-/// A running, connected instance leaves its cluster by itself when it is terminated; a stopped or disconnected one stays
-/// registered, and would keep the cluster from being deleted.
-async fn deregister(cx: &Acting, cluster: &str, id: &str) -> Result<(), AwsError> {
-    const NAME: &str = "ecs:DeregisterContainerInstance";
-    let brief = Pace { within: Duration::from_secs(20), ..SEEN };
-    let what = format!("{id} to leave {cluster}");
-    let by_itself = until(
-        brief,
-        NAME,
-        &what,
-        |_| false,
-        || async { Ok(registered(cx, cluster, id).await?.is_empty().then_some(())) },
-    );
-    match by_itself.await {
-        // Our own word that it has not.
-        Err(stays) if stays.class == Class::Refused && stays.code.is_none() => {}
-        other => return other,
-    }
-    for arn in registered(cx, cluster, id).await? {
-        let gone = |error: &AwsError| error.is(&["InvalidParameterException", "ClusterNotFoundException"]);
-        taken_away(&*cx.say, NAME, &format!("{id} in {cluster}"), gone, || {
-            let request = cx.aws.ecs.deregister_container_instance().cluster(cluster).container_instance(&arn);
-            async move { request.force(true).send().await.or_aws(NAME) }
-        })
-        .await?;
-    }
-    Ok(())
-}
-
-/// ARNs of the container instances that this instance is in a cluster.
-async fn registered(cx: &Acting, cluster: &str, id: &str) -> Result<BTreeSet<String>, AwsError> {
-    let mut pages = cx.aws.ecs.list_container_instances().cluster(cluster).into_paginator().send();
-    let mut arns = Vec::new();
-    while let Some(page) = pages.next().await {
-        let no_cluster = |error: &AwsError| error.is(&["ClusterNotFoundException"]);
-        let Some(page) = page.or_aws("ecs:ListContainerInstances").or_absent_if(no_cluster)? else {
-            return Ok(BTreeSet::new());
-        };
-        arns.extend(page.container_instance_arns.unwrap_or_default());
-    }
-    let mut out = BTreeSet::new();
-    for chunk in arns.chunks(100) {
-        let request = cx.aws.ecs.describe_container_instances().cluster(cluster);
-        let answer = request.set_container_instances(Some(chunk.to_vec())).send().await;
-        let answer = answer.or_aws("ecs:DescribeContainerInstances")?;
-        let same = answer.container_instances().iter().filter(|one| one.ec2_instance_id() == Some(id));
-        let active = same.filter(|one| one.status() != Some("INACTIVE"));
-        out.extend(active.filter_map(|one| one.container_instance_arn().map(str::to_owned)));
-    }
-    Ok(out)
 }

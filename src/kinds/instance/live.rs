@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types as ec2;
 
-use super::{State, TAG_CLUSTER, TAG_LAUNCH, TAG_MAX_HOURS, TECHNICAL, Volume};
+use super::{State, TAG_CLUSTER, TAG_FOLDER, TAG_LAUNCH, TAG_MAX_HOURS, TAG_PUBLIC_IP, TECHNICAL, Volume};
 use crate::address::{Ids, Link};
 use crate::aws::absence::OrAbsent;
 use crate::aws::trace::branch;
@@ -93,7 +93,13 @@ fn state(instance: &ec2::Instance, volumes: &BTreeMap<String, Volume>) -> State 
     let mut tags = tags::from_ec2(instance.tags());
     let tag = |key: &str| tags.get(key).cloned().unwrap_or_default();
     let (cluster, launch, max_hours) = (tag(TAG_CLUSTER), tag(TAG_LAUNCH), tag(TAG_MAX_HOURS).parse().ok());
-    tags.retain(|key, _| !TECHNICAL.contains(&key.as_str()));
+    let public_ip = tag(TAG_PUBLIC_IP).parse().ok();
+    let folders = tags.iter().filter(|(key, _)| key.starts_with(TAG_FOLDER)).filter_map(|(_, value)| {
+        let (owner, path) = value.split_at_checked(value.find(" /")?)?;
+        Some((path.trim_start().to_owned(), owner.to_owned()))
+    });
+    let folders = folders.collect();
+    tags.retain(|key, _| !TECHNICAL.iter().any(|technical| key.starts_with(technical)));
     let profile = instance.iam_instance_profile().and_then(|profile| profile.arn()).map(last_part);
     let groups = instance.security_groups().iter().filter_map(|group| group.group_id());
     let launched = instance.launch_time().and_then(|at| jiff::Timestamp::from_second(at.secs()).ok());
@@ -108,6 +114,8 @@ fn state(instance: &ec2::Instance, volumes: &BTreeMap<String, Volume>) -> State 
         security_groups: groups.map(|id| Link::theirs("security_group", id)).collect(),
         subnet: text(instance.subnet_id()),
         choices: Vec::new(),
+        public_ip,
+        folders,
         volume: root(instance).and_then(|id| volumes.get(id).cloned()),
         max_hours,
         launch,

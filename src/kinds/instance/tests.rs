@@ -12,9 +12,20 @@ fn at() -> Address {
 
 fn facts() -> Facts {
     let kind = |name: &str| InstanceType { architectures: vec![name.to_owned()], vcpus: 8, memory_mib: 65536 };
-    let subnet = |zone: &str| Subnet { vpc: "vpc-1".to_owned(), zone: zone.to_owned(), default: true };
-    let image =
-        |id: &str| Image { id: id.to_owned(), architecture: "x86_64".to_owned(), root_device: "/dev/xvda".to_owned() };
+    let subnet = |zone: &str| Subnet {
+        vpc: "vpc-1".to_owned(),
+        zone: zone.to_owned(),
+        default: true,
+        public: true,
+        way: None,
+        endpoints: false,
+    };
+    let image = |id: &str| Image {
+        id: id.to_owned(),
+        architecture: "x86_64".to_owned(),
+        root_device: "/dev/xvda".to_owned(),
+        size_gib: Some(30),
+    };
     Facts {
         default_vpc: Some("vpc-1".to_owned()),
         images: [(AMI.to_owned(), image("ami-2")), ("ami-1".to_owned(), image("ami-1"))].into(),
@@ -156,10 +167,68 @@ fn another_architecture_and_a_zone_that_is_not_there_are_refused() {
 fn a_token_is_the_launchs_own() {
     let (want, stack) = (settled(&want()), ("eu-west-2", "germline"));
     let choice = want.choices[0].clone();
-    let token = |at: &Address, generation| launch::token(stack, at, &choice, generation);
+    let until: jiff::Timestamp = "2026-01-01T12:05:00Z".parse().unwrap();
+    let token = |at: &Address, generation| launch::token(stack, at, &choice, Some(until), generation);
     let first = token(&at(), 0);
     assert!(first.len() <= 64);
     assert_eq!(first, token(&at(), 0));
     assert_ne!(first, token(&at(), 1));
     assert_ne!(first, token(&at().of(Some("other")), 0));
+    assert_ne!(first, launch::token(stack, &at(), &choice, None, 0));
+}
+
+#[test]
+fn a_deadline_is_that_of_the_same_five_minutes_and_never_early() {
+    let of = |now: &str| launch::deadline_of(now.parse().unwrap(), 2).to_string();
+    assert_eq!(of("2026-01-01T00:00:01Z"), "2026-01-01T02:05:00Z");
+    assert_eq!(of("2026-01-01T00:04:59.9Z"), "2026-01-01T02:05:00Z");
+    assert_eq!(of("2026-01-01T00:05:00Z"), "2026-01-01T02:05:00Z");
+    assert_eq!(of("2026-01-01T00:05:00.1Z"), "2026-01-01T02:10:00Z");
+}
+
+#[test]
+fn volumes_that_ec2_refuses_only_at_the_launch_are_faults_of_the_file() {
+    let faults = |volume: Value| -> Vec<String> {
+        let spec = json!({ "cluster": "c", "type": "t3.large", "ami": AMI, "role": "r", "volume": volume });
+        let spec: Spec = serde_json::from_value(spec).unwrap();
+        Instance::check(&spec).into_iter().map(|fault| fault.key).collect()
+    };
+    let none = [""; 0];
+    assert_eq!(faults(json!({ "size_gib": 65536 })), none);
+    assert_eq!(faults(json!({ "size_gib": 200, "iops": 4000, "throughput": 1000 })), none);
+    assert_eq!(faults(json!({ "size_gib": 160, "iops": 80000, "throughput": 2000 })), none);
+    assert_eq!(faults(json!({ "size_gib": 8, "type": "io2", "iops": 8000 })), none);
+    assert_eq!(faults(json!({ "size_gib": 500, "type": "st1" })), ["volume.type"]);
+    assert_eq!(faults(json!({ "size_gib": 500, "type": "sc1" })), ["volume.type"]);
+    assert_eq!(faults(json!({ "size_gib": 20000, "type": "gp2" })), ["volume.size_gib"]);
+    assert_eq!(faults(json!({ "size_gib": 200, "iops": 2999 })), ["volume.iops"]);
+    assert_eq!(faults(json!({ "size_gib": 30, "iops": 16000 })), ["volume.iops"]);
+    assert_eq!(faults(json!({ "size_gib": 30, "type": "io1", "iops": 1501 })), ["volume.iops"]);
+    assert_eq!(faults(json!({ "size_gib": 200, "throughput": 751 })), ["volume.throughput"]);
+}
+
+#[test]
+fn a_volume_is_at_least_as_large_as_the_amis() {
+    let mut facts = facts();
+    facts.images.get_mut(AMI).unwrap().size_gib = Some(50);
+    let stack = StackInfo::default();
+    let lower = |volume: Value| {
+        let spec = json!({ "cluster": "c", "type": "r6i.2xlarge", "ami": AMI, "role": "r", "volume": volume });
+        let cx = Context { stack: &stack, facts: &facts, sample: None };
+        Instance::lower(&at(), serde_json::from_value(spec).unwrap(), &cx).map(|state| state.volume.unwrap().size_gib)
+    };
+    assert_eq!((lower(Value::Null), lower(json!({ "size_gib": 50 }))), (Ok(50), Ok(50)));
+    assert!(lower(json!({ "size_gib": 49 })).unwrap_err().contains("itself has 50 GiB"));
+}
+
+#[test]
+fn a_folder_that_a_living_instance_lacks_replaces_it_and_one_that_is_wanted_no_more_does_not() {
+    let mut want = want();
+    want.folders = [("/a".to_owned(), "1000:1000 0755".to_owned())].into();
+    let live = launched(&want);
+    want.folders.clear();
+    assert_eq!(kept(&want, &live).0, live);
+    want.folders = [("/b".to_owned(), "1000:1000 0755".to_owned())].into();
+    assert_ne!(kept(&want, &live).0.folders, live.folders);
+    assert!(Instance::FIXED.contains(&"folders"));
 }

@@ -10,17 +10,17 @@ use crate::stack::values::Int;
 #[serde(deny_unknown_fields)]
 pub struct VolumeSpec {
     /// Its size in GiB.
-    pub size_gib: Int<1, 16_384>,
+    pub size_gib: Int<1, 65_536>,
     /// What sort of disk.
     #[serde(default)]
     pub r#type: VolumeType,
     /// Whether it is encrypted.
     #[serde(default = "yes")]
     pub encrypted: bool,
-    /// Operations a second (gp3, io1, io2; the latter two need it); left out, EBS's 3000 for gp3.
+    /// Operations a second (gp3, io1, io2; the latter two need it), from 3000 for gp3; left out, EBS's 3000 for gp3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iops: Option<Int<100, 256_000>>,
-    /// MiB a second (gp3 only); left out, EBS's 125.
+    /// MiB a second (gp3 only), a quarter of `iops` at the most; left out, EBS's 125.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<Int<125, 2000>>,
 }
@@ -75,10 +75,11 @@ pub struct Volume {
 
 impl Volume {
     /// What the file asks for, and what EBS gives where it asks for nothing.
-    pub(super) fn of(spec: Option<&VolumeSpec>) -> Self {
+    /// `least` is the size of the AMI's own.
+    pub(super) fn of(spec: Option<&VolumeSpec>, least: Option<i64>) -> Self {
         let Some(spec) = spec else {
             return Self {
-                size_gib: 30,
+                size_gib: least.unwrap_or(30).max(30),
                 r#type: "gp3".to_owned(),
                 encrypted: true,
                 iops: Some(3000),

@@ -25,6 +25,11 @@ pub(super) fn length(document: Value) -> usize {
 /// A managed policy: an ARN, or the path and name of one of AWS's own.
 const ATTACHED: &str = "^(arn:.+|[A-Za-z0-9_+=,.@/-]+)$";
 
+/// Whether IAM takes this letter in a description (API, CreateRole).
+fn is_described(letter: char) -> bool {
+    matches!(letter, '\t' | '\n' | '\r' | ' '..='~' | '\u{a1}'..='\u{ff}')
+}
+
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
     let named = check_name(spec.name.as_ref(), NAME, "1 to 64 letters, digits and _ + = , . @ -");
     let mut faults: Vec<SpecFault> = named.into_iter().collect();
@@ -67,6 +72,14 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
                 "an ARN, or the name of one of AWS's own such as `service-role/AmazonECSTaskExecutionRolePolicy`";
             faults.push(SpecFault::new(format!("attach[{at}]"), format!("`{policy}` is no managed policy"), hint));
         }
+    }
+    let description = spec.description.as_deref().filter(|text| *text != PLACEHOLDER).unwrap_or_default();
+    if let Some(letter) = description.chars().find(|letter| !is_described(*letter)) {
+        let hint = "IAM takes letters of Western European languages and ASCII: a plain `-`, plain quotes";
+        faults.push(SpecFault::new("description", format!("IAM takes no `{}` here", letter.escape_default()), hint));
+    }
+    if description.chars().count() > 1000 {
+        faults.push(SpecFault::new("description", "IAM takes 1000 characters at the most", "shorten it"));
     }
     let trusted = &spec.trusts;
     if !(trusted == PLACEHOLDER || trusted.contains(".amazonaws.com") || trusted.starts_with("arn:")) {

@@ -211,7 +211,7 @@ async fn named(aws: &Aws, name: &str) -> Result<Named, AwsError> {
     Ok(Named { role, attached, inline, profile })
 }
 
-async fn attached(aws: &Aws, role: &str) -> Result<BTreeSet<String>, AwsError> {
+pub(super) async fn attached(aws: &Aws, role: &str) -> Result<BTreeSet<String>, AwsError> {
     let mut pages = aws.iam.list_attached_role_policies().role_name(role).into_paginator().send();
     let mut out = BTreeSet::new();
     while let Some(page) = pages.next().await {
@@ -234,6 +234,15 @@ async fn inline(aws: &Aws, role: &str) -> Result<BTreeSet<String>, AwsError> {
 async fn profile(aws: &Aws, name: &str) -> Result<Option<iam::InstanceProfile>, AwsError> {
     let asked = aws.iam.get_instance_profile().instance_profile_name(name).send().await;
     Ok(asked.or_aws("iam:GetInstanceProfile").or_absent()?.and_then(|answer| answer.instance_profile))
+}
+
+/// The instance profile of a role, which need not be named like it; of several, the one that is.
+async fn profile_of(aws: &Aws, role: &str) -> Result<Option<iam::InstanceProfile>, AwsError> {
+    let asked = aws.iam.list_instance_profiles_for_role().role_name(role).send().await;
+    let found = asked.or_aws("iam:ListInstanceProfilesForRole").or_absent()?.map(|answer| answer.instance_profiles);
+    let mut found = found.unwrap_or_default();
+    found.sort_by_key(|profile| profile.instance_profile_name() != role);
+    Ok(found.into_iter().next())
 }
 
 /// Names of the roles under a path. (Their tags are not in the listing.)
@@ -329,9 +338,16 @@ pub(super) async fn find_existing(cx: Reading<'_>, existing: &str) -> Result<Opt
         let asked = cx.aws.iam.get_role().role_name(name).send().await.or_aws("iam:GetRole");
         Ok(asked.or_absent()?.and_then(|answer| answer.role))
     };
-    let (role, profile) = try_join(branch(role), branch(profile(cx.aws, name))).await?;
+    let by_profile = existing.contains(":instance-profile/");
+    let profile = async {
+        match by_profile {
+            true => profile(cx.aws, name).await,
+            false => profile_of(cx.aws, name).await,
+        }
+    };
+    let (role, profile) = try_join(branch(role), branch(profile)).await?;
     let mut ids = Ids::new();
-    if existing.contains(":instance-profile/") {
+    if by_profile {
         // A profile need not have its role's name.
         let Some(held) = profile.as_ref().and_then(|profile| profile.roles().first()) else { return Ok(None) };
         ids.extend([("name".to_owned(), held.role_name().to_owned()), ("arn".to_owned(), held.arn().to_owned())]);

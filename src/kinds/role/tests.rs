@@ -136,3 +136,17 @@ fn what_contradicts_itself_is_a_fault() {
     let muted = json!({ "trusts": PLACEHOLDER, "session_seconds": i64::MIN, "policy": PLACEHOLDER });
     assert!(Role::check(&serde_json::from_value(muted).unwrap()).is_empty());
 }
+
+#[test]
+fn a_description_that_iam_does_not_take_is_a_fault_of_the_file() {
+    let faults = |text: &str| {
+        let spec = json!({ "trusts": "ecs-tasks.amazonaws.com", "description": text });
+        Role::check(&serde_json::from_value(spec).unwrap()).into_iter().map(|fault| fault.key).collect::<Vec<_>>()
+    };
+    for text in ["Pulls images, 100 %", "für die Aufgaben", &"x".repeat(1000)] {
+        assert_eq!(faults(text), [""; 0], "{text}");
+    }
+    for text in ["reads – writes", "“quoted”", "α", "a\u{a0}b", &"x".repeat(1001)] {
+        assert_eq!(faults(text), ["description"], "{text}");
+    }
+}

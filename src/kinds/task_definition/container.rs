@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{Mount, Spec, Variable};
 use crate::kind::SpecFault;
+use crate::kinds::instance::folders;
 use crate::kinds::is_match;
 use crate::stack::values::PLACEHOLDER;
 use crate::stack::warning::{Code, SpecWarning};
@@ -84,11 +85,30 @@ pub(super) fn warn(spec: &Spec) -> Vec<SpecWarning> {
     let last = image.rsplit('/').next().unwrap_or(image);
     let tag = last.split_once(':').map(|(_, tag)| tag);
     let message = match tag {
-        _ if image.contains('@') => return Vec::new(),
-        None => format!("`{image}` has no tag, and so means `latest`"),
-        Some("latest") => format!("`{image}` is another program next month"),
-        Some(_) => return Vec::new(),
+        _ if image.contains('@') => None,
+        None => Some(format!("`{image}` has no tag, and so means `latest`")),
+        Some("latest") => Some(format!("`{image}` is another program next month")),
+        Some(_) => None,
     };
     let hint = "name a version (`:v0.7.17_cv1`), or pin it with `@sha256:…`: the same run then gives the same result";
-    vec![SpecWarning::new(Code::LatestImage, "image", message, hint)]
+    let latest = message.map(|message| SpecWarning::new(Code::LatestImage, "image", message, hint));
+    latest.into_iter().chain(system_folders(spec)).collect()
+}
+
+/// User data makes every folder that is mounted but the system's own, where only root may write.
+fn system_folders(spec: &Spec) -> Vec<SpecWarning> {
+    let Some(user) = spec.user.as_ref().filter(|user| *user != PLACEHOLDER && !folders::is_root(user)) else {
+        return Vec::new();
+    };
+    let hint = "mount a folder of your own, such as `/scratch` (it is made for this user when the instance boots), or say \
+                `read_only = true`";
+    let mounts = spec.mounts.iter().enumerate().filter(|(_, mount)| {
+        let known = mount.host != PLACEHOLDER && mount.host.starts_with('/');
+        known && !mount.read_only && !folders::is_made(&mount.host) && !folders::is_open(&mount.host)
+    });
+    let warning = |(at, mount): (usize, &Mount)| {
+        let message = format!("`{}` is a folder of the instance's system, where user {user} may not write", mount.host);
+        SpecWarning::new(Code::HostFolder, format!("mounts.{at}.host"), message, hint)
+    };
+    mounts.map(warning).collect()
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::instances::{self, Life};
-use super::{groups, invalid, required, tags};
+use super::{groups, invalid, network, required, tags};
 use crate::sandbox::account::Account;
 use crate::sandbox::images;
 use crate::sandbox::input::{flag, text, texts};
@@ -64,7 +64,7 @@ pub(super) fn modify(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         ));
     }
     let ids = texts(input, "GroupId");
-    let new_groups = if ids.is_empty() { None } else { Some(groups::resolve(&account.ec2, &ids, &[])?) };
+    let new_groups = if ids.is_empty() { None } else { Some(groups::resolve(&account.ec2, &ids, &[], network::VPC)?) };
     let instance = instances::find(&mut account.ec2, cx, required(input, "InstanceId")?)?;
     if matches!(instance.life, Life::Terminated | Life::ShuttingDown) {
         return Err(ApiError::new(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::network::VPC;
+use super::network::{self, VPC};
 use super::rules::{self, Rule, Target};
 use super::{Filter, Tags, filtered, invalid, page_size, paged, required, tag_set, tag_types, tags_for, well_formed};
 use crate::sandbox::account::Account;
@@ -19,7 +19,13 @@ pub struct Group {
     pub(super) id: String,
     pub(super) name: String,
     description: String,
+    #[serde(default = "default_vpc")]
+    pub(super) vpc: String,
     pub(super) tags: Tags,
+}
+
+fn default_vpc() -> String {
+    VPC.to_owned()
 }
 
 /// The group `default` of the default VPC, and its two rules.
@@ -28,6 +34,7 @@ pub(super) fn default_group() -> (Group, Vec<Rule>) {
         id: DEFAULT.to_owned(),
         name: "default".to_owned(),
         description: "default VPC security group".to_owned(),
+        vpc: default_vpc(),
         tags: Tags::new(),
     };
     let rule = |id: &str, egress, target| Rule {
@@ -85,8 +92,8 @@ impl State {
     }
 }
 
-/// The groups' ids for a launch: by id, by name, or the default one.
-pub(super) fn resolve(state: &State, ids: &[String], names: &[String]) -> Result<Vec<String>, ApiError> {
+/// The groups' ids for a launch: by id, by name, or the default VPC's default one.
+pub(super) fn resolve(state: &State, ids: &[String], names: &[String], vpc: &str) -> Result<Vec<String>, ApiError> {
     let mut found = Vec::new();
     for id in ids {
         found.push(state.group(id)?.id.clone());
@@ -94,7 +101,7 @@ pub(super) fn resolve(state: &State, ids: &[String], names: &[String]) -> Result
     for name in names {
         found.push(state.group_of(&json!({"GroupName": name}))?.id.clone());
     }
-    if found.is_empty() {
+    if found.is_empty() && vpc == VPC {
         found.push(DEFAULT.to_owned());
     }
     Ok(found)
@@ -114,16 +121,17 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     if name.eq_ignore_ascii_case("default") {
         return Err(ApiError::new("InvalidGroup.Reserved", format!("The security group '{name}' is reserved")));
     }
-    if let Some(vpc) = text(input, "VpcId").filter(|vpc| *vpc != VPC) {
+    let vpc = text(input, "VpcId").unwrap_or(VPC).to_owned();
+    if !network::has_vpc(account, &vpc) {
         return Err(ApiError::new("InvalidVpcID.NotFound", format!("The vpc ID '{vpc}' does not exist")));
     }
     tag_types(input, &["security-group"])?;
     let tags = tags_for(input, "security-group")?;
     let state = &mut account.ec2;
-    if state.groups.iter().any(|group| group.name.eq_ignore_ascii_case(name)) {
+    if state.groups.iter().any(|group| group.vpc == vpc && group.name.eq_ignore_ascii_case(name)) {
         return Err(ApiError::new(
             "InvalidGroup.Duplicate",
-            format!("The security group '{name}' already exists for VPC '{VPC}'"),
+            format!("The security group '{name}' already exists for VPC '{vpc}'"),
         ));
     }
     let id = state.id("sg", cx.now);
@@ -143,7 +151,7 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         description: None,
         tags: Tags::new(),
     });
-    state.groups.push(Group { id, name: name.to_owned(), description: description.to_owned(), tags });
+    state.groups.push(Group { id, name: name.to_owned(), description: description.to_owned(), vpc, tags });
     Ok(answer)
 }
 
@@ -186,7 +194,7 @@ fn filters<'a>() -> [Filter<Ruled<'a>>; 17] {
         ("group-id", |one| vec![one.group.id.clone()]),
         ("group-name", |one| vec![one.group.name.clone()]),
         ("description", |one| vec![one.group.description.clone()]),
-        ("vpc-id", |_| vec![VPC.to_owned()]),
+        ("vpc-id", |one| vec![one.group.vpc.clone()]),
         ("owner-id", |one| vec![one.owner.to_owned()]),
         ("ip-permission.protocol", |one| rules::protocols(&one.ingress)),
         ("ip-permission.from-port", |one| rules::from_ports(&one.ingress)),
@@ -229,7 +237,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
     });
     let shown = |Ruled { owner, group, ingress, egress }: Ruled<'_>| {
         json!({
-            "ownerId": owner, "groupId": group.id, "groupName": group.name, "vpcId": VPC,
+            "ownerId": owner, "groupId": group.id, "groupName": group.name, "vpcId": group.vpc,
             "groupDescription": group.description, "tagSet": tag_set(&group.tags),
             "securityGroupArn": arn(&account.region, owner, &group.id),
             "ipPermissions": rules::permissions(owner, &ingress),

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::network::VPC;
 use super::show::shown;
 use super::{Filter, Tags, filtered, invalid, page_size, paged, well_formed};
 use crate::sandbox::account::Account;
@@ -12,6 +11,7 @@ use crate::sandbox::ec2::State;
 use crate::sandbox::ecs;
 use crate::sandbox::input::{flag, list, number, text, texts};
 use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::sandbox::user_data::UserData;
 
 /// The tag that holds the time at which the instance ends itself, RFC 3339.
 pub const DEADLINE: &str = "seqstack:deadline";
@@ -138,6 +138,8 @@ pub struct Instance {
     /// Nominal memory, MiB.
     pub memory_mib: u64,
     pub(in crate::sandbox) subnet: String,
+    /// The subnet's VPC.
+    pub(in crate::sandbox) vpc: String,
     /// Its availability zone.
     pub zone: String,
     pub(super) groups: Vec<String>,
@@ -150,7 +152,10 @@ pub struct Instance {
     pub(super) shutdown: String,
     pub(super) protected: bool,
     pub(super) private_ip: String,
-    pub(super) public_ip: String,
+    pub(super) public_ip: Option<String>,
+    /// Whether it has ever read a deadline in its metadata.
+    #[serde(default)]
+    pub(super) deadline_seen: bool,
     pub(super) mac: String,
     pub(super) interface: String,
     pub(super) tags: Tags,
@@ -170,6 +175,11 @@ impl Instance {
     /// Whether it is terminated.
     pub fn gone(&self) -> bool {
         self.life == Life::Terminated
+    }
+
+    /// Whether it has a public address.
+    pub(super) fn is_public(&self) -> bool {
+        self.public_ip.is_some()
     }
 
     /// Whether it can be seen yet.
@@ -196,8 +206,20 @@ impl Instance {
         };
     }
 
+    /// The deadline that it reads in its metadata.
+    fn tagged_deadline(&self) -> Option<Timestamp> {
+        let shown = self.metadata.instance_metadata_tags == "enabled";
+        self.tags.get(DEADLINE).filter(|_| shown)?.parse().ok()
+    }
+
+    /// When it ends itself: at the deadline that it reads, and where it has never read one after the hours that its user
+    /// data says.
     fn deadline(&self) -> Option<Timestamp> {
-        self.tags.get(DEADLINE)?.parse().ok()
+        let fallback = || {
+            let seconds = UserData::of(self.user_data.as_deref()).fallback_seconds().filter(|_| !self.deadline_seen)?;
+            Some(seconds_later(self.running_since?, seconds))
+        };
+        self.tagged_deadline().or_else(fallback)
     }
 
     /// The next change that time alone brings, if it is due.
@@ -223,6 +245,7 @@ fn seconds_later(at: Timestamp, seconds: i64) -> Timestamp {
 pub(super) fn settle(account: &mut Account, cx: &Cx) {
     let mut ended = Vec::new();
     for instance in &mut account.ec2.instances {
+        instance.deadline_seen |= instance.tagged_deadline().is_some();
         while let Some((next, at)) = instance.due(cx) {
             if instance.life == Life::Running {
                 instance.reason = Some((
@@ -311,7 +334,7 @@ fn filters<'a>() -> [Filter<&'a Instance>; 15] {
         ("instance-type", |instance| vec![instance.instance_type.clone()]),
         ("architecture", |instance| vec![instance.architecture.clone()]),
         ("key-name", |instance| instance.key_name.iter().cloned().collect()),
-        ("vpc-id", |instance| instance.placed([VPC])),
+        ("vpc-id", |instance| instance.placed([&instance.vpc])),
         ("subnet-id", |instance| instance.placed([&instance.subnet])),
         ("private-ip-address", |instance| instance.placed([&instance.private_ip])),
         ("instance.group-id", |instance| instance.placed(&instance.groups)),

@@ -1,10 +1,13 @@
-//! The network that every account begins with: a default VPC with one default subnet in each of three zones.
+//! The network that every account begins with: a default VPC with one public default subnet in each of three zones. A test
+//! can add subnets, without a way out or in another VPC; a request can switch a subnet's public addresses off.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{filtered, no_tags, page_size, paged, well_formed};
+use super::{filtered, no_tags, page_size, paged, required, well_formed};
 use crate::sandbox::account::Account;
-use crate::sandbox::input::texts;
+use crate::sandbox::ec2::instances::Instance;
+use crate::sandbox::input::{flag, texts};
 use crate::sandbox::service::{Answer, ApiError, Cx};
 
 /// The default VPC.
@@ -16,17 +19,45 @@ const SUBNETS: [(&str, &str, &str); 3] = [
     ("subnet-0c73e90b5f4d61a82", "c", "172.31.32.0/20"),
 ];
 
-/// A default subnet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a subnet's route table leads what is not for its VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// To an internet gateway: for who has a public address.
+    Gateway,
+    /// To a NAT gateway.
+    Nat,
+    /// Nowhere.
+    None,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
     /// `subnet-…`
-    pub id: &'static str,
+    pub id: String,
+    /// Its VPC.
+    pub vpc: String,
     /// Its zone, e.g. `eu-west-2a`.
     pub zone: String,
     /// Its addresses.
-    pub cidr: &'static str,
+    pub cidr: String,
     /// The third byte of its first address.
     pub third_byte: u64,
+    /// Whether it is its zone's default subnet.
+    pub default: bool,
+    /// Whether who is launched in it has a public address (MapPublicIpOnLaunch).
+    pub public: bool,
+    /// The way out.
+    pub way: Way,
+}
+
+/// What of the network is not as it is in every account.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Network {
+    /// Subnets that were added, or are not as they began.
+    pub subnets: Vec<Subnet>,
+    /// Services of which a VPC has an interface endpoint: the VPC, and the end of the name, e.g. `ecs-agent`.
+    pub endpoints: Vec<(String, String)>,
 }
 
 struct Zone {
@@ -34,12 +65,40 @@ struct Zone {
     region: String,
 }
 
-/// The three subnets.
-pub fn all_subnets(region: &str) -> Vec<Subnet> {
-    (0..)
-        .zip(SUBNETS)
-        .map(|(n, (id, letter, cidr))| Subnet { id, zone: format!("{region}{letter}"), cidr, third_byte: n * 16 })
-        .collect()
+/// The subnets that are there.
+pub fn all_subnets(account: &Account) -> Vec<Subnet> {
+    let network = &account.ec2.network;
+    let changed = |id: &str| network.subnets.iter().any(|one| one.id == id);
+    let begun = (0..).zip(SUBNETS).filter(|(_, (id, ..))| !changed(id)).map(|(n, (id, letter, cidr))| Subnet {
+        id: id.to_owned(),
+        vpc: VPC.to_owned(),
+        zone: format!("{}{letter}", account.region),
+        cidr: cidr.to_owned(),
+        third_byte: n * 16,
+        default: true,
+        public: true,
+        way: Way::Gateway,
+    });
+    let mut all: Vec<Subnet> = begun.chain(network.subnets.iter().cloned()).collect();
+    all.sort_by(|one, other| one.id.cmp(&other.id));
+    all
+}
+
+fn subnet_of(account: &Account, id: &str) -> Option<Subnet> {
+    all_subnets(account).into_iter().find(|subnet| subnet.id == id)
+}
+
+/// Whether an instance's agent reaches ECS: by a public address, a NAT gateway, or endpoints in its VPC.
+pub fn reaches_ecs(account: &Account, instance: &Instance) -> bool {
+    let Some(subnet) = subnet_of(account, &instance.subnet) else { return false };
+    let endpoint =
+        |service: &str| account.ec2.network.endpoints.iter().any(|(vpc, name)| *vpc == subnet.vpc && name == service);
+    let out = match subnet.way {
+        Way::Gateway => instance.is_public(),
+        Way::Nat => true,
+        Way::None => false,
+    };
+    out || (endpoint("ecs") && endpoint("ecs-agent"))
 }
 
 fn unknown(what: &str, prefix: &str, code: &'static str, malformed: &'static str, id: &str) -> ApiError {
@@ -51,35 +110,48 @@ fn unknown(what: &str, prefix: &str, code: &'static str, malformed: &'static str
 }
 
 /// The subnet of this id.
-pub(super) fn subnet(region: &str, id: &str) -> Result<Subnet, ApiError> {
-    all_subnets(region)
-        .into_iter()
-        .find(|subnet| subnet.id == id)
+pub(super) fn subnet(account: &Account, id: &str) -> Result<Subnet, ApiError> {
+    subnet_of(account, id)
         .ok_or_else(|| unknown("subnet", "subnet", "InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed", id))
+}
+
+fn vpc_ids(account: &Account) -> Vec<String> {
+    let mut all: Vec<String> = all_subnets(account).into_iter().map(|subnet| subnet.vpc).collect();
+    all.push(VPC.to_owned());
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Whether there is such a VPC.
+pub(super) fn has_vpc(account: &Account, id: &str) -> bool {
+    vpc_ids(account).iter().any(|vpc| vpc == id)
 }
 
 /// DescribeVpcs.
 pub(super) fn vpcs(account: &Account, cx: &Cx, input: &Value) -> Answer {
     page_size(input, 1000)?;
-    if let Some(id) = texts(input, "VpcId").iter().find(|id| *id != VPC) {
+    let ids = texts(input, "VpcId");
+    if let Some(id) = ids.iter().find(|id| !has_vpc(account, id)) {
         return Err(unknown("vpc", "vpc", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed", id));
     }
-    let found = filtered(
+    let default = |id: &String| vec![(id == VPC).to_string()];
+    let mut found = filtered(
         input,
-        [account],
+        vpc_ids(account),
         no_tags,
         &[
-            ("vpc-id", |_| vec![VPC.to_owned()]),
-            ("is-default", |_| vec!["true".to_owned()]),
-            ("isDefault", |_| vec!["true".to_owned()]),
+            ("vpc-id", |id| vec![id.clone()]),
+            ("is-default", default),
+            ("isDefault", default),
             ("state", |_| vec!["available".to_owned()]),
             ("cidr", |_| vec!["172.31.0.0/16".to_owned()]),
-            ("owner-id", |account| vec![account.id.clone()]),
         ],
     )?;
-    let vpc = |account: &Account| {
+    found.retain(|id| ids.is_empty() || ids.contains(id));
+    let vpc = |id: String| {
         json!({
-        "vpcId": VPC, "ownerId": account.id, "state": "available", "cidrBlock": "172.31.0.0/16", "isDefault": true,
+        "vpcId": id, "ownerId": account.id, "state": "available", "cidrBlock": "172.31.0.0/16", "isDefault": id == VPC,
         "instanceTenancy": "default", "dhcpOptionsId": "dopt-0e84fa1c605e72b93", "tagSet": [],
         "cidrBlockAssociationSet": [{
             "cidrBlock": "172.31.0.0/16", "associationId": "vpc-cidr-assoc-0f95ab2d716f83ca4",
@@ -95,31 +167,32 @@ pub(super) fn subnets(account: &Account, cx: &Cx, input: &Value) -> Answer {
     page_size(input, 1000)?;
     let ids = texts(input, "SubnetId");
     for id in &ids {
-        subnet(&account.region, id)?;
+        subnet(account, id)?;
     }
     let mut found = filtered(
         input,
-        all_subnets(&account.region),
+        all_subnets(account),
         no_tags,
         &[
-            ("subnet-id", |one| vec![one.id.to_owned()]),
-            ("vpc-id", |_| vec![VPC.to_owned()]),
+            ("subnet-id", |one| vec![one.id.clone()]),
+            ("vpc-id", |one| vec![one.vpc.clone()]),
             ("availability-zone", |one| vec![one.zone.clone()]),
             ("availabilityZone", |one| vec![one.zone.clone()]),
-            ("default-for-az", |_| vec!["true".to_owned()]),
-            ("defaultForAz", |_| vec!["true".to_owned()]),
+            ("default-for-az", |one| vec![one.default.to_string()]),
+            ("defaultForAz", |one| vec![one.default.to_string()]),
             ("state", |_| vec!["available".to_owned()]),
-            ("cidr-block", |one| vec![one.cidr.to_owned()]),
-            ("cidr", |one| vec![one.cidr.to_owned()]),
-            ("cidrBlock", |one| vec![one.cidr.to_owned()]),
+            ("cidr-block", |one| vec![one.cidr.clone()]),
+            ("cidr", |one| vec![one.cidr.clone()]),
+            ("cidrBlock", |one| vec![one.cidr.clone()]),
         ],
     )?;
-    found.retain(|one| ids.is_empty() || ids.iter().any(|id| id == one.id));
+    found.retain(|one| ids.is_empty() || ids.contains(&one.id));
     let shown = |one: Subnet| {
         let used = account.ec2.instances.iter().filter(|instance| instance.subnet == one.id && !instance.gone());
         json!({
-            "subnetId": one.id, "vpcId": VPC, "availabilityZone": one.zone, "cidrBlock": one.cidr,
-            "state": "available", "defaultForAz": true, "mapPublicIpOnLaunch": true, "ownerId": account.id,
+            "subnetId": one.id, "vpcId": one.vpc, "availabilityZone": one.zone, "cidrBlock": one.cidr,
+            "state": "available", "defaultForAz": one.default, "mapPublicIpOnLaunch": one.public,
+            "ownerId": account.id,
             "availableIpAddressCount": 4091usize.saturating_sub(used.count()), "tagSet": [],
             "subnetArn": format!("arn:aws:ec2:{}:{}:subnet/{}", account.region, account.id, one.id),
         })
@@ -128,13 +201,112 @@ pub(super) fn subnets(account: &Account, cx: &Cx, input: &Value) -> Answer {
     paged("subnetSet", found, cx, input)
 }
 
+/// ModifySubnetAttribute: whether who is launched in a subnet has a public address.
+pub(super) fn modify_subnet(account: &mut Account, input: &Value) -> Answer {
+    let mut subnet = subnet(account, required(input, "SubnetId")?)?;
+    let Some(public) = input.get("MapPublicIpOnLaunch").and_then(|attribute| flag(attribute, "Value")) else {
+        return Err(super::invalid("the sandbox changes MapPublicIpOnLaunch only"));
+    };
+    subnet.public = public;
+    let network = &mut account.ec2.network;
+    network.subnets.retain(|one| one.id != subnet.id);
+    network.subnets.push(subnet);
+    Ok(json!({"return": true}))
+}
+
+/// A route table: its VPC's main one, or a subnet's own.
+struct Table {
+    id: String,
+    vpc: String,
+    subnet: Option<String>,
+    way: Way,
+}
+
+/// The default VPC's main table leads to an internet gateway, another VPC's nowhere; a subnet with another way has a table
+/// of its own.
+fn tables(account: &Account) -> Vec<Table> {
+    let main = |vpc: &str| if vpc == VPC { Way::Gateway } else { Way::None };
+    let id = |of: &str| format!("rtb-{}", of.split_once('-').map_or(of, |(_, id)| id));
+    let mains = vpc_ids(account).into_iter().map(|vpc| Table { id: id(&vpc), subnet: None, way: main(&vpc), vpc });
+    let own = all_subnets(account).into_iter().filter(|subnet| subnet.way != main(&subnet.vpc));
+    let own = own.map(|subnet| Table { id: id(&subnet.id), vpc: subnet.vpc, subnet: Some(subnet.id), way: subnet.way });
+    mains.chain(own).collect()
+}
+
+/// DescribeRouteTables.
+pub(super) fn route_tables(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let found = filtered(
+        input,
+        tables(account),
+        no_tags,
+        &[
+            ("vpc-id", |one| vec![one.vpc.clone()]),
+            ("route-table-id", |one| vec![one.id.clone()]),
+            ("association.subnet-id", |one| one.subnet.iter().cloned().collect()),
+            ("association.main", |one| vec![one.subnet.is_none().to_string()]),
+        ],
+    )?;
+    let shown = |one: Table| {
+        let mut routes = vec![json!({
+            "destinationCidrBlock": "172.31.0.0/16", "gatewayId": "local", "state": "active",
+            "origin": "CreateRouteTable",
+        })];
+        let default = json!({"destinationCidrBlock": "0.0.0.0/0", "state": "active", "origin": "CreateRoute"});
+        let to = match one.way {
+            Way::Gateway => Some(("gatewayId", "igw-0a1b2c3d4e5f60718")),
+            Way::Nat => Some(("natGatewayId", "nat-0b2c3d4e5f6071829")),
+            Way::None => None,
+        };
+        routes.extend(to.map(|(member, id)| {
+            let mut route = default.clone();
+            route[member] = json!(id);
+            route
+        }));
+        let mut association = json!({
+            "routeTableAssociationId": one.id.replacen("rtb", "rtbassoc", 1), "routeTableId": one.id,
+            "main": one.subnet.is_none(), "associationState": {"state": "associated"},
+        });
+        if let Some(subnet) = &one.subnet {
+            association["subnetId"] = json!(subnet);
+        }
+        json!({
+            "routeTableId": one.id, "vpcId": one.vpc, "ownerId": account.id, "routeSet": routes,
+            "associationSet": [association], "propagatingVgwSet": [], "tagSet": [],
+        })
+    };
+    paged("routeTableSet", found.into_iter().map(shown).collect(), cx, input)
+}
+
+/// DescribeVpcEndpoints.
+pub(super) fn endpoints(account: &Account, cx: &Cx, input: &Value) -> Answer {
+    let region = &account.region;
+    let all = account.ec2.network.endpoints.iter();
+    let all = all.map(|(vpc, service)| (vpc.clone(), format!("com.amazonaws.{region}.{service}")));
+    let found = filtered(
+        input,
+        all,
+        no_tags,
+        &[
+            ("vpc-id", |one: &(String, String)| vec![one.0.clone()]),
+            ("service-name", |one| vec![one.1.clone()]),
+            ("vpc-endpoint-state", |_| vec!["available".to_owned()]),
+        ],
+    )?;
+    let shown = |(n, (vpc, service)): (usize, (String, String))| {
+        json!({
+            "vpcEndpointId": format!("vpce-{n:017x}"), "vpcEndpointType": "Interface", "vpcId": vpc,
+            "serviceName": service, "state": "available", "ownerId": account.id,
+        })
+    };
+    paged("vpcEndpointSet", found.into_iter().enumerate().map(shown).collect(), cx, input)
+}
+
 /// DescribeAvailabilityZones.
 pub(super) fn zones(account: &Account, _cx: &Cx, input: &Value) -> Answer {
     let names = texts(input, "ZoneName");
-    let all: Vec<Zone> = all_subnets(&account.region)
-        .into_iter()
-        .map(|subnet| Zone { name: subnet.zone, region: account.region.clone() })
-        .collect();
+    let zone = |(_, letter, _): (_, &str, _)| format!("{}{letter}", account.region);
+    let all: Vec<Zone> =
+        SUBNETS.into_iter().map(|one| Zone { name: zone(one), region: account.region.clone() }).collect();
     if let Some(name) = names.iter().find(|name| !all.iter().any(|zone| zone.name == **name)) {
         return Err(super::invalid(format!("Invalid availability zone: [{name}]")));
     }

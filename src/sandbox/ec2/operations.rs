@@ -14,6 +14,9 @@ const RULE_DESCRIPTIONS: &[&str] = &[
     "DryRunOperation",
 ];
 
+/// What a listing by filters alone can give.
+const LISTING: &[&str] = &["MissingParameter", "InvalidParameterValue", "InvalidNextToken", "DryRunOperation"];
+
 /// The operations that are served, each with the codes of the errors that it can give.
 pub const OPERATIONS: &[Documented] = &[
     (
@@ -38,6 +41,18 @@ pub const OPERATIONS: &[Documented] = &[
             "DryRunOperation",
         ],
     ),
+    (
+        "ModifySubnetAttribute",
+        &[
+            "InvalidSubnetID.NotFound",
+            "InvalidSubnetID.Malformed",
+            "MissingParameter",
+            "InvalidParameterValue",
+            "DryRunOperation",
+        ],
+    ),
+    ("DescribeRouteTables", LISTING),
+    ("DescribeVpcEndpoints", LISTING),
     ("DescribeAvailabilityZones", &["MissingParameter", "InvalidParameterValue", "DryRunOperation"]),
     (
         "DescribeImages",
@@ -190,6 +205,7 @@ pub const OPERATIONS: &[Documented] = &[
             "InvalidKeyPair.NotFound",
             "InvalidBlockDeviceMapping",
             "InvalidParameterCombination",
+            "InvalidParameter",
             "TagLimitExceeded",
             "MissingParameter",
             "InvalidParameterValue",
@@ -325,5 +341,5 @@ pub const OPERATIONS: &[Documented] = &[
             "DryRunOperation",
         ],
     ),
-    ("DescribeTags", &["MissingParameter", "InvalidParameterValue", "InvalidNextToken", "DryRunOperation"]),
+    ("DescribeTags", LISTING),
 ];

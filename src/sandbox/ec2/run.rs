@@ -26,7 +26,7 @@ pub struct Token {
     request: String,
     reservation: String,
     instances: Vec<String>,
-    /// When its last instance was terminated, if it was: it is kept for a day more.
+    /// When its last instance was terminated, or the launch was refused for capacity: it is kept for a day more.
     pub(super) over: Option<Timestamp>,
 }
 
@@ -47,6 +47,7 @@ struct Launch {
     disks: Vec<Disk>,
     metadata: Metadata,
     user_data: Option<String>,
+    public: bool,
     tags: Tags,
     volume_tags: Tags,
     count: i64,
@@ -68,9 +69,10 @@ fn chosen_subnet(account: &Account, input: &Value) -> Result<Subnet, ApiError> {
     }
     let zone = input.get("Placement").and_then(|placement| text(placement, "AvailabilityZone"));
     let subnet = match text(input, "SubnetId").or(interface.and_then(|one| text(one, "SubnetId"))) {
-        Some(id) => network::subnet(&account.region, id)?,
-        None => network::all_subnets(&account.region)
+        Some(id) => network::subnet(account, id)?,
+        None => network::all_subnets(account)
             .into_iter()
+            .filter(|subnet| subnet.default)
             .find(|subnet| zone.is_none_or(|zone| subnet.zone == zone))
             .ok_or_else(|| invalid(format!("Invalid availability zone: [{}]", zone.unwrap_or_default())))?,
     };
@@ -138,7 +140,15 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
     if let Some(interface) = list(input, "NetworkInterface").first() {
         group_ids.extend(texts(interface, "SecurityGroupId"));
     }
-    let groups = groups::resolve(&account.ec2, &group_ids, &texts(input, "SecurityGroup"))?;
+    let groups = groups::resolve(&account.ec2, &group_ids, &texts(input, "SecurityGroup"), &subnet.vpc)?;
+    if let Some(id) = groups.iter().find(|id| account.ec2.group(id).is_ok_and(|group| group.vpc != subnet.vpc)) {
+        return Err(ApiError::new(
+            "InvalidParameter",
+            format!("Security group {id} and subnet {} belong to different networks.", subnet.id),
+        ));
+    }
+    let interface = list(input, "NetworkInterface").first();
+    let public = interface.and_then(|one| flag(one, "AssociatePublicIpAddress")).unwrap_or(subnet.public);
     let user_data = text(input, "UserData").map(str::to_owned);
     if let Some(encoded) = &user_data {
         let decoded = STANDARD.decode(encoded).map_err(|_| invalid("Invalid BASE64 encoding of user data."))?;
@@ -155,17 +165,6 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
     instances::check_shutdown(text(input, "InstanceInitiatedShutdownBehavior").unwrap_or("stop"))?;
     let profile = chosen_profile(account, cx, input)?;
     let disks = volumes::disks(input, image)?;
-    if cx.options.settings.no_capacity.contains(&instance_type.name) {
-        return Err(ApiError::new(
-            "InsufficientInstanceCapacity",
-            format!(
-                "We currently do not have sufficient {type_name} capacity in the Availability Zone you requested ({}). \
-                 Our system will be working on provisioning additional capacity.",
-                subnet.zone
-            ),
-        )
-        .status(500));
-    }
     Ok(Launch {
         image,
         instance_type,
@@ -176,10 +175,21 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
         disks,
         metadata,
         user_data,
+        public,
         tags,
         volume_tags: tags_for(input, "volume")?,
         count,
     })
+}
+
+/// EC2 answers so with 500, and remembers the token with what was asked for (ubicloud #5898).
+fn no_capacity(launch: &Launch) -> ApiError {
+    let (kind, zone) = (&launch.instance_type.name, &launch.subnet.zone);
+    let message = format!(
+        "We currently do not have sufficient {kind} capacity in the Availability Zone you requested ({zone}). Our system \
+         will be working on provisioning additional capacity."
+    );
+    ApiError::new("InsufficientInstanceCapacity", message).status(500)
 }
 
 fn repeated(account: &Account, token: &str, zone: Option<&str>, request: &str) -> Option<Answer> {
@@ -191,8 +201,12 @@ fn repeated(account: &Account, token: &str, zone: Option<&str>, request: &str) -
     if known.request != request {
         return Some(Err(ApiError::new(
             "IdempotentParameterMismatch",
-            "The specified client token has already been used with different parameters.",
+            "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
         )));
+    }
+    // A launch that was refused for capacity is looked at anew where it says the same again.
+    if known.instances.is_empty() {
+        return None;
     }
     let alive: Vec<&Instance> =
         state.instances.iter().filter(|instance| known.made(&instance.id) && !instance.gone()).collect();
@@ -221,7 +235,20 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         return answer;
     }
     let launch = check(account, cx, input, subnet)?;
+    let known = |known: &Token| Some(known.token.as_str()) == token && known.zone == zone;
+    account.ec2.tokens.retain(|token| !known(token));
     let state = &mut account.ec2;
+    if cx.options.settings.no_capacity.contains(&launch.instance_type.name) {
+        state.tokens.extend(token.map(|token| Token {
+            token: token.to_owned(),
+            zone,
+            request,
+            reservation: String::new(),
+            instances: Vec::new(),
+            over: Some(cx.now),
+        }));
+        return Err(no_capacity(&launch));
+    }
     let reservation = state.id("r", cx.now);
     let mut made = Vec::new();
     for index in 0..launch.count {
@@ -250,7 +277,8 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
             instance_type: launch.instance_type.name.clone(),
             vcpus: launch.instance_type.vcpus,
             memory_mib: launch.instance_type.memory_mib,
-            subnet: launch.subnet.id.to_owned(),
+            subnet: launch.subnet.id.clone(),
+            vpc: launch.subnet.vpc.clone(),
             zone: launch.subnet.zone.clone(),
             groups: launch.groups.clone(),
             key_name: launch.key_name.clone(),
@@ -260,7 +288,8 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
             shutdown: text(input, "InstanceInitiatedShutdownBehavior").unwrap_or("stop").to_owned(),
             protected: flag(input, "DisableApiTermination").unwrap_or(false),
             private_ip,
-            public_ip: format!("203.0.113.{}", host % 250 + 1),
+            public_ip: launch.public.then(|| format!("203.0.113.{}", host % 250 + 1)),
+            deadline_seen: false,
             mac: format!("02:{}:{}:{}:{}:{}", &mac[..2], &mac[2..4], &mac[4..6], &mac[6..8], &mac[8..]),
             interface,
             tags: launch.tags.clone(),

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::instances::{Instance, Life};
-use super::network::VPC;
 use super::{tag_set, time};
 use crate::sandbox::account::Account;
 use crate::sandbox::images;
@@ -65,14 +64,15 @@ pub(super) fn shown(account: &Account, instance: &Instance) -> Value {
             })
         })
         .collect();
+    let vpc = &instance.vpc;
     one["subnetId"] = json!(instance.subnet);
-    one["vpcId"] = json!(VPC);
+    one["vpcId"] = json!(vpc);
     one["privateIpAddress"] = json!(instance.private_ip);
     one["privateDnsName"] = json!(private_name);
     one["groupSet"] = groups.clone();
     one["blockDeviceMapping"] = Value::Array(disks);
     let mut interface = json!({
-        "networkInterfaceId": instance.interface, "subnetId": instance.subnet, "vpcId": VPC, "ownerId": account.id,
+        "networkInterfaceId": instance.interface, "subnetId": instance.subnet, "vpcId": vpc, "ownerId": account.id,
         "status": "in-use", "description": "", "macAddress": instance.mac, "sourceDestCheck": true,
         "privateIpAddress": instance.private_ip, "privateDnsName": private_name, "groupSet": groups,
         "interfaceType": "interface",
@@ -81,13 +81,11 @@ pub(super) fn shown(account: &Account, instance: &Instance) -> Value {
             "status": "attached", "attachTime": time(instance.launched), "deleteOnTermination": true,
         },
     });
-    if instance.life == Life::Running {
-        let public_name =
-            format!("ec2-{}.{}.compute.amazonaws.com", instance.public_ip.replace('.', "-"), account.region);
-        one["ipAddress"] = json!(instance.public_ip);
+    if let (Life::Running, Some(ip)) = (instance.life, &instance.public_ip) {
+        let public_name = format!("ec2-{}.{}.compute.amazonaws.com", ip.replace('.', "-"), account.region);
+        one["ipAddress"] = json!(ip);
         one["dnsName"] = json!(public_name);
-        interface["association"] =
-            json!({"publicIp": instance.public_ip, "publicDnsName": public_name, "ipOwnerId": "amazon"});
+        interface["association"] = json!({"publicIp": ip, "publicDnsName": public_name, "ipOwnerId": "amazon"});
     }
     one["networkInterfaceSet"] = json!([interface]);
     one

@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::sandbox::bench::Bench;
@@ -69,6 +71,21 @@ fn client_tokens_are_of_a_zone_and_outlive_their_instance() {
 }
 
 #[test]
+fn a_launch_refused_for_capacity_leaves_its_token_with_what_it_asked_for() {
+    let mut bench = bench();
+    let asked =
+        |more: (&str, Value)| with(with(Bench::launch("t"), "InstanceType", json!("m5.4xlarge")), more.0, more.1);
+    let same = || asked(("Monitoring", json!("x")));
+    assert_eq!(bench.ec2_refuses("RunInstances", same()), "InsufficientInstanceCapacity");
+    assert_eq!(bench.ec2_refuses("RunInstances", same()), "InsufficientInstanceCapacity");
+    let other = asked(("Monitoring", json!("y")));
+    assert_eq!(bench.ec2_refuses("RunInstances", other.clone()), "IdempotentParameterMismatch");
+    assert_eq!(bench.ec2_refuses("RunInstances", Bench::launch("t")), "IdempotentParameterMismatch");
+    bench.wait(24 * 3600 + 1);
+    assert_eq!(bench.ec2_refuses("RunInstances", other), "InsufficientInstanceCapacity");
+}
+
+#[test]
 fn launches_are_checked() {
     let mut bench = bench();
     let cases = [
@@ -89,7 +106,7 @@ fn launches_are_checked() {
         ("DryRun", json!("true"), "DryRunOperation"),
     ];
     for (key, value, code) in cases {
-        assert_eq!(bench.ec2_refuses("RunInstances", with(Bench::launch("t"), key, value)), code);
+        assert_eq!(bench.ec2_refuses("RunInstances", with(Bench::launch(code), key, value)), code);
     }
     let error = bench.try_ec2("RunInstances", with(Bench::launch("t"), "IamInstanceProfile", json!({"Name": "x"})));
     assert!(error.unwrap_err().message.contains("Invalid IAM Instance Profile name"));
@@ -115,6 +132,30 @@ fn an_instance_ends_itself_at_its_deadline_wherever_it_was_moved() {
     let shown = &shown["reservationSet"][0]["instancesSet"][0];
     assert_eq!(shown["instanceState"]["name"], "terminated");
     assert_eq!(shown["stateReason"]["code"], "Client.InstanceInitiatedShutdown");
+}
+
+#[test]
+fn an_instance_that_never_read_a_deadline_ends_itself_after_the_hours_of_its_user_data() {
+    let launch = |token: &str, tags: &str| {
+        let script = STANDARD.encode("#!/bin/bash\nfallback=3600\n");
+        let launch = with(Bench::launch(token), "UserData", json!(script));
+        with(launch, "MetadataOptions", json!({"InstanceMetadataTags": tags}))
+    };
+    let mut bench = bench();
+    let mut run = |token: &str, tags: &str| {
+        let answer = bench.ec2("RunInstances", launch(token, tags));
+        answer["instancesSet"][0]["instanceId"].as_str().unwrap().to_owned()
+    };
+    let (hidden, seen) = (run("hidden", "disabled"), run("seen", "enabled"));
+    bench.wait(20);
+    let deadline = json!([{"Key": "seqstack:deadline", "Value": "2027-01-02T04:00:00Z"}]);
+    bench.ec2("CreateTags", json!({"ResourceId": [hidden, seen], "Tag": deadline}));
+    bench.wait(60);
+    bench.ec2("DeleteTags", json!({"ResourceId": [seen], "Tag": [{"Key": "seqstack:deadline"}]}));
+    bench.wait(3600);
+    bench.wait(30);
+    assert_eq!(bench.instance_state(&hidden), "terminated");
+    assert_eq!(bench.instance_state(&seen), "running");
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
                 return Err(ApiError::new(
                     "InvalidBlockDeviceMapping",
                     format!(
-                        "Volume of size {size}GB is smaller than snapshot '{}', expect size >= {}GB",
+                        "Volume of size {size}GB is smaller than  snapshot '{}', expect size >= {}GB",
                         image.snapshot, image.size_gib
                     ),
                 ));
@@ -92,12 +92,14 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
             return Err(invalid("the sandbox serves the account's default key only, not KmsKeyId"));
         }
         let gp3 = kind == "gp3";
+        let (iops, throughput) = (number(ebs, "Iops"), number(ebs, "Throughput"));
+        check_kind(kind, root, iops, throughput, size_gib)?;
         let disk = Disk {
             device: device.to_owned(),
             size_gib,
             kind: kind.to_owned(),
-            iops: number(ebs, "Iops").or(if gp3 { Some(3000) } else { None }),
-            throughput: number(ebs, "Throughput").or(if gp3 { Some(125) } else { None }),
+            iops: iops.or(if gp3 { Some(3000) } else { None }),
+            throughput: throughput.or(if gp3 { Some(125) } else { None }),
             encrypted,
             delete_on_termination: flag(ebs, "DeleteOnTermination").unwrap_or(true),
             snapshot: root.then(|| image.snapshot.to_owned()),
@@ -114,6 +116,52 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
         }
     }
     Ok(disks)
+}
+
+/// What EC2 refuses of a disk's kind, in its own words where they are known (boto3 #3653, runs-on #260, parallelcluster
+/// #2301; EC2 API, EbsBlockDevice).
+fn check_kind(
+    kind: &str,
+    root: bool,
+    iops: Option<i64>,
+    throughput: Option<i64>,
+    size_gib: i64,
+) -> Result<(), ApiError> {
+    let combination = |message: String| Err(ApiError::new("InvalidParameterCombination", message));
+    if root && matches!(kind, "st1" | "sc1") {
+        return combination(format!("The parameter iops is not supported for {kind} volumes."));
+    }
+    let bounds = match kind {
+        "gp3" => Some((3000, 80_000, 500)),
+        "io1" => Some((100, 64_000, 50)),
+        "io2" => Some((100, 256_000, 1000)),
+        _ => None,
+    };
+    if let (Some((least, most, ratio)), Some(iops)) = (bounds, iops) {
+        if !(least..=most).contains(&iops) {
+            let word = if iops < least { ("low", "minimum", least) } else { ("high", "maximum", most) };
+            return Err(invalid(format!("Volume iops of {iops} is too {}; {} is {}.", word.0, word.1, word.2)));
+        }
+        if iops > least && iops > ratio * size_gib {
+            return combination(format!("Iops to volume size ratio is too high; maximum is {ratio}"));
+        }
+    }
+    if kind == "gp3" && throughput.is_some_and(|throughput| throughput * 4 > iops.unwrap_or(3000)) {
+        return combination(
+            "Throughput (MiBps) to iops ratio is too high; maximum is 0.250000 MiBps per iops".to_owned(),
+        );
+    }
+    let most = match kind {
+        "gp3" | "io2" => 65_536,
+        "standard" => 1024,
+        _ => 16_384,
+    };
+    if size_gib > most {
+        return Err(invalid(format!(
+            "Volume of {size_gib}GiB is too large for volume type {kind}; maximum is {most}GiB."
+        )));
+    }
+    Ok(())
 }
 
 /// DescribeVolumes.

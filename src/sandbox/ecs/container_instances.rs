@@ -1,7 +1,7 @@
 //! Container instances: EC2 instances whose user data names a cluster, once their agent registered there.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,9 +12,10 @@ use super::tasks::{self, Task};
 use super::{Tags, arn, clusters, includes, invalid, last, local, paged, required, shown_tags};
 use crate::sandbox::account::Account;
 use crate::sandbox::ec2::instances::{Instance, Life};
-use crate::sandbox::ec2::network::VPC;
+use crate::sandbox::ec2::network;
 use crate::sandbox::input::{flag, list, text, texts};
 use crate::sandbox::service::{Answer, ApiError, Cx, epoch};
+use crate::sandbox::user_data::UserData;
 
 /// Its status; `Inactive` ones were deregistered, and are forgotten after an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,7 @@ pub struct ContainerInstance {
     pub(super) architecture: String,
     image: String,
     subnet: String,
+    vpc: String,
     pub(super) tags: Tags,
 }
 
@@ -102,7 +104,7 @@ impl ContainerInstance {
             ("attribute:ecs.cpu-architecture".to_owned(), self.architecture.clone()),
             ("attribute:ecs.ami-id".to_owned(), self.image.clone()),
             ("attribute:ecs.os-type".to_owned(), "linux".to_owned()),
-            ("attribute:ecs.vpc-id".to_owned(), VPC.to_owned()),
+            ("attribute:ecs.vpc-id".to_owned(), self.vpc.clone()),
             ("attribute:ecs.subnet-id".to_owned(), self.subnet.clone()),
         ])
     }
@@ -120,36 +122,30 @@ impl ContainerInstance {
     }
 }
 
-/// The cluster that user data tells the agent to register in.
-fn cluster_named(user_data: &str) -> Option<String> {
-    let text = String::from_utf8(STANDARD.decode(user_data).ok()?).ok()?;
-    let (_, rest) = text.split_once("ECS_CLUSTER=")?;
-    let rest = rest.trim_start_matches(['"', '\'']);
-    let name: String =
-        rest.chars().take_while(|letter| letter.is_ascii_alphanumeric() || "-_".contains(*letter)).collect();
-    (!name.is_empty()).then_some(name)
-}
-
-/// When the agent of a running instance is up: it needs an instance profile to speak for it.
-fn agent_up(instance: &Instance, cx: &Cx) -> Option<Timestamp> {
+/// When the agent of a running instance is up and heard: it needs an instance profile to speak for it, and a way to ECS.
+fn agent_up(account: &Account, instance: &Instance, cx: &Cx) -> Option<Timestamp> {
     instance.profile.as_ref()?;
     let up = instance.running_since?.checked_add(cx.options.settings.registration).ok()?;
-    (instance.life == Life::Running && up <= cx.now).then_some(up)
+    (instance.life == Life::Running && up <= cx.now && network::reaches_ecs(account, instance)).then_some(up)
 }
 
 /// Registers, connects and deregisters.
 pub(super) fn settle(account: &mut Account, cx: &Cx) {
+    let agents = account.ec2.instances.iter().filter_map(|one| Some((one.id.clone(), agent_up(account, one, cx)?)));
+    let agents: BTreeMap<String, Timestamp> = agents.collect();
     for instance in &account.ec2.instances {
-        let Some(up) = agent_up(instance, cx) else { continue };
-        let Some(cluster) = instance.user_data.as_deref().and_then(cluster_named) else { continue };
+        let Some(&up) = agents.get(&instance.id) else { continue };
+        let user_data = UserData::of(instance.user_data.as_deref());
+        let Some(cluster) = user_data.cluster().map(str::to_owned) else { continue };
         let state = &mut account.ecs;
         let active = state.clusters.iter().any(|known| known.name == cluster && known.active);
         if !active || state.container_instances.iter().any(|known| known.instance == instance.id) {
             continue;
         }
         let id = state.id("container-instance", up);
-        // The kernel and the agent keep some memory for themselves; 97.5 % is what an m4.large registers.
-        let memory = instance.memory_mib * 975 / 1000;
+        // The kernel keeps some memory for itself, 97.5 % is what an m4.large registers; user data has the agent keep more.
+        let total = instance.memory_mib * 975 / 1000;
+        let memory = total.saturating_sub(user_data.reserved_mib(total));
         state.container_instances.push(ContainerInstance {
             id,
             cluster,
@@ -165,6 +161,7 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
             architecture: instance.architecture.clone(),
             image: instance.image.clone(),
             subnet: instance.subnet.clone(),
+            vpc: instance.vpc.clone(),
             tags: Tags::new(),
         });
     }
@@ -178,7 +175,7 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
         }
         known.connected = known.registered()
             && !cx.options.settings.hung.contains(&known.instance)
-            && instance.is_some_and(|instance| agent_up(instance, cx).is_some());
+            && agents.contains_key(&known.instance);
     }
     let hour = SignedDuration::from_hours(1);
     let alive: Vec<String> = account.ec2.instances.iter().map(|instance| instance.id.clone()).collect();
@@ -323,17 +320,4 @@ pub(super) fn update_state(account: &mut Account, cx: &Cx, input: &Value) -> Ans
 /// The refusal when a task is to be placed where nothing is registered.
 pub(super) fn none_found() -> ApiError {
     invalid("No Container Instances were found in your cluster.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cluster_in_user_data() {
-        let named = |text: &str| cluster_named(&STANDARD.encode(text));
-        assert_eq!(named("#!/bin/sh\necho ECS_CLUSTER=a-b_1 >> /etc/ecs/ecs.config").as_deref(), Some("a-b_1"));
-        assert_eq!(named("ECS_CLUSTER='main'\n").as_deref(), Some("main"));
-        assert_eq!(named("#!/bin/sh\ntrue"), None);
-    }
 }

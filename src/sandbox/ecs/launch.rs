@@ -10,6 +10,7 @@ use crate::sandbox::engine::Launch;
 use crate::sandbox::images;
 use crate::sandbox::input::{flag, list, number, text, texts};
 use crate::sandbox::service::Cx;
+use crate::sandbox::user_data::UserData;
 
 /// A task definition's body, and RunTask's overrides of it.
 #[derive(Clone, Copy)]
@@ -146,6 +147,7 @@ impl Part<'_> {
         environment.insert("AWS_ENDPOINT_URL".to_owned(), cx.endpoint.clone());
         environment.insert("AWS_EXECUTION_ENV".to_owned(), "AWS_ECS_EC2".to_owned());
         environment.extend(credentials.map(|credentials| credentials.environment(cx, task)).into_iter().flatten());
+        let host = account.ec2.instances.iter().find(|host| host.id == instance);
         let words = |of: &Value, member: &str| Some(texts(of, member)).filter(|words| !words.is_empty());
         Ok(Launch {
             task: process.to_owned(),
@@ -157,6 +159,7 @@ impl Part<'_> {
             user: text(container, "user").filter(|user| !user.is_empty()).map(str::to_owned),
             working_dir: text(container, "workingDirectory").filter(|dir| !dir.is_empty()).map(str::to_owned),
             mounts: self.mounts(task),
+            folders: host.map(|host| UserData::of(host.user_data.as_deref()).folders()).unwrap_or_default(),
             memory_mib: u64::try_from(self.hard_limit()).unwrap_or(0),
         })
     }

@@ -5,6 +5,7 @@
 //! The book never asks Docker or the kernel anything: its answers are as quick as a look into a map.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -16,9 +17,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Launch, Process};
-
-/// The user that user data makes an instance's data folder for.
-const DATA_USER: u32 = 1000;
 
 /// A line of a log with its time.
 pub type Line = (Timestamp, String);
@@ -220,27 +218,40 @@ impl Book {
         self.pages().ended.contains(instance)
     }
 
-    /// The folder on this machine behind a mount's host path, made as an instance's user data makes it: for uid 1000,
-    /// and open to whatever user a task runs as.
+    /// The folder on this machine behind a mount's host path: as the instance's user data makes it, and otherwise as Docker
+    /// does, for root alone. Where this process is not root, nothing is another user's: what user data makes is everybody's
+    /// then, and what it does not make nobody's to write to.
     ///
     /// # Errors
     ///
     /// When it cannot be made.
-    pub fn mount_source(&self, instance: &str, host: &str) -> io::Result<PathBuf> {
-        let mut path = self.instance_folder(instance);
+    pub fn mount_source(&self, launch: &Launch, host: &str) -> io::Result<PathBuf> {
+        let mut path = self.instance_folder(&launch.instance);
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
-        for part in Path::new(host).components() {
-            let Component::Normal(part) = part else { continue };
+        let mut inside = PathBuf::from("/");
+        let parts: Vec<&OsStr> = Path::new(host).components().filter_map(normal).collect();
+        for (at, part) in parts.iter().enumerate() {
             path.push(part);
+            inside.push(part);
             match fs::create_dir(&path) {
-                Ok(()) => {
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
-                    if rustix::process::geteuid().is_root() {
-                        std::os::unix::fs::chown(&path, Some(DATA_USER), Some(DATA_USER))?;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
+            }
+            let made = launch.folders.iter().find(|folder| {
+                let folder: PathBuf = Path::new(&folder.path).components().filter_map(normal).collect();
+                Path::new("/").join(folder) == inside
+            });
+            let root = rustix::process::geteuid().is_root();
+            let mode = match made {
+                Some(folder) if root => folder.mode,
+                Some(_) => 0o777,
+                None if root || at + 1 < parts.len() => 0o755,
+                None => 0o555,
+            };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+            if let (Some(folder), true) = (made, root) {
+                std::os::unix::fs::chown(&path, Some(folder.owner.0), Some(folder.owner.1))?;
             }
         }
         Ok(path)
@@ -335,6 +346,13 @@ pub struct Strangers {
     pub instances: BTreeSet<String>,
 }
 
+fn normal(part: Component<'_>) -> Option<&OsStr> {
+    match part {
+        Component::Normal(part) => Some(part),
+        _ => None,
+    }
+}
+
 fn names(folder: &Path) -> impl Iterator<Item = String> + use<> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok())
@@ -387,6 +405,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::engine::Folder;
 
     fn launch() -> Launch {
         Launch {
@@ -399,6 +418,10 @@ mod tests {
             user: None,
             working_dir: None,
             mounts: Vec::new(),
+            folders: vec![
+                Folder { path: "/lib/data".into(), owner: (1000, 1000), mode: 0o755 },
+                Folder { path: "/all/".into(), owner: (0, 0), mode: 0o777 },
+            ],
             memory_mib: 64,
         }
     }
@@ -434,8 +457,9 @@ mod tests {
             assert!(book.enter(&launch, at).unwrap());
         }
         book.end("ended", Process::Failed { at, reason: "x".into() }).unwrap();
-        book.mount_source("i-1", "/data").unwrap();
-        book.mount_source("i-3", "/data").unwrap();
+        for instance in ["i-1", "i-3"] {
+            book.mount_source(&Launch { instance: instance.into(), ..launch() }, "/data").unwrap();
+        }
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         let mut strangers = book.strangers(&set(&["known"]), &set(&["i-1"]));
         strangers.tasks.sort();
@@ -452,9 +476,10 @@ mod tests {
     fn mounts_stay_inside_the_instance() {
         let folder = tempfile::tempdir().unwrap();
         let book = Book::open(folder.path()).unwrap();
-        let source = book.mount_source("i-1", "/var/../../lib/data").unwrap();
-        assert_eq!(source, book.instance_folder("i-1").join("var/lib/data"));
-        assert_eq!(fs::metadata(&source).unwrap().permissions().mode() & 0o777, 0o777);
+        let source = book.mount_source(&launch(), "/../lib/data").unwrap();
+        assert_eq!(source, book.instance_folder("i-1").join("lib/data"));
+        let mode = if rustix::process::geteuid().is_root() { 0o755 } else { 0o777 };
+        assert_eq!(fs::metadata(&source).unwrap().permissions().mode() & 0o777, mode);
         assert!(book.set_aside("i-1").unwrap().is_some());
         assert_eq!(book.half_deleted(), ["i-1"]);
     }

@@ -204,7 +204,7 @@ impl Inner {
     fn run(&self, launch: &Launch, stand: &Stand) -> Result<Run, String> {
         let mut mounts = Vec::new();
         for (host, container, read_only) in &launch.mounts {
-            let source = self.book.mount_source(&launch.instance, host).map_err(cannot_create)?;
+            let source = self.book.mount_source(launch, host).map_err(cannot_create)?;
             mounts.push((source, container.clone(), *read_only));
         }
         let root = rustix::process::geteuid().is_root();

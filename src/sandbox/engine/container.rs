@@ -293,7 +293,7 @@ impl Inner {
             add("--workdir", folder.clone());
         }
         for (host, target, read_only) in &launch.mounts {
-            let source = self.book.mount_source(&launch.instance, host).map_err(failed)?;
+            let source = self.book.mount_source(launch, host).map_err(failed)?;
             add("--mount", mount(&source, Path::new(target), *read_only)?);
         }
         // In a file of ours, as a command line can be read by everybody; a file of lines cannot hold a line break.

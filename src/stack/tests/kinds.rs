@@ -230,6 +230,9 @@ impl<S: Serialize + DeserializeOwned + 'static> ErasedKind for Fake<S> {
     fn parts(&self) -> &'static [&'static str] {
         &[]
     }
+    fn dies_with(&self) -> &'static [&'static str] {
+        &[]
+    }
     fn replace(&self) -> Replace {
         Replace::DeleteFirst
     }

@@ -27,6 +27,7 @@ const SELDOM_MEANT: &[(Code, &str, &str)] = &[
     (Code::LatestImage, "biocontainers/bwa:v0.7.17_cv1", "biocontainers/bwa:latest"),
     (Code::UnencryptedDisk, "encrypted = true", "encrypted = false"),
     (Code::NoMaxHours, "lifetime        = \"run\"", "# [instance.worker] always"),
+    (Code::HostFolder, "host = \"/var/lib/seqstack/data\"", "host = \"/usr/share/data\""),
     (
         Code::WildcardAction,
         "write           = [\"results\"]",
