@@ -162,7 +162,7 @@ fn told(output: &Output) -> (Option<i32>, String, String) {
 }
 
 /// What any request can be refused with, before its operation is looked at.
-const PROTOCOL: [&str; 14] = [
+const PROTOCOL: [&str; 16] = [
     "InvalidAction",
     "UnknownOperationException",
     "NotImplemented",
@@ -177,6 +177,8 @@ const PROTOCOL: [&str; 14] = [
     "UnauthorizedOperation",
     "AccessDenied",
     "AccessDeniedException",
+    "PermanentRedirect",
+    "AuthorizationHeaderMalformed",
 ];
 
 #[test]

@@ -14,6 +14,10 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
 
 use super::{AwsError, Class, OrAws};
 use crate::encryption::{Encryption, Encryptions};
@@ -143,6 +147,17 @@ impl Buckets {
     }
 }
 
+/// The checksum that S3 holds content against. Given with each write: whether the SDK adds one of its own is a setting
+/// (`AWS_REQUEST_CHECKSUM_CALCULATION`), and buckets with a lock on their objects demand one.
+pub fn checksum(content: &[u8]) -> String {
+    BASE64.encode(Sha256::digest(content))
+}
+
+/// A key of a listing that was asked for with `encoding-type=url`: in XML itself S3 can write no control character.
+pub fn decoded(key: &str) -> String {
+    percent_decode_str(&key.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
 /// Whether S3 says that a bucket is in another region. HeadObject and HeadBucket have no body, and so no code: then 400 may
 /// mean that too (botocore#1413).
 fn misses<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
@@ -157,4 +172,14 @@ fn misses<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
 
 fn region<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
     Some(error.raw_response()?.headers().get(REGION)?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn a_key_of_a_listing_is_what_it_was() {
+        assert_eq!(decoded("a+b%2Bc%2541/%C3%A9%01.fq"), "a b+c%41/\u{e9}\u{1}.fq");
+    }
 }

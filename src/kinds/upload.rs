@@ -15,11 +15,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::address::{Address, Ids};
 use crate::aws::absence::OrAbsent;
+use crate::aws::buckets;
 use crate::aws::trace::branch;
 use crate::aws::wait::{Pace, until};
 use crate::aws::{Aws, AwsError, Class};
@@ -378,8 +378,7 @@ impl<'a> InParts<'a> {
                     return Err(AwsError::refused("s3:UploadPart", text));
                 }
                 let content: Bytes = read(path, start, length).await.map_err(|error| unreadable(path, &error))?.into();
-                // Computed here: whether the SDK adds one of its own is a setting (`AWS_REQUEST_CHECKSUM_CALCULATION`).
-                let sum = BASE64.encode(Sha256::digest(&content));
+                let sum = buckets::checksum(&content);
                 let send = |s3: &Client| {
                     let request = s3.upload_part().bucket(*bucket).key(*key).upload_id(id).part_number(number);
                     request.checksum_sha256(&sum).body(content.clone().into()).send()

@@ -86,8 +86,8 @@ pub(super) struct Bucket {
     /// How each object that seqstack writes there says it is to be encrypted: `AES256` or `aws:kms`. Left out, it says nothing,
     /// and the bucket's own default holds; some buckets' policies refuse such writes.
     encryption: Option<Method>,
-    /// The KMS key of the bucket's objects, as an ARN; goes with `encryption = "aws:kms"`. Roles that `read` or `write` the
-    /// bucket get the rights to it.
+    /// The KMS key of the bucket's objects, as an ARN: what is written is encrypted with it (`aws:kms`), and roles that `read`
+    /// or `write` the bucket get the rights to it.
     kms_key: Option<KmsKey>,
 }
 
@@ -95,9 +95,10 @@ impl Bucket {
     /// How what is written to it is encrypted, where that is said.
     fn encryption(&self) -> Option<Encryption> {
         let key = self.kms_key.as_ref().map(|key| key.0.clone());
-        match self.encryption.as_ref()?.0.as_str() {
-            "aws:kms" => Some(Encryption::Kms { key }),
-            _ => Some(Encryption::Aes256),
+        match (self.encryption.as_ref().map(|method| method.0.as_str()), &key) {
+            (None, None) => None,
+            (Some("AES256"), _) => Some(Encryption::Aes256),
+            _ => Some(Encryption::Kms { key }),
         }
     }
 }
@@ -347,11 +348,10 @@ pub(super) fn buckets(root: &Node, scope: &mut Scope, sink: &Sink) -> (BTreeMap<
         logical_name(entry, sink);
         let read: Option<Bucket> = Table::new(&entry.node, sink).read();
         let encryption = read.as_ref().and_then(Bucket::encryption);
-        if let (Some(key), None | Some(Encryption::Aes256)) = (entry.node.get("kms_key"), &encryption)
-            && read.is_some()
-        {
-            let hint = "add it beside: encryption = \"aws:kms\"".to_owned();
-            sink.tell(&key.span, "`kms_key` goes with `encryption = \"aws:kms\"`", Some(hint));
+        let key = read.as_ref().and_then(|bucket| bucket.kms_key.as_ref()).filter(|key| key.0 != PLACEHOLDER);
+        if let (Some(key), Some(Encryption::Aes256)) = (key.and(entry.node.get("kms_key")), &encryption) {
+            let hint = "leave one of them out, or write: encryption = \"aws:kms\"".to_owned();
+            sink.tell(&key.span, "a `kms_key` goes with `aws:kms`, not with `AES256`", Some(hint));
         }
         let name = read.map(|bucket| bucket.name.0).filter(|name| name != PLACEHOLDER);
         let twice = |name: &String, encryption: &Encryption| {

@@ -171,3 +171,18 @@ async fn an_archived_ledger_is_no_missing_right() {
     }
     assert!(!told.contains("ask for the right"), "{told}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_any_characters_are_found_and_found_again() {
+    for key in ["S 1+\u{e9}%41&<1>.fq", "a//b'\"#?.fq", "run[1].fq"] {
+        let lab = Lab::new();
+        lab.sandbox.put_object("lab-reads", key, "reads".into()).unwrap();
+        // In the listing of the whole bucket, one that XML has no form for.
+        lab.sandbox.put_object("lab-reads", "odd\u{1}\r\nkey", "odd".into()).unwrap();
+        let stack = edited("reads = \"S1.fq\"", &format!("reads = '''{key}'''")).replace("\"ref.fa\"]", "\"*.fa\"]");
+        assert_eq!(lab.apply(&stack).await, Exit::Done, "{key}");
+        assert!(!super::runs(&lab.plan(&stack).await), "{key}");
+        lab.sandbox.put_object("lab-reads", key, "others".into()).unwrap();
+        assert!(super::runs(&lab.plan(&stack).await), "{key}");
+    }
+}

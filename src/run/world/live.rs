@@ -6,7 +6,7 @@ use aws_sdk_cloudwatchlogs::operation::get_log_events::builders::GetLogEventsFlu
 use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::types as ecs;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::OptionalObjectAttributes;
+use aws_sdk_s3::types::{EncodingType, OptionalObjectAttributes};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Agent, Going, Life, Only, Placed, Read, TaskNow, World, ending};
 use crate::aws::absence::{OrAbsent, SEEN, again};
+use crate::aws::buckets::{checksum, decoded};
 use crate::aws::clock::{Clock, timestamp};
 use crate::aws::wait::Pace;
 use crate::aws::{Aws, AwsError, Class, OrAws};
@@ -103,7 +104,7 @@ impl World for Live<'_> {
         const OPERATION: &str = "s3:PutObject";
         let clock = Clock::default();
         let (body, buckets) = (Bytes::from(body), &self.aws.buckets);
-        let time = written_within(body.len());
+        let (time, sum) = (written_within(body.len()), checksum(&body));
         let put = |s3: &Client| {
             let put = buckets.put_object(s3, self.bucket).key(self.key).content_type("application/json");
             let put = match only {
@@ -111,7 +112,8 @@ impl World for Live<'_> {
                 Only::IfMatch(etag) => put.if_match(etag),
             };
             let once = aws_sdk_s3::config::Config::builder().retry_config(once()).timeout_config(within(time));
-            put.body(body.clone().into()).customize().interceptor(clock.clone()).config_override(once).send()
+            let put = put.checksum_sha256(&sum).body(body.clone().into());
+            put.customize().interceptor(clock.clone()).config_override(once).send()
         };
         let answer = buckets.call(self.bucket, OPERATION, put).await?;
         Ok((answer.e_tag().unwrap_or_default().to_owned(), clock.answered(OPERATION)?))
@@ -124,7 +126,7 @@ impl World for Live<'_> {
         let (body, buckets) = (Bytes::from(body), &self.aws.buckets);
         let put = |s3: &Client| {
             let put = buckets.put_object(s3, self.bucket).key(&key).content_type("application/json");
-            put.if_none_match("*").body(body.clone().into()).send()
+            put.if_none_match("*").checksum_sha256(checksum(&body)).body(body.clone().into()).send()
         };
         match buckets.call(self.bucket, "s3:PutObject", put).await {
             // The name is the content's: whoever was here before has kept the same.
@@ -167,13 +169,15 @@ impl World for Live<'_> {
                     .set_max_keys(listing.exact.then_some(1))
                     .set_continuation_token(token.clone())
                     .optional_object_attributes(OptionalObjectAttributes::RestoreStatus)
+                    .encoding_type(EncodingType::Url)
                     .send()
             };
             let page = self.aws.buckets.call(&listing.bucket, "s3:ListObjectsV2", list).await?;
+            let encoded = page.encoding_type() == Some(&EncodingType::Url);
             out.extend(page.contents().iter().filter_map(|object| {
                 Some(Object {
                     bucket: listing.bucket.clone(),
-                    key: object.key()?.to_owned(),
+                    key: if encoded { decoded(object.key()?) } else { object.key()?.to_owned() },
                     size: u64::try_from(object.size().unwrap_or_default()).unwrap_or_default(),
                     etag: object.e_tag().unwrap_or_default().to_owned(),
                     last_modified: timestamp(object.last_modified()),
