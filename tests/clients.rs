@@ -162,7 +162,7 @@ fn told(output: &Output) -> (Option<i32>, String, String) {
 }
 
 /// What any request can be refused with, before its operation is looked at.
-const PROTOCOL: [&str; 16] = [
+const PROTOCOL: [&str; 17] = [
     "InvalidAction",
     "UnknownOperationException",
     "NotImplemented",
@@ -179,6 +179,7 @@ const PROTOCOL: [&str; 16] = [
     "AccessDeniedException",
     "PermanentRedirect",
     "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
 ];
 
 #[test]

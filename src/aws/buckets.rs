@@ -127,8 +127,14 @@ impl Buckets {
         }
     }
 
-    /// An error with what it may come from, where that is in the stack file.
+    /// An error with what it may come from: the bucket's region, or what its table in the stack file says.
     fn explained(&self, bucket: &str, mut error: AwsError) -> AwsError {
+        if matches!(error.class, Class::Denied | Class::Credentials)
+            && let Some(region) = self.elsewhere().get(bucket)
+        {
+            let home = self.home.config().region().map(ToString::to_string).unwrap_or_default();
+            error.message = format!("{} (the bucket {bucket} is in {region}, and the stack in {home})", error.message);
+        }
         if error.class != Class::Denied {
             return error;
         }
@@ -159,13 +165,16 @@ pub fn decoded(key: &str) -> String {
 }
 
 /// Whether S3 says that a bucket is in another region. HeadObject and HeadBucket have no body, and so no code: then 400 may
-/// mean that too (botocore#1413).
+/// mean that too (botocore#1413). The third code is of regions that an account has to enable (boto3#2622, prowler#1155).
 fn misses<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     let status = error.raw_response().map(|response| response.status().as_u16());
     let code = error.as_service_error().and_then(|error| error.code());
     match status {
         Some(301 | 307) => true,
-        Some(400) => matches!(code, None | Some("AuthorizationHeaderMalformed" | "BadRequest")),
+        Some(400) => matches!(
+            code,
+            None | Some("AuthorizationHeaderMalformed" | "BadRequest" | "IllegalLocationConstraintException")
+        ),
         _ => false,
     }
 }

@@ -56,11 +56,26 @@ async fn buckets_of_other_regions_are_read_and_written_there() {
     assert!(misses <= 3 * 4, "{:?}", lab.sandbox.refusals());
     assert_eq!(lab.destroy(STACK).await, Exit::Done);
 
-    let scene = in_parts();
-    let lab = scene.set().await;
-    bucket(&lab, "lab-reads", |bucket| bucket.region = Some("us-east-1".to_owned()));
-    assert_eq!(scene.act(&lab, lab.wire.clone()).await, Some(Exit::Done));
-    assert_eq!(super::steps(&lab.plan(&scene.stack).await), Vec::<String>::new());
+    for region in ["us-east-1", "eu-south-1"] {
+        let scene = in_parts();
+        let lab = scene.set().await;
+        bucket(&lab, "lab-reads", |bucket| bucket.region = Some(region.to_owned()));
+        assert_eq!(scene.act(&lab, lab.wire.clone()).await, Some(Exit::Done), "{region}");
+        assert_eq!(super::steps(&lab.plan(&scene.stack).await), Vec::<String>::new(), "{region}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denial_elsewhere_names_both_regions() {
+    let lab = Lab::new();
+    bucket(&lab, "lab-reads", |bucket| {
+        bucket.region = Some("us-east-1".to_owned());
+        bucket.policy = Some(denied_without(&json!({"Null": {"s3:x-amz-server-side-encryption": "true"}})));
+    });
+    let aws = lab.aws();
+    let put = |s3: &aws_sdk_s3::Client| aws.buckets.put_object(s3, "lab-reads").key("k").send();
+    let refused = aws.buckets.call("lab-reads", "s3:PutObject", put).await.unwrap_err().to_string();
+    assert!(refused.contains("the bucket lab-reads is in us-east-1, and the stack in eu-west-2"), "{refused}");
 }
 
 /// S3's other answer to who asks in the wrong region, which to HeadObject says no region.

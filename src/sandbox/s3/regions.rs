@@ -7,6 +7,10 @@ use super::super::service::ApiError;
 use super::state::Bucket;
 use super::{Call, Operation};
 
+/// Regions that an account has to enable: S3 has a third answer about buckets there (boto3#2622), and is taken here to name
+/// no region in it.
+const ENABLED_FIRST: &[&str] = &["af-south-1", "ap-east-1", "eu-south-1", "me-south-1"];
+
 /// A bucket's region: the account's, unless it was made in another.
 pub(super) fn of<'a>(account: &'a Account, bucket: &'a Bucket) -> &'a str {
     bucket.region.as_deref().unwrap_or(&account.region)
@@ -24,6 +28,16 @@ pub(in super::super) fn reached(account: &Account, call: &Call) -> Result<(), Ap
         return Ok(());
     }
     let name = region.to_owned();
+    let told = call.operation == Operation::HeadBucket;
+    if ENABLED_FIRST.contains(&region) || ENABLED_FIRST.contains(&call.region.as_str()) {
+        let message = format!(
+            "The {region} location constraint is incompatible for the region specific endpoint this request was sent to."
+        );
+        return Err(ApiError {
+            headers: told.then_some(("x-amz-bucket-region", name)).into_iter().collect(),
+            ..ApiError::new("IllegalLocationConstraintException", message)
+        });
+    }
     if call.region == account.region {
         let message = "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.";
         let endpoint = format!("{}.s3-{region}.amazonaws.com", call.bucket);
