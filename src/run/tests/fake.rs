@@ -50,8 +50,8 @@ pub(super) struct Inner {
     pub(super) silent: usize,
     /// What the next looks at a log find.
     pub(super) logged: Vec<Vec<String>>,
-    /// From when until when DescribeTasks knows no task.
-    pub(super) blind: Option<(Instant, Instant)>,
+    /// From when until when DescribeTasks knows no task, each time.
+    pub(super) blind: Vec<(Instant, Instant)>,
     /// From when until when the agent is away, each time.
     pub(super) away: Vec<(Instant, Instant)>,
     /// It is not away then, but drained.
@@ -89,9 +89,9 @@ impl Inner {
     }
 }
 
-/// Whether it is now between these two.
-fn within(window: Option<(Instant, Instant)>) -> bool {
-    window.is_some_and(|(from, to)| (from..to).contains(&Instant::now()))
+/// Whether it is now within one of these.
+fn within(windows: &[(Instant, Instant)]) -> bool {
+    windows.iter().any(|(from, to)| (*from..*to).contains(&Instant::now()))
 }
 
 impl FakeTask {
@@ -347,7 +347,7 @@ impl World for Fake {
             match task {
                 None => TaskNow::Missing,
                 Some((_, task)) if task.is_forgotten() || task.made.elapsed() < inner.unseen_for => TaskNow::Missing,
-                Some(_) if within(inner.blind) => TaskNow::Missing,
+                Some(_) if within(&inner.blind) => TaskNow::Missing,
                 Some((_, task)) if task.stopped => TaskNow::Stopped(task.end.clone()),
                 Some(_) => TaskNow::Going(Going { status: "RUNNING".to_owned(), since: None }),
             }
@@ -412,8 +412,7 @@ impl World for Fake {
         if self.started.elapsed() < Duration::from_secs(20) || self.inner.lock().unwrap().unregistered {
             return Ok(Agent::Absent);
         }
-        let away = self.inner.lock().unwrap().away.iter().any(|window| within(Some(*window)));
-        if away {
+        if within(&self.inner.lock().unwrap().away) {
             let connected = self.inner.lock().unwrap().drained;
             return Ok(Agent::Away { status: "of a test".to_owned(), connected });
         }

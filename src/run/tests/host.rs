@@ -7,9 +7,9 @@ fn minutes(minutes: u64) -> Duration {
 }
 
 /// The window from so many minutes from now on, for so many minutes.
-fn window(from: u64, long: u64) -> Option<(Instant, Instant)> {
+fn window(from: u64, long: u64) -> Vec<(Instant, Instant)> {
     let from = Instant::now() + minutes(from);
-    Some((from, from + minutes(long)))
+    vec![(from, from + minutes(long))]
 }
 
 /// The run, with what was told and after how many seconds.
@@ -46,7 +46,7 @@ fn at_once(fake: &Fake, step: &str) -> usize {
 async fn a_short_disconnect_is_not_told() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(3600, exit(0))]);
-    fake.inner.lock().unwrap().away = window(5, 4).into_iter().collect();
+    fake.inner.lock().unwrap().away = window(5, 4);
     let (outcome, events) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
     assert_eq!(told(&events), (vec![], vec![]));
@@ -59,7 +59,7 @@ async fn what_was_not_seen_is_not_held_against_an_agent() {
     fake.ends("pull", vec![(7200, exit(0))]);
     {
         let mut inner = fake.inner.lock().unwrap();
-        inner.away = window(5, 2).into_iter().chain(window(49, 3)).collect();
+        inner.away = [window(5, 2), window(49, 3)].concat();
     }
     let held = async {
         tokio::time::sleep(minutes(6)).await;
@@ -76,7 +76,7 @@ async fn what_was_not_seen_is_not_held_against_an_agent() {
 async fn an_instance_that_is_drained_does_not_hang() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(7200, exit(0))]);
-    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().drained) = (window(5, 60).into_iter().collect(), true);
+    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().drained) = (window(5, 60), true);
     let (outcome, events) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
     assert_eq!(told(&events), (vec![], vec![]));
@@ -86,7 +86,7 @@ async fn an_instance_that_is_drained_does_not_hang() {
 async fn an_agent_that_is_away_for_long_is_told_and_so_is_that_it_is_back() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(3600, exit(0))]);
-    fake.inner.lock().unwrap().away = window(5, 20).into_iter().collect();
+    fake.inner.lock().unwrap().away = window(5, 20);
     let (outcome, events) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
     let (away, back) = told(&events);
@@ -101,8 +101,7 @@ async fn an_agent_that_is_away_for_long_is_told_and_so_is_that_it_is_back() {
 async fn an_instance_that_hangs_is_ended_before_the_run_goes_on_elsewhere() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(36_000, exit(0))]);
-    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) =
-        (window(5, 600).into_iter().collect(), minutes(4));
+    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) = (window(5, 600), minutes(4));
     let (outcome, events) = timed(&fake, &spec).await;
     let Ok(Outcome::HostLost { steps, explanation, .. }) = outcome else { panic!("{outcome:?}") };
     assert_eq!(steps, ["pull"]);
@@ -122,8 +121,7 @@ async fn an_instance_that_hangs_is_ended_before_the_run_goes_on_elsewhere() {
 async fn an_instance_that_hangs_and_does_not_end_is_an_error_and_not_left_for_another() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(36_000, exit(0))]);
-    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) =
-        (window(5, 600).into_iter().collect(), HOUR);
+    (fake.inner.lock().unwrap().away, fake.inner.lock().unwrap().ends_for) = (window(5, 600), HOUR);
     let (outcome, _) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Err(RunError::NotEnded { .. })), "{outcome:?}");
     assert_eq!(fake.ledger().runs[0].state, RunState::Running);
@@ -135,7 +133,7 @@ async fn a_task_that_cannot_be_placed_on_an_instance_that_hangs_is_lost_with_it(
     {
         let mut inner = fake.inner.lock().unwrap();
         inner.refuse = vec!["AGENT"; 3000];
-        inner.away = window(1, 600).into_iter().collect();
+        inner.away = window(1, 600);
     }
     let (outcome, _) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::HostLost { .. })), "{outcome:?}");
@@ -146,8 +144,9 @@ async fn a_task_that_cannot_be_placed_on_an_instance_that_hangs_is_lost_with_it(
 async fn one_word_that_a_task_is_not_known_is_no_end() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(1200, exit(0))]);
-    let from = Instant::now() + minutes(5);
-    fake.inner.lock().unwrap().blind = Some((from, from + Duration::from_secs(50)));
+    // Nor are two, with another answer between them.
+    let blind = [5, 10].map(|from| Instant::now() + minutes(from));
+    fake.inner.lock().unwrap().blind = blind.map(|from| (from, from + Duration::from_secs(50))).to_vec();
     let (outcome, events) = timed(&fake, &spec).await;
     assert!(matches!(outcome, Ok(Outcome::Succeeded(_))), "{outcome:?}");
     assert_eq!(fake.tasks_of("pull"), 1);
