@@ -129,6 +129,9 @@ pub struct InstanceType {
     pub vcpus: u32,
     /// Nominal memory, MiB.
     pub memory_mib: u64,
+    /// GPUs.
+    #[serde(default)]
+    pub gpus: u32,
 }
 
 /// A local file to be uploaded.

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use jiff::Timestamp;
 use seqstack::sandbox::engine::detect::{Relay, detect};
-use seqstack::sandbox::engine::{Engine, Folder, Launch, Process};
+use seqstack::sandbox::engine::{Engine, Folder, Launch, More, Process};
 use seqstack::sandbox::listen::Service;
 use seqstack::sandbox::process::serve::{ServeArgs, ServeError, serve};
 use seqstack::sandbox::process::{StartError, connect_or_start, running, stop};
@@ -99,6 +99,7 @@ impl Bench {
             mounts: vec![("/var/lib/data".to_owned(), "/data".to_owned(), false)],
             folders: vec![Folder { path: "/var/lib/data".to_owned(), owner: (1000, 1000), mode: 0o755 }],
             memory_mib: 64,
+            more: More::default(),
         }
     }
 
@@ -223,6 +224,33 @@ fn memory_is_a_hard_limit(name: &str) {
     assert_eq!(bench.code("0b"), (0, false));
 }
 
+/// What a definition asks for beside the ordinary is done, or refused by its name.
+fn limits_and_folders_in_memory_are_as_asked(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    let script = "ulimit -Sn; ulimit -Hn; df -m --output=size /dev/shm /scratch | tail -n 2 | tr -d ' '";
+    let mut launch = bench.launch("0a", script);
+    launch.more = More {
+        ulimits: vec![("nofile".to_owned(), 321, 432)],
+        shared_memory_mib: Some(8),
+        tmpfs: vec![("/scratch".to_owned(), 4)],
+        init: true,
+        ..More::default()
+    };
+    if name == "bubblewrap" {
+        bench.start(&launch);
+        assert!(bench.reason("0a").contains("no `ulimits` under bubblewrap"));
+        launch.task = "0b".to_owned();
+        launch.more.ulimits.clear();
+    }
+    bench.start(&launch);
+    assert_eq!(bench.code(&launch.task).0, 0, "{:?}", bench.lines(&launch.task));
+    let lines = bench.lines(&launch.task);
+    assert!(lines.ends_with(&["8".to_owned(), "4".to_owned()]), "{lines:?}");
+    if name != "bubblewrap" {
+        assert_eq!(lines[..2], ["321", "432"]);
+    }
+}
+
 fn what_cannot_start_says_why(name: &str) {
     let Some(bench) = Bench::new(name) else { return };
     bench.start(&Launch { image: "lab/none:1".to_owned(), ..bench.launch("0a", "true") });
@@ -330,6 +358,7 @@ with_engine! {
     engine_docker_task, "docker": a_task_sees_what_it_was_given;
     engine_docker_network, "docker": nothing_but_loopback;
     engine_docker_memory, "docker": memory_is_a_hard_limit;
+    engine_docker_limits, "docker": limits_and_folders_in_memory_are_as_asked;
     engine_docker_refusals, "docker": what_cannot_start_says_why;
     engine_docker_folders, "docker": folders_are_whose_user_data_says;
     engine_docker_stop, "docker": stopping_is_a_signal_the_program_hears;
@@ -337,6 +366,7 @@ with_engine! {
     engine_podman_task, "podman": a_task_sees_what_it_was_given;
     engine_podman_network, "podman": nothing_but_loopback;
     engine_podman_memory, "podman": memory_is_a_hard_limit;
+    engine_podman_limits, "podman": limits_and_folders_in_memory_are_as_asked;
     engine_podman_refusals, "podman": what_cannot_start_says_why;
     engine_podman_folders, "podman": folders_are_whose_user_data_says;
     engine_podman_stop, "podman": stopping_is_a_signal_the_program_hears;
@@ -344,6 +374,7 @@ with_engine! {
     engine_bubblewrap_task, "bubblewrap": a_task_sees_what_it_was_given;
     engine_bubblewrap_network, "bubblewrap": nothing_but_loopback;
     engine_bubblewrap_memory, "bubblewrap": memory_is_a_hard_limit;
+    engine_bubblewrap_limits, "bubblewrap": limits_and_folders_in_memory_are_as_asked;
     engine_bubblewrap_refusals, "bubblewrap": what_cannot_start_says_why;
     engine_bubblewrap_folders, "bubblewrap": folders_are_whose_user_data_says;
     engine_bubblewrap_stop, "bubblewrap": stopping_is_a_signal_the_program_hears;

@@ -121,7 +121,7 @@ fn facts() -> Facts {
         .into(),
         instance_types: [(
             "t3.large".to_owned(),
-            InstanceType { architectures: vec!["x86_64".into()], vcpus: 2, memory_mib: 8192 },
+            InstanceType { architectures: vec!["x86_64".into()], vcpus: 2, memory_mib: 8192, gpus: 0 },
         )]
         .into(),
         ..Facts::default()

@@ -299,7 +299,9 @@ fn instance_type(found: &ec2::InstanceTypeInfo) -> InstanceType {
     let architectures = found.processor_info().map(|cpu| cpu.supported_architectures()).unwrap_or_default();
     let vcpus = found.v_cpu_info().and_then(|cpu| cpu.default_v_cpus()).unwrap_or_default();
     let memory = found.memory_info().and_then(|memory| memory.size_in_mib()).unwrap_or_default();
+    let gpus = found.gpu_info().map(|gpu| gpu.gpus()).unwrap_or_default().iter().filter_map(|gpu| gpu.count());
     InstanceType {
+        gpus: gpus.filter_map(|count| u32::try_from(count).ok()).sum(),
         architectures: architectures.iter().map(|name| name.as_str().to_owned()).collect(),
         vcpus: u32::try_from(vcpus).unwrap_or_default(),
         memory_mib: u64::try_from(memory).unwrap_or_default(),

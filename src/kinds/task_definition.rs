@@ -16,6 +16,7 @@ use crate::address::{Address, Ids, Link};
 use crate::aws::{AwsError, tags};
 use crate::facts::Lookup;
 use crate::kind::{Acting, Context, Found, Kind, Reading, SpecFault, StackInfo, Tags};
+use crate::phrase::counted;
 use crate::stack::reference::{LogGroup, Ref, Role};
 use crate::stack::schema;
 use crate::stack::values::{Int, PLACEHOLDER};
@@ -83,6 +84,49 @@ pub struct Spec {
     /// Whether the container may do all that the instance may.
     #[serde(default)]
     pub privileged: bool,
+    /// How many of the instance's GPUs the container has to itself. The instance's `type` has them, and its `ami` is ECS's
+    /// own for GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<Int<1, 16>>,
+    /// Limits of its processes, such as the number of open files; left out, the container agent's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ulimits: Vec<Ulimit>,
+    /// MiB of `/dev/shm`, which processes share; left out, Docker's 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_memory_mib: Option<Int<1, 1_000_000>>,
+    /// Folders in memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<Tmpfs>,
+    /// Whether a small `init` runs the command: it passes signals on, and ends what the command leaves behind.
+    #[serde(default)]
+    pub init: bool,
+}
+
+/// A limit of a container's processes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ulimit {
+    /// What is limited, e.g. `nofile` (open files) or `memlock`.
+    #[schemars(regex(pattern = container::ULIMIT))]
+    pub name: String,
+    /// The limit that a process begins with, in the unit of `ulimit`; -1 is none.
+    #[schemars(range(min = -1, max = 2_147_483_647))]
+    pub soft: i64,
+    /// How far it may raise that itself; -1 is as far as it likes.
+    #[schemars(range(min = -1, max = 2_147_483_647))]
+    pub hard: i64,
+}
+
+/// A folder in memory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tmpfs {
+    /// Where it is in the container.
+    #[schemars(regex(pattern = "^/+[^/]"))]
+    pub container: String,
+    /// The most that it holds, MiB, which count as the container's memory.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub size_mib: i64,
 }
 
 /// A folder of the instance in the container.
@@ -137,6 +181,21 @@ pub struct State {
     pub log_options: BTreeMap<String, String>,
     /// Whether the container may do all that the instance may.
     pub privileged: bool,
+    /// GPUs that the container has to itself.
+    #[serde(default)]
+    pub gpus: Option<i64>,
+    /// Limits of its processes.
+    #[serde(default)]
+    pub ulimits: BTreeSet<Ulimit>,
+    /// MiB of `/dev/shm`.
+    #[serde(default)]
+    pub shared_memory_mib: Option<i64>,
+    /// Folders in memory.
+    #[serde(default)]
+    pub tmpfs: BTreeSet<Tmpfs>,
+    /// Whether a small `init` runs the command.
+    #[serde(default)]
+    pub init: bool,
     /// What the revision has that a stack file cannot ask for.
     pub other: BTreeSet<String>,
     /// ARNs of older active revisions; none are wanted.
@@ -276,6 +335,11 @@ impl Kind for TaskDefinition {
             log_options: if log_group.is_some() { log_options } else { BTreeMap::new() },
             log_group,
             privileged: spec.privileged,
+            gpus: spec.gpus.map(|gpus| gpus.0),
+            ulimits: spec.ulimits.into_iter().collect(),
+            shared_memory_mib: spec.shared_memory_mib.map(|mib| mib.0),
+            tmpfs: spec.tmpfs.into_iter().collect(),
+            init: spec.init,
             other: BTreeSet::new(),
             older: BTreeSet::new(),
             inactive: BTreeSet::new(),
@@ -360,13 +424,27 @@ impl Kind for TaskDefinition {
             _ => format!("{mib} MiB"),
         });
         let privileged = state.privileged.then(|| "privileged".to_owned());
-        std::iter::once(state.image.clone()).chain(cpu).chain(memory).chain(privileged).collect()
+        let gpus = state.gpus.map(|gpus| counted(usize::try_from(gpus).unwrap_or_default(), "GPU"));
+        std::iter::once(state.image.clone()).chain(cpu).chain(memory).chain(gpus).chain(privileged).collect()
     }
 
     fn phrase(path: &str, value: &Value) -> Option<String> {
-        let mount = (path == "mounts").then(|| Mount::deserialize(value).ok()).flatten()?;
-        let only = if mount.read_only { ", read only" } else { "" };
-        Some(format!("{} as {}{only}", mount.host, mount.container))
+        match path {
+            "mounts" => {
+                let mount = Mount::deserialize(value).ok()?;
+                let only = if mount.read_only { ", read only" } else { "" };
+                Some(format!("{} as {}{only}", mount.host, mount.container))
+            }
+            "ulimits" => {
+                let limit = Ulimit::deserialize(value).ok()?;
+                Some(format!("{} {}, at most {}", limit.name, limit.soft, limit.hard))
+            }
+            "tmpfs" => {
+                let folder = Tmpfs::deserialize(value).ok()?;
+                Some(format!("{} MiB of memory as {}", folder.size_mib, folder.container))
+            }
+            _ => None,
+        }
     }
 
     async fn list(cx: Reading<'_>, wanted: &BTreeMap<Address, Spec>) -> Result<Vec<Found<State>>, AwsError> {

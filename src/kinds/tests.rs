@@ -30,7 +30,7 @@ fn facts() -> Facts {
         way: None,
         endpoints: false,
     };
-    let kind = InstanceType { architectures: vec!["x86_64".to_owned()], vcpus: 8, memory_mib: 65536 };
+    let kind = InstanceType { architectures: vec!["x86_64".to_owned()], vcpus: 8, memory_mib: 65536, gpus: 0 };
     let file = LocalFile { path: "/data/a".to_owned(), size: 1, sha256: "aa".to_owned() };
     Facts {
         account: "123456789012".to_owned(),

@@ -236,6 +236,16 @@ impl<W: World> Driver<'_, W> {
                 }
                 (reason, ROOM, "")
             }
+            Answer::NoRoom(reason) if reason.contains("GPU") => {
+                let next = "take an instance `type` that has GPUs, with ECS's own AMI for them, or leave out `gpus`";
+                return Ok(Some(never(
+                    name,
+                    n,
+                    format!("ECS cannot place it on {}: {reason}", self.instance),
+                    false,
+                    next,
+                )));
+            }
             Answer::NoRoom(reason) => {
                 let agent = self.patience.ask(|| self.world.agent(&self.cluster, &self.instance)).await?;
                 let mut reason = format!("ECS cannot place it on {}: {reason}", self.instance);

@@ -82,6 +82,9 @@ pub struct StepSpec {
     pub cpu: Option<i64>,
     /// MiB of memory that its task takes, override or not.
     pub memory: Option<i64>,
+    /// GPUs that its task takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<i64>,
     /// Where its log goes.
     pub log: Option<Log>,
     /// How often it is tried in one run if it ran and failed.
@@ -167,6 +170,7 @@ struct Definition {
     mounts: Vec<Mount>,
     cpu: Option<i64>,
     memory: Option<i64>,
+    gpus: Option<i64>,
     log_group: Option<Link>,
     log_options: BTreeMap<String, String>,
     container: String,
@@ -324,6 +328,7 @@ fn lower_step(
         essential: Vec::new(),
         cpu: overrides.cpu.or(definition.cpu),
         memory: overrides.memory.or(definition.memory),
+        gpus: definition.gpus,
         log,
         content,
         overrides,
@@ -354,6 +359,7 @@ fn known(
         essential: others.map(|one| one.name.clone()).collect(),
         cpu: lowered.cpu.or(theirs.cpu),
         memory: lowered.memory.or(theirs.memory),
+        gpus: theirs.gpus,
         log: container.log.as_ref().map(log),
         ..lowered
     })

@@ -55,6 +55,7 @@ fn step(name: &str, follows: &[&str]) -> StepSpec {
         overrides: Overrides::default(),
         cpu: Some(1024),
         memory: Some(1024),
+        gpus: None,
         log: Some(super::spec::Log { group: Link::theirs("log_group", "/seqstack/g"), prefix: name.to_owned() }),
         attempts: 1,
         memory_factor: None,

@@ -44,6 +44,24 @@ pub struct Launch {
     pub folders: Vec<Folder>,
     /// The container's hard limit, MiB.
     pub memory_mib: u64,
+    /// What else is asked of the engine.
+    #[serde(default)]
+    pub more: More,
+}
+
+/// What a container asks for beside the ordinary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct More {
+    /// Whether it has every capability.
+    pub privileged: bool,
+    /// Limits of its processes: name, soft, hard.
+    pub ulimits: Vec<(String, i64, i64)>,
+    /// MiB of `/dev/shm`.
+    pub shared_memory_mib: Option<i64>,
+    /// Folders in memory, with their sizes in MiB.
+    pub tmpfs: Vec<(String, i64)>,
+    /// Whether a small `init` is its first process.
+    pub init: bool,
 }
 
 /// A folder of an instance as user data makes it.

@@ -103,3 +103,16 @@ async fn an_arn_that_is_not_there_is_told_in_the_plan() {
         "{told}"
     );
 }
+
+/// GPUs are asked for where the instance's type has some, and else told in the plan.
+#[tokio::test(start_paused = true)]
+async fn a_step_for_gpus_is_not_run_where_there_are_none() {
+    let lab = lab(fine, fine);
+    let text = edited("image = \"tool:1\"", "image = \"tool:1\"\ngpus  = 1");
+    let told = lab.plan(&text).await.text(false);
+    assert!(told.contains("step call asks for 1024 CPU units and 1024 MiB and 1 GPU"), "{told}");
+    assert!(told.contains("t3.large has 2048 CPU units and 8192 MiB, 0 GPUs"), "{told}");
+    let text = text.replace("type            = \"t3.large\"", "type            = \"g5.xlarge\"");
+    let prepared = lab.plan(&text).await;
+    assert!(prepared.plan.conflicts.is_empty(), "{}", prepared.text(false));
+}

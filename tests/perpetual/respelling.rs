@@ -198,9 +198,13 @@ pub const RESPELLINGS: &[Respelling] = &[
         source: "lists come in another order (terraform-aws #10387, #39533)",
         change: |answer, rng| {
             definition(answer, |definition| {
-                let (lists, own) = (["environment", "secrets", "mountPoints"], ["volumes", "compatibilities"]);
+                let lists = ["environment", "secrets", "mountPoints", "ulimits", "resourceRequirements"];
+                let own = ["volumes", "compatibilities"];
                 let container = &mut definition["containerDefinitions"][0];
                 lists.iter().for_each(|list| shuffle(&mut container[*list], rng));
+                if container["linuxParameters"]["tmpfs"].is_array() {
+                    shuffle(&mut container["linuxParameters"]["tmpfs"], rng);
+                }
                 own.iter().for_each(|list| shuffle(&mut definition[*list], rng));
             });
         },
@@ -246,6 +250,11 @@ pub const RESPELLINGS: &[Respelling] = &[
                     filled(container, flag, json!(false));
                 }
                 filled(container, "dockerLabels", json!({}));
+                filled(container, "linuxParameters", json!({}));
+                let linux = &mut container["linuxParameters"];
+                filled(linux, "initProcessEnabled", json!(false));
+                filled(linux, "capabilities", json!({"add": [], "drop": []}));
+                ["devices", "tmpfs"].iter().for_each(|list| filled(linux, list, json!([])));
             });
         },
     },

@@ -117,20 +117,30 @@ impl Assessed {
         };
         let asks = |step: &&StepSpec| {
             let (cpu, memory) = (step.cpu.unwrap_or_default(), step.memory.unwrap_or_default());
-            types.iter().map(|(_, has)| room(has)).all(|(has_cpu, has_memory)| cpu > has_cpu || memory > has_memory)
+            let gpus = step.gpus.unwrap_or_default();
+            types
+                .iter()
+                .map(|(_, has)| (room(has), i64::from(has.gpus)))
+                .all(|((has_cpu, has_memory), has_gpus)| cpu > has_cpu || memory > has_memory || gpus > has_gpus)
         };
         let kept: BTreeSet<&str> =
             self.steps().into_iter().flatten().filter(|plan| plan.kept).map(|plan| plan.name.as_str()).collect();
         let runs = self.spec.steps.iter().filter(|step| !kept.contains(step.name.as_str()));
         let steps: Vec<_> = runs.filter(asks).collect();
         let asked = steps.iter().map(|step| {
-            let parts = [(step.cpu, "CPU units"), (step.memory, "MiB")];
+            let gpus = if step.gpus == Some(1) { "GPU" } else { "GPUs" };
+            let parts = [(step.cpu, "CPU units"), (step.memory, "MiB"), (step.gpus, gpus)];
             let parts = parts.iter().filter_map(|(n, unit)| Some(format!("{} {unit}", (*n)?)));
             format!("step {} asks for {}", step.name, parts.collect::<Vec<_>>().join(" and "))
         });
         let has = types.iter().map(|(name, has)| {
             let (cpu, memory) = room(has);
-            format!("{name} has {cpu} CPU units and {memory} MiB, not all of it free")
+            let gpus = if steps.iter().any(|step| step.gpus.is_some()) {
+                format!(", {} GPUs", has.gpus)
+            } else {
+                String::new()
+            };
+            format!("{name} has {cpu} CPU units and {memory} MiB{gpus}, not all of it free")
         });
         let why = asked.chain(has).collect::<Vec<_>>().join("; ");
         let hint = "lower the `cpu` or `memory` of the step or its task definition, or take a larger instance `type`";

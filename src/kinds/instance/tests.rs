@@ -11,7 +11,7 @@ fn at() -> Address {
 }
 
 fn facts() -> Facts {
-    let kind = |name: &str| InstanceType { architectures: vec![name.to_owned()], vcpus: 8, memory_mib: 65536 };
+    let kind = |name: &str| InstanceType { architectures: vec![name.to_owned()], vcpus: 8, memory_mib: 65536, gpus: 0 };
     let subnet = |zone: &str| Subnet {
         vpc: "vpc-1".to_owned(),
         zone: zone.to_owned(),

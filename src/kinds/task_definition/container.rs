@@ -14,8 +14,61 @@ pub(super) const IMAGE: &str = "^[A-Za-z0-9][A-Za-z0-9_:./#@-]{0,254}$";
 /// `user` or `user:group`, each a name or a number (ECS API, ContainerDefinition).
 pub(super) const USER: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$";
 
+/// What can be limited (ECS API, Ulimit).
+pub(super) const ULIMIT: &str =
+    "^(core|cpu|data|fsize|locks|memlock|msgqueue|nice|nofile|nproc|rss|rtprio|rttime|sigpending|stack)$";
+
+/// What a container's limits and its folders in memory cannot be.
+fn check_linux(spec: &Spec) -> Vec<SpecFault> {
+    let mut faults = Vec::new();
+    for (at, limit) in spec.ulimits.iter().enumerate() {
+        let key = |part: &str| format!("ulimits[{at}]{part}");
+        let range = -1..=i64::from(i32::MAX);
+        if limit.name != PLACEHOLDER && !is_match(ULIMIT, &limit.name) {
+            let hint = "such as `nofile` (open files), `nproc`, `memlock`, `stack`, `core`";
+            faults.push(SpecFault::new(key(".name"), format!("there is no limit `{}`", limit.name), hint));
+        }
+        if spec.ulimits[..at].iter().any(|other| other.name == limit.name && limit.name != PLACEHOLDER) {
+            faults.push(SpecFault::new(key(""), format!("`{}` is limited twice", limit.name), "keep one of them"));
+        }
+        for (part, value) in [(".soft", limit.soft), (".hard", limit.hard)] {
+            if value != i64::MIN && !range.contains(&value) {
+                let told = format!("{value} is out of range: -1 to {}", i32::MAX);
+                faults.push(SpecFault::new(key(part), told, "-1 is no limit"));
+            }
+        }
+        if range.contains(&limit.soft)
+            && range.contains(&limit.hard)
+            && limit.hard != -1
+            && (limit.soft > limit.hard || limit.soft == -1)
+        {
+            faults.push(SpecFault::new(
+                key(".soft"),
+                "the soft limit is above the hard one",
+                "`soft` is at most `hard`",
+            ));
+        }
+    }
+    for (at, folder) in spec.tmpfs.iter().enumerate() {
+        let (key, path) = (format!("tmpfs[{at}].container"), folder.container.as_str());
+        let taken = spec.mounts.iter().map(|mount| &mount.container);
+        let mut taken = taken.chain(spec.tmpfs[..at].iter().map(|folder| &folder.container));
+        if path != PLACEHOLDER && (!path.starts_with('/') || path.chars().all(|c| c == '/')) {
+            faults.push(SpecFault::new(key, format!("`{path}` is no folder of the container"), "such as `/scratch`"));
+        } else if path != PLACEHOLDER && taken.any(|other| other == path) {
+            faults.push(SpecFault::new(key, format!("`{path}` is mounted twice"), "keep one of them"));
+        }
+        if folder.size_mib != i64::MIN && !(1..=1_000_000).contains(&folder.size_mib) {
+            let told = format!("{} is out of range: 1 to 1000000", folder.size_mib);
+            faults.push(SpecFault::new(format!("tmpfs[{at}].size_mib"), told, "MiB, less than the `memory`"));
+        }
+    }
+    faults
+}
+
 pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
-    let mut faults: Vec<SpecFault> = too_large(spec).into_iter().collect();
+    let mut faults = check_linux(spec);
+    faults.extend(too_large(spec));
     if spec.image != PLACEHOLDER && !is_match(IMAGE, &spec.image) {
         let hint = "such as `biocontainers/bwa:v0.7.17_cv1`: letters, digits and - _ : . / # @, at most 255";
         faults.push(SpecFault::new("image", format!("`{}` is no image", spec.image), hint));

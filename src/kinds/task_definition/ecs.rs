@@ -10,7 +10,7 @@ use aws_sdk_ecs::types as ecs;
 use futures_util::future::{try_join, try_join_all, try_join3};
 use tokio::time::Instant;
 
-use super::{Call, Mount, Spec, State, THEIRS, Theirs, family};
+use super::{Call, Mount, Spec, State, THEIRS, Theirs, Tmpfs, Ulimit, family};
 use crate::address::{Address, Ids, Link};
 use crate::aws::absence::{OrAbsent, taken_away, unclear};
 use crate::aws::trace::branch;
@@ -54,16 +54,18 @@ pub(super) fn state(found: &ecs::TaskDefinition, tags: &[ecs::Tag]) -> State {
     note("port_mappings", !container.port_mappings().is_empty());
     note("environment_files", !container.environment_files().is_empty());
     note("volumes_from", !container.volumes_from().is_empty());
-    note("linux_parameters", container.linux_parameters().is_some());
+    let linux = container.linux_parameters();
+    note("linux_parameters", linux.is_some_and(others));
     note("depends_on", !container.depends_on().is_empty());
     note("timeouts", container.start_timeout().or(container.stop_timeout()).is_some());
     note("hostname", container.hostname().is_some());
     note("readonly_root_filesystem", container.readonly_root_filesystem() == Some(true));
     note("docker_labels", container.docker_labels().is_some_and(|labels| !labels.is_empty()));
     note("docker_security_options", !container.docker_security_options().is_empty());
-    note("ulimits", !container.ulimits().is_empty());
     note("health_check", container.health_check().is_some());
-    note("resource_requirements", !container.resource_requirements().is_empty());
+    let (gpus, resources): (Vec<_>, Vec<_>) =
+        container.resource_requirements().iter().partition(|one| *one.r#type() == ecs::ResourceType::Gpu);
+    note("resource_requirements", !resources.is_empty());
     note("repository_credentials", container.repository_credentials().is_some());
     let log = container.log_configuration();
     note("log driver", log.is_some_and(|log| *log.log_driver() != ecs::LogDriver::Awslogs));
@@ -107,12 +109,36 @@ pub(super) fn state(found: &ecs::TaskDefinition, tags: &[ecs::Tag]) -> State {
         log_group,
         log_options,
         privileged: container.privileged().unwrap_or_default(),
+        gpus: gpus.first().and_then(|one| one.value().parse().ok()),
+        ulimits: container.ulimits().iter().map(ulimit).collect(),
+        shared_memory_mib: linux.and_then(|linux| linux.shared_memory_size()).map(i64::from),
+        tmpfs: linux.map(|linux| linux.tmpfs()).unwrap_or_default().iter().map(tmpfs).collect(),
+        init: linux.and_then(|linux| linux.init_process_enabled()).unwrap_or_default(),
         other,
         older: BTreeSet::new(),
         inactive: BTreeSet::new(),
         arn: found.task_definition_arn().map(str::to_owned),
         tags: tags::from_ecs(tags),
     }
+}
+
+/// Whether there is something in it that a stack file cannot ask for.
+fn others(linux: &ecs::LinuxParameters) -> bool {
+    let options = |one: &ecs::Tmpfs| !one.mount_options().is_empty();
+    linux.capabilities().is_some_and(|all| !all.add().is_empty() || !all.drop().is_empty())
+        || !linux.devices().is_empty()
+        || linux.max_swap().is_some()
+        || linux.swappiness().is_some()
+        || linux.tmpfs().iter().any(options)
+}
+
+fn ulimit(found: &ecs::Ulimit) -> Ulimit {
+    let (soft, hard) = (i64::from(found.soft_limit()), i64::from(found.hard_limit()));
+    Ulimit { name: found.name().as_str().to_owned(), soft, hard }
+}
+
+fn tmpfs(found: &ecs::Tmpfs) -> Tmpfs {
+    Tmpfs { container: found.container_path().to_owned(), size_mib: i64::from(found.size()) }
 }
 
 const REGISTER: &str = "ecs:RegisterTaskDefinition";
@@ -123,6 +149,7 @@ const SHOWN: Duration = Duration::from_secs(15);
 fn container(definition: &State) -> Result<ecs::ContainerDefinition, AwsError> {
     let unbuilt = |error: aws_smithy_types::error::operation::BuildError| tags::unbuilt(REGISTER, &error);
     let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let small = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
     let mut out = ecs::ContainerDefinition::builder()
         .name(&definition.container)
         .image(&definition.image)
@@ -142,6 +169,24 @@ fn container(definition: &State) -> Result<ecs::ContainerDefinition, AwsError> {
     for (index, mount) in definition.mounts.iter().enumerate() {
         let point = ecs::MountPoint::builder().source_volume(volume_name(index)).container_path(&mount.container);
         out = out.mount_points(point.read_only(mount.read_only).build());
+    }
+    for limit in &definition.ulimits {
+        let limits = ecs::Ulimit::builder().name(ecs::UlimitName::from(limit.name.as_str()));
+        out = out.ulimits(limits.soft_limit(small(limit.soft)).hard_limit(small(limit.hard)).build().map_err(unbuilt)?);
+    }
+    if let Some(gpus) = definition.gpus {
+        let gpus = ecs::ResourceRequirement::builder().r#type(ecs::ResourceType::Gpu).value(gpus.to_string());
+        out = out.resource_requirements(gpus.build().map_err(unbuilt)?);
+    }
+    if definition.init || definition.shared_memory_mib.is_some() || !definition.tmpfs.is_empty() {
+        let mut linux = ecs::LinuxParameters::builder()
+            .set_init_process_enabled(definition.init.then_some(true))
+            .set_shared_memory_size(definition.shared_memory_mib.map(small));
+        for folder in &definition.tmpfs {
+            let folder = ecs::Tmpfs::builder().container_path(&folder.container).size(small(folder.size_mib));
+            linux = linux.tmpfs(folder.build().map_err(unbuilt)?);
+        }
+        out = out.linux_parameters(linux.build());
     }
     if let Some(group) = &definition.log_group {
         let group = settled(REGISTER, &definition.family, group)?;
@@ -378,6 +423,11 @@ mod tests {
             log_group: Some(Link::theirs("log_group", "/seqstack/germline/pipeline")),
             log_options: [("mode".to_owned(), "blocking".to_owned())].into(),
             privileged: false,
+            gpus: Some(1),
+            ulimits: [Ulimit { name: "nofile".to_owned(), soft: 1024, hard: 65_536 }].into(),
+            shared_memory_mib: Some(1024),
+            tmpfs: [Tmpfs { container: "/scratch".to_owned(), size_mib: 64 }].into(),
+            init: true,
             other: BTreeSet::new(),
             older: BTreeSet::new(),
             inactive: BTreeSet::new(),

@@ -13,6 +13,9 @@ pub struct Theirs {
     pub cpu: Option<i64>,
     /// MiB that a task of it holds of its machine: its own, or what its containers have together.
     pub memory: Option<i64>,
+    /// GPUs that a task of it takes.
+    #[serde(default)]
+    pub gpus: Option<i64>,
     /// Its containers, in its order.
     pub containers: Vec<TheirContainer>,
 }
@@ -39,9 +42,13 @@ impl Theirs {
         // What a container reserves is what placement counts, where it reserves less than its limit (ECS API,
         // ContainerDefinition, memoryReservation).
         let memory = |one: &ecs::ContainerDefinition| one.memory_reservation().or(one.memory());
+        let resources = containers.iter().flat_map(|one| one.resource_requirements());
+        let gpus = resources.filter(|one| *one.r#type() == ecs::ResourceType::Gpu);
+        let gpus = gpus.filter_map(|one| one.value().parse::<i64>().ok());
         Self {
             cpu: number(found.cpu()).or_else(|| sum(&|one| Some(one.cpu()))),
             memory: number(found.memory()).or_else(|| sum(&memory)),
+            gpus: Some(gpus.sum()).filter(|gpus| *gpus > 0),
             containers: containers.iter().map(TheirContainer::of).collect(),
         }
     }

@@ -18,6 +18,8 @@ pub struct InstanceType {
     pub vcpus: u64,
     /// Nominal memory, MiB.
     pub memory_mib: u64,
+    /// GPUs.
+    pub gpus: u64,
 }
 
 const SIZES: &[(&str, u64)] = &[("large", 2), ("xlarge", 4), ("2xlarge", 8), ("4xlarge", 16)];
@@ -36,6 +38,9 @@ const FAMILIES: &[(&str, &str, u64)] = &[
 const BURSTABLE: &[(&str, u64, u64)] =
     &[("micro", 2, 1024), ("small", 2, 2048), ("medium", 2, 4096), ("large", 2, 8192), ("xlarge", 4, 16384)];
 
+/// With one GPU: name, virtual CPUs, MiB.
+const WITH_GPU: &[(&str, u64, u64)] = &[("g4dn.xlarge", 4, 16384), ("g5.xlarge", 4, 16384), ("g5.2xlarge", 8, 32768)];
+
 /// Every type that there is.
 pub fn all_types() -> Vec<InstanceType> {
     let burstable = BURSTABLE.iter().map(|(size, vcpus, memory_mib)| InstanceType {
@@ -43,6 +48,14 @@ pub fn all_types() -> Vec<InstanceType> {
         architecture: "x86_64",
         vcpus: *vcpus,
         memory_mib: *memory_mib,
+        gpus: 0,
+    });
+    let with_gpu = WITH_GPU.iter().map(|(name, vcpus, memory_mib)| InstanceType {
+        name: (*name).to_owned(),
+        architecture: "x86_64",
+        vcpus: *vcpus,
+        memory_mib: *memory_mib,
+        gpus: 1,
     });
     let fixed = FAMILIES.iter().flat_map(|(family, architecture, gib)| {
         SIZES.iter().map(move |(size, vcpus)| InstanceType {
@@ -50,9 +63,10 @@ pub fn all_types() -> Vec<InstanceType> {
             architecture,
             vcpus: *vcpus,
             memory_mib: vcpus * gib * 1024,
+            gpus: 0,
         })
     });
-    burstable.chain(fixed).collect()
+    burstable.chain(fixed).chain(with_gpu).collect()
 }
 
 /// The type of this name.
@@ -89,7 +103,7 @@ pub(super) fn instance_types(cx: &Cx, input: &Value) -> Answer {
     found.retain(|one| names.is_empty() || names.contains(&one.name));
     let shown = |one: InstanceType| {
         let threads = if one.architecture == "arm64" { 1 } else { 2 };
-        json!({
+        let mut shown = json!({
             "instanceType": one.name, "currentGeneration": true, "freeTierEligible": one.name == "t3.micro",
             "supportedUsageClasses": ["on-demand", "spot"], "supportedRootDeviceTypes": ["ebs"],
             "supportedVirtualizationTypes": ["hvm"], "bareMetal": false, "hypervisor": "nitro",
@@ -99,7 +113,13 @@ pub(super) fn instance_types(cx: &Cx, input: &Value) -> Answer {
             },
             "memoryInfo": {"sizeInMiB": one.memory_mib}, "instanceStorageSupported": false,
             "burstablePerformanceSupported": one.name.starts_with("t3."),
-        })
+        });
+        if one.gpus > 0 {
+            let gpu =
+                json!({"name": "T4", "manufacturer": "NVIDIA", "count": one.gpus, "memoryInfo": {"sizeInMiB": 16384}});
+            shown["gpuInfo"] = json!({"gpus": [gpu], "totalGpuMemoryInMiB": 16384 * one.gpus});
+        }
+        shown
     };
     paged("instanceTypeSet", found.into_iter().map(shown).collect(), cx, input)
 }

@@ -88,6 +88,11 @@ impl ContainerInstance {
         arn(account, &format!("container-instance/{}/{}", self.cluster, self.id))
     }
 
+    /// The GPUs of its machine. No task holds one: the sandbox starts no container that asks for one.
+    pub(super) fn gpus(&self) -> u64 {
+        crate::sandbox::ec2::types::by_name(&self.instance_type).map_or(0, |one| one.gpus)
+    }
+
     /// What is left for tasks: CPU units and MiB.
     pub(super) fn remaining(&self, account: &Account) -> (i64, i64) {
         let held = account.ecs.tasks.iter().filter(|task| task.container_instance == self.id && task.holds());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::normal;
 use crate::sandbox::account::{Account, Credentials};
-use crate::sandbox::engine::Launch;
+use crate::sandbox::engine::{Launch, More};
 use crate::sandbox::images;
 use crate::sandbox::input::{flag, list, number, text, texts};
 use crate::sandbox::service::Cx;
@@ -139,6 +139,11 @@ impl Part<'_> {
         credentials: Option<&Credentials>,
     ) -> Result<Launch, String> {
         let container = self.definition;
+        if self.gpus() > 0 {
+            return Err("CannotStartContainerError: could not select device driver with capabilities: [[gpu]] (the \
+                        sandbox has no GPUs)"
+                .to_owned());
+        }
         let mut environment = self.environment();
         environment.extend(self.secrets()?);
         for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
@@ -161,7 +166,28 @@ impl Part<'_> {
             mounts: self.mounts(task),
             folders: host.map(|host| UserData::of(host.user_data.as_deref()).folders()).unwrap_or_default(),
             memory_mib: u64::try_from(self.hard_limit()).unwrap_or(0),
+            more: self.more(),
         })
+    }
+
+    fn more(&self) -> More {
+        let linux = self.definition.get("linuxParameters").unwrap_or(&Value::Null);
+        let size = |of: &Value, member: &str| number(of, member).unwrap_or_default();
+        let named = |of: &Value, member: &str| text(of, member).unwrap_or_default().to_owned();
+        let limit = |one: &Value| (named(one, "name"), size(one, "softLimit"), size(one, "hardLimit"));
+        More {
+            privileged: flag(self.definition, "privileged") == Some(true),
+            ulimits: list(self.definition, "ulimits").iter().map(limit).collect(),
+            shared_memory_mib: number(linux, "sharedMemorySize"),
+            tmpfs: list(linux, "tmpfs").iter().map(|one| (named(one, "containerPath"), size(one, "size"))).collect(),
+            init: flag(linux, "initProcessEnabled") == Some(true),
+        }
+    }
+
+    /// GPUs that the container asks for.
+    pub(super) fn gpus(&self) -> u64 {
+        let all = list(self.definition, "resourceRequirements").iter().filter(|one| text(one, "type") == Some("GPU"));
+        all.filter_map(|one| text(one, "value")?.parse::<u64>().ok()).sum()
     }
 
     /// The members of the container that DescribeTasks shows.

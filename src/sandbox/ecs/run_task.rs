@@ -163,6 +163,7 @@ fn unfit(
     constraints: &[Expression],
     definition: &Definition,
     share: (i64, i64),
+    gpus: u64,
 ) -> Option<&'static str> {
     let (cpu, memory) = known.remaining(account);
     if !known.connected {
@@ -175,6 +176,8 @@ fn unfit(
         Some("RESOURCE:CPU")
     } else if share.1 > memory {
         Some("RESOURCE:MEMORY")
+    } else if gpus > known.gpus() {
+        Some("RESOURCE:GPU")
     } else {
         None
     }
@@ -313,12 +316,13 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     if !account.ecs.container_instances.iter().any(|known| here(&known)) {
         return Err(container_instances::none_found());
     }
+    let gpus = written.parts().map(|part| part.gpus()).sum();
     let (mut started, mut failures) = (Vec::new(), Vec::new());
     for _ in 0..count {
         let mut fit = None;
         let mut reasons = Vec::new();
         for known in account.ecs.container_instances.iter().filter(here) {
-            match unfit(account, known, &constraints, &definition, written.share()) {
+            match unfit(account, known, &constraints, &definition, written.share(), gpus) {
                 None => {
                     fit = Some(known.clone());
                     break;

@@ -423,6 +423,7 @@ mod tests {
                 Folder { path: "/all/".into(), owner: (0, 0), mode: 0o777 },
             ],
             memory_mib: 64,
+            more: Default::default(),
         }
     }
 

@@ -207,6 +207,11 @@ impl Inner {
             let source = self.book.mount_source(launch, host).map_err(cannot_create)?;
             mounts.push((source, container.clone(), *read_only));
         }
+        // Its first process is an `init` already.
+        let refused = [("ulimits", !launch.more.ulimits.is_empty()), ("privileged", launch.more.privileged)];
+        if let Some((what, _)) = refused.into_iter().find(|(_, asked)| *asked) {
+            return Err(format!("CannotCreateContainerError: the sandbox knows no `{what}` under bubblewrap"));
+        }
         let root = rustix::process::geteuid().is_root();
         let user = match &launch.user {
             None => None,
@@ -335,6 +340,11 @@ impl Walls<'_> {
                 add(&["--perms", "0755", "--dir", &text(above)?]);
             }
             add(&["--ro-bind", &text(path)?, &text(path)?]);
+        }
+        let shared = self.launch.more.shared_memory_mib.map(|mib| ("/dev/shm".to_owned(), mib));
+        for (target, mib) in self.launch.more.tmpfs.iter().chain(&shared) {
+            let bytes = (mib << 20).to_string();
+            add(&["--perms", "1777", "--size", &bytes, "--tmpfs", target]);
         }
         let working_dir = self.launch.working_dir.as_ref().or(self.stand.working_dir.as_ref());
         let mut targets = Vec::new();

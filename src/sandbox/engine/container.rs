@@ -286,6 +286,18 @@ impl Inner {
             add("--log-driver", "k8s-file".to_owned());
             add("--log-opt", format!("path={}", log.display()));
         }
+        if launch.more.privileged {
+            add("--cap-add", "ALL".to_owned());
+        }
+        for (name, soft, hard) in &launch.more.ulimits {
+            add("--ulimit", format!("{name}={soft}:{hard}"));
+        }
+        if let Some(mib) = launch.more.shared_memory_mib {
+            add("--shm-size", format!("{mib}m"));
+        }
+        for (target, mib) in &launch.more.tmpfs {
+            add("--tmpfs", format!("{target}:size={mib}m"));
+        }
         if let Some(user) = &launch.user {
             add("--user", user.clone());
         }
@@ -313,6 +325,9 @@ impl Inner {
             words.extend(rest.iter().cloned());
         }
         words.extend(launch.command.iter().flatten().cloned());
+        if launch.more.init {
+            arguments.push("--init".to_owned());
+        }
         arguments.push(launch.image.clone());
         arguments.extend(words);
         Ok(arguments)
