@@ -125,7 +125,24 @@ impl Moto {
         for bucket in BUCKETS {
             moto.aws(&["s3", "mb", &format!("s3://{bucket}")]);
         }
+        moto.open_the_default_vpc();
         Some(moto)
+    }
+
+    /// The default VPC of an account of AWS's has a way out (VPC user guide, "Default VPC components"); moto's has none.
+    fn open_the_default_vpc(&self) {
+        let one = |arguments: &[&str]| self.aws(arguments).trim().to_owned();
+        let text = |query| ["--output", "text", "--query", query];
+        let vpcs = ["ec2", "describe-vpcs", "--filters", "Name=is-default,Values=true"];
+        let vpc = one(&[vpcs.as_slice(), &text("Vpcs[0].VpcId")].concat());
+        let gateway =
+            one(&[["ec2", "create-internet-gateway"].as_slice(), &text("InternetGateway.InternetGatewayId")].concat());
+        one(&["ec2", "attach-internet-gateway", "--vpc-id", &vpc, "--internet-gateway-id", &gateway]);
+        let filter = format!("Name=vpc-id,Values={vpc}");
+        let tables = ["ec2", "describe-route-tables", "--filters", &filter];
+        let table = one(&[tables.as_slice(), &text("RouteTables[0].RouteTableId")].concat());
+        let route = ["ec2", "create-route", "--destination-cidr-block", "0.0.0.0/0"];
+        one(&[route.as_slice(), &["--route-table-id", &table, "--gateway-id", &gateway]].concat());
     }
 
     /// The container agents of all its instances, while they are held.

@@ -103,6 +103,8 @@ const FIELDS: &[(&str, &[&str], &str)] = &[
     ("instance.key_pair", &[], "a name"),
     ("instance.security_groups[]", &["instance's groups"], ""),
     ("instance.subnet", &[], "an id"),
+    ("instance.public_ip", &["EC2 tags"], "what the launch asked for, in a tag: an address may come and go"),
+    ("instance.folders", &["EC2 tags"], "what user data made, in tags"),
     ("instance.volume.size_gib", &["further devices"], ""),
     ("instance.volume.type", &["further devices"], ""),
     ("instance.volume.encrypted", &["further devices"], ""),

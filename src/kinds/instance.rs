@@ -13,7 +13,7 @@ use super::role::last_part;
 use crate::address::{Address, Ids, Link};
 use crate::aws::{AwsError, tags};
 use crate::facts::Lookup;
-use crate::kind::{Acting, Context, Found, Kind, Lifetime, Owner, Reading, SpecFault, StackInfo, TAG_STACK, Tags};
+use crate::kind::{Acting, Context, Found, Kind, Lifetime, Reading, SpecFault, Tags};
 use crate::live::Live;
 use crate::stack::reference::{Cluster, KeyPair, Ref, Role, SecurityGroup};
 use crate::stack::values::{Int, Price};
@@ -29,6 +29,7 @@ pub mod reach;
 mod user_data;
 mod volume;
 
+pub use billed::{Running, running};
 use folders::Folders;
 pub use volume::{Volume, VolumeSpec, VolumeType};
 
@@ -217,42 +218,6 @@ pub fn deadline(launched: jiff::Timestamp, hours: i64) -> jiff::Timestamp {
 /// The deadline among an instance's tags.
 pub(crate) fn deadline_tag(tags: &[aws_sdk_ec2::types::Tag]) -> Option<jiff::Timestamp> {
     tags.iter().find(|tag| tag.key() == Some(TAG_DEADLINE))?.value()?.parse().ok()
-}
-
-/// An instance of a stack that is there, and billed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Running {
-    /// Its id.
-    pub id: String,
-    /// Its type.
-    pub r#type: String,
-    /// Its address.
-    pub at: String,
-    /// When it was launched.
-    pub launched: Option<jiff::Timestamp>,
-    /// When it ends itself (RFC 3339, UTC), where it has a deadline.
-    pub ends_itself_at: Option<String>,
-}
-
-/// The instances of a stack that are there, whichever sample's.
-///
-/// # Errors
-/// When EC2 cannot be asked.
-pub async fn running(aws: &crate::aws::Aws, stack: &StackInfo) -> Result<Vec<Running>, AwsError> {
-    let filters = vec![live::filter(&format!("tag:{TAG_STACK}"), &[&stack.name])];
-    let found = live::instances(aws, filters).await?;
-    let running = found.iter().filter(|one| live::is_there(one)).filter_map(|one| {
-        let tags = tags::from_ec2(one.tags());
-        let (Owner::Ours | Owner::Adopted, at) = stack.owner(&tags) else { return None };
-        Some(Running {
-            id: one.instance_id()?.to_owned(),
-            r#type: one.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
-            at: at.map(|at| at.to_string()).unwrap_or_default(),
-            launched: one.launch_time().and_then(|at| jiff::Timestamp::from_second(at.secs()).ok()),
-            ends_itself_at: tags.get(TAG_DEADLINE).cloned(),
-        })
-    });
-    Ok(running.collect())
 }
 
 impl Kind for Instance {

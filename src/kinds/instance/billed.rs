@@ -6,11 +6,47 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TAG_DEADLINE;
-use super::live::{filter, instances, state_of};
+use super::live::{filter, instances, is_there, state_of};
 use crate::aws::clock::timestamp;
 use crate::aws::{Aws, AwsError, OrAws, tags};
 use crate::kind::{Owner, StackInfo, TAG_STACK};
 use crate::stack::values::Price;
+
+/// An instance of a stack that is there, and billed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its id.
+    pub id: String,
+    /// Its type.
+    pub r#type: String,
+    /// Its address.
+    pub at: String,
+    /// When it was launched.
+    pub launched: Option<Timestamp>,
+    /// When it ends itself (RFC 3339, UTC), where it has a deadline.
+    pub ends_itself_at: Option<String>,
+}
+
+/// The instances of a stack that are there, whichever sample's.
+///
+/// # Errors
+/// When EC2 cannot be asked.
+pub async fn running(aws: &Aws, stack: &StackInfo) -> Result<Vec<Running>, AwsError> {
+    let filters = vec![filter(&format!("tag:{TAG_STACK}"), &[&stack.name])];
+    let found = instances(aws, filters).await?;
+    let running = found.iter().filter(|one| is_there(one)).filter_map(|one| {
+        let tags = tags::from_ec2(one.tags());
+        let (Owner::Ours | Owner::Adopted, at) = stack.owner(&tags) else { return None };
+        Some(Running {
+            id: one.instance_id()?.to_owned(),
+            r#type: one.instance_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
+            at: at.map(|at| at.to_string()).unwrap_or_default(),
+            launched: one.launch_time().and_then(|at| Timestamp::from_second(at.secs()).ok()),
+            ends_itself_at: tags.get(TAG_DEADLINE).cloned(),
+        })
+    });
+    Ok(running.collect())
+}
 
 /// An instance that is not terminated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
