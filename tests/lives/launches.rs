@@ -8,6 +8,7 @@ use seqstack::sandbox::service::{Options, Settings};
 use seqstack::sandbox::{Fate, Life, Moment, Passing, Wire};
 use tokio::time::Instant;
 
+use super::steps;
 use crate::lab::{Lab, STACK, edited, fine, wish, yes};
 
 /// A lab in which there are no machines of the stack's type.
@@ -81,4 +82,46 @@ async fn a_launch_that_was_heard_with_other_parameters_is_waited_for_once_and_to
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].starts_with(&format!("{what}: 5 s so far, 1")), "{told:?}");
     assert!(began.elapsed() < Duration::from_secs(180), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_makes_the_folders_that_are_mounted_and_keeps_memory_for_itself() {
+    let lab = Lab::new();
+    let definition = "[task_definition.tool]\nimage = \"tool:1\"";
+    let scratch = "mounts = [{ host = \"/scratch\", container = \"/scratch\" }]\nuser = \"1001\"";
+    let always = edited("lifetime        = \"run\"", "lifetime        = \"always\"");
+    let with_scratch =
+        always.replace(definition, &format!("{definition}\n[task_definition.two]\nimage = \"two:1\"\n{scratch}"));
+    assert_ne!(with_scratch, always);
+    assert_eq!(lab.apply(&with_scratch).await, Exit::Done);
+    let told: Vec<(String, (u32, u32), u32)> =
+        lab.fake.launches()[0].folders.iter().map(|one| (one.path.clone(), one.owner, one.mode)).collect();
+    // The other definition says no user: whoever the image's own is may write.
+    let data = ("/var/lib/seqstack/data".to_owned(), (0, 0), 0o777);
+    assert_eq!(told, [("/scratch".to_owned(), (1001, 1001), 0o755), data]);
+    let ecs = lab.aws().ecs;
+    let arns =
+        ecs.list_container_instances().cluster("lab-main").send().await.unwrap().container_instance_arns.unwrap();
+    let shown = ecs.describe_container_instances().cluster("lab-main").set_container_instances(Some(arns)).send().await;
+    let memory = shown.unwrap().container_instances()[0].registered_resources()[1].integer_value();
+    assert_eq!(memory, 8192 * 975 / 1000 - 512);
+
+    // A folder that is mounted no more changes nothing; one that the instance lacks needs another instance.
+    assert!(!steps(&lab.plan(&always).await).iter().any(|step| step.contains("instance")));
+    let other = with_scratch.replace("/scratch\"", "/other\"");
+    let planned = steps(&lab.plan(&other).await);
+    assert!(planned.iter().any(|step| step.starts_with("create instance.worker")), "{planned:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn session_manager_serves_an_instance_whose_role_has_its_policy() {
+    let lab = Lab::new();
+    assert_eq!(lab.apply(STACK).await, Exit::Done);
+    let serves = async || seqstack::kinds::role::has_session_manager(&lab.aws(), "lab-instance").await;
+    assert!(!serves().await);
+    let managed = "service-role/AmazonEC2ContainerServiceforEC2Role\"";
+    let with = edited(managed, &format!("{managed}, \"AmazonSSMManagedInstanceCore\""));
+    assert_eq!(lab.apply(&with).await, Exit::Done);
+    assert!(serves().await);
+    assert!(!seqstack::kinds::role::has_session_manager(&lab.aws(), "arn:aws:iam::123456789012:role/none").await);
 }
