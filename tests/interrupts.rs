@@ -91,7 +91,7 @@ fn each_wait_is_told_and_ended_by_the_first_signal() {
             lab.sandbox.set(settings);
             lab.sandbox.remember(2 * LONG);
             let fates = move |passing: &Passing| match passing.name == call {
-                true => fate.clone(),
+                true => fate,
                 false => Fate::Pass,
             };
             let wire = Wire { latency: lab.wire.latency, fates: Some(Arc::new(fates)), life: Life::default() };
