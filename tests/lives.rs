@@ -4,6 +4,8 @@
 
 mod lab;
 
+#[path = "lives/anew.rs"]
+mod anew;
 #[path = "lives/attempts.rs"]
 mod attempts;
 #[path = "lives/buckets.rs"]
