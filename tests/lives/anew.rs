@@ -113,7 +113,7 @@ fn forbid_the_ledger(lab: &Lab) {
         "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::lab-results/.seqstack/*",
     }] });
     lab.sandbox.with_account(|account, _| {
-        account.s3.buckets.get_mut("lab-results").unwrap().policy = Some(policy.to_string());
+        account.s3.buckets.get_mut("lab-results").unwrap().policy = Some(policy);
     });
 }
 
