@@ -267,7 +267,7 @@ fn heeded(entry_point: &[String], words: &[Word]) -> Vec<(usize, String)> {
         let mark = if let Some(mark) = operator(&word.bare) {
             let value = word.listed
                 && (before.is_some_and(|before| DELIMITERS.contains(&before)) || patterns && (option || at == 1));
-            (!value && !(exec && mark == ";")).then(|| mark.to_owned())
+            Some(mark.to_owned()).filter(|mark| !(value || exec && mark == ";"))
         } else if let Some(mark) = variable(&word.bare, patterns) {
             Some(mark.to_owned())
         } else if word.bare.starts_with("~/") {

@@ -116,3 +116,14 @@ async fn a_step_for_gpus_is_not_run_where_there_are_none() {
     let prepared = lab.plan(&text).await;
     assert!(prepared.plan.conflicts.is_empty(), "{}", prepared.text(false));
 }
+
+/// ECS's own answer, for what no plan could see: somebody else's definition that grew, say.
+#[tokio::test(start_paused = true)]
+async fn a_task_for_gpus_is_not_placed_where_there_are_none() {
+    let lab = lab(fine, fine);
+    lab.apply(&edited("lifetime        = \"run\"", "lifetime        = \"always\"")).await;
+    let gpu = ecs::ResourceRequirement::builder().r#type(ecs::ResourceType::Gpu).value("1").build().unwrap();
+    registered(&lab, vec![container("main", true).resource_requirements(gpu)]).await;
+    let answer = lab.aws().ecs.run_task().cluster("lab-main").task_definition("hand").send().await.unwrap();
+    assert_eq!(answer.failures()[0].reason(), Some("RESOURCE:GPU"));
+}

@@ -318,5 +318,9 @@ mod tests {
                 .contains("Unknown volume")
         );
         assert!(message(with(json!({"name": "c", "memory": 9}))).contains("image"));
+        let long =
+            |length: usize| with(json!({"name": "c", "image": "i", "memory": 9, "command": ["x".repeat(length)]}));
+        assert!(body(&long(65_000)).is_ok());
+        assert!(message(long(65_536)).ends_with("Max allowed length is '65536' bytes."));
     }
 }

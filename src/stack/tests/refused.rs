@@ -142,6 +142,34 @@ fn what_is_larger_than_aws_takes_is_a_fault() {
 }
 
 #[test]
+fn limits_and_folders_in_memory_that_docker_would_refuse_are_faults() {
+    let with = |keys: &str| told_of(&format!("[task_definition.x]\nimage = \"x:1\"\n{keys}\n"));
+    let limit =
+        |soft: &str, hard: &str| with(&format!("ulimits = [{{ name = \"nofile\", soft = {soft}, hard = {hard} }}]"));
+    for (soft, hard) in [("1024", "4096"), ("1024", "-1"), ("-1", "-1")] {
+        assert_eq!(limit(soft, hard), [], "{soft} {hard}");
+    }
+    for (soft, hard) in [("4097", "4096"), ("-1", "4096")] {
+        assert_eq!(limit(soft, hard), [(3, "the soft limit is above the hard one".to_owned())], "{soft} {hard}");
+    }
+    assert_eq!(limit("-2", "4096"), [(3, "-2 is out of range: -1 to 2147483647".to_owned())]);
+    let unknown = with("ulimits = [{ name = \"files\", soft = 1, hard = 1 }]");
+    assert_eq!(unknown, [(3, "there is no limit `files`".to_owned())]);
+    let twice = with("ulimits = [{ name = \"core\", soft = 0, hard = 0 }, { name = \"core\", soft = 1, hard = 1 }]");
+    assert_eq!(twice, [(3, "`core` is limited twice".to_owned())]);
+    // The defaults of the file mount `/data`.
+    for (folder, fault) in [("/data", "`/data` is mounted twice"), ("/", "`/` is no folder of the container")] {
+        let told = with(&format!("tmpfs = [{{ container = \"{folder}\", size_mib = 64 }}]"));
+        assert_eq!(told, [(3, fault.to_owned())]);
+    }
+    assert_eq!(
+        with("gpus = 1\nshared_memory_mib = 512\ninit = true\ntmpfs = [{ container = \"/x\", size_mib = 64 }]"),
+        []
+    );
+    assert_eq!(with("gpus = 0").len(), 1);
+}
+
+#[test]
 fn one_thing_in_aws_is_one_resources_only() {
     let faults = told_of("[cluster.a]\nname = \"lab\"\n[cluster.b]\nname = \"lab\"\n[log_group.a]\nname = \"lab\"\n");
     assert_eq!(faults, [(4, "`lab` is `cluster.a`'s already".to_owned())]);
