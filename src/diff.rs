@@ -248,13 +248,13 @@ fn unmanaged(
 /// That a live resource goes because what it names is made anew ([`crate::kind::Kind::DIES_WITH`]).
 fn orphaned(out: &Differences, kind: &dyn ErasedKind, at: &Address, live: &Value) -> Option<Change> {
     let missing = |to: &Address| matches!(out.by_address.get(to), Some(Difference::Missing { .. }));
-    let gone = out.links.get(at)?.iter().find_map(|link| match link {
-        Link::Ours { to, .. } if kind.dies_with().contains(&to.kind.as_str()) && missing(to) => Some(link),
+    out.links.get(at)?.iter().find_map(|link| match link {
+        Link::Ours { to, .. } if kind.dies_with().contains(&to.kind.as_str()) && missing(to) => {
+            let from = live.get(&to.kind).cloned().unwrap_or_default();
+            Some(Change { path: to.kind.clone(), from, to: serde_json::to_value(link).ok()? })
+        }
         _ => None,
-    })?;
-    let Link::Ours { to, .. } = gone else { return None };
-    let to_value = serde_json::to_value(gone).ok()?;
-    Some(Change { path: to.kind.clone(), from: live.get(&to.kind).cloned().unwrap_or_default(), to: to_value })
+    })
 }
 
 /// Leaves tags that others have put on a live resource, or on a part of it, where they are.

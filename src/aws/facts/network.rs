@@ -209,7 +209,7 @@ async fn route_tables(aws: &Aws, wanted: bool) -> Read<Option<Vec<ec2::RouteTabl
 /// Where a subnet's routes lead: those of its own table, else of its VPC's main one.
 fn way(tables: &[ec2::RouteTable], subnet: &str, vpc: &str) -> Option<Way> {
     let has = |table: &&ec2::RouteTable, is: &dyn Fn(&ec2::RouteTableAssociation) -> bool| {
-        table.associations().iter().any(|one| is(one))
+        table.associations().iter().any(is)
     };
     let own = tables.iter().find(|table| has(table, &|one| one.subnet_id() == Some(subnet)));
     let main =
@@ -281,8 +281,8 @@ mod tests {
         let local = ("10.0.0.0/16", "local");
         let main = table(None, &[local, ("0.0.0.0/0", "igw-1")]);
         let of = |routes: &[(&str, &str)]| way(&[table(Some("subnet-1"), routes), main.clone()], "subnet-1", "vpc-1");
-        assert_eq!(way(&[main.clone()], "subnet-1", "vpc-1"), Some(Way::Gateway));
-        assert_eq!(way(&[main.clone()], "subnet-1", "vpc-2"), None);
+        assert_eq!(way(std::slice::from_ref(&main), "subnet-1", "vpc-1"), Some(Way::Gateway));
+        assert_eq!(way(std::slice::from_ref(&main), "subnet-1", "vpc-2"), None);
         assert_eq!(of(&[local]), Some(Way::Nowhere));
         assert_eq!(of(&[local, ("pl-1", "vpce-1"), ("0.0.0.0/0", "blackhole-1")]), Some(Way::Nowhere));
         assert_eq!(of(&[local, ("0.0.0.0/0", "nat-1")]), Some(Way::Onward));

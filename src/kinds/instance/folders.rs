@@ -37,7 +37,7 @@ pub fn is_made(path: &str) -> bool {
     let Some(plain) = plain(path) else { return false };
     let inner = plain.trim_start_matches('/');
     let under = |one: &&str| inner.strip_prefix(*one).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    !WHOLE.iter().chain(TAKEN).any(|one| under(one)) && !ALONE.contains(&inner)
+    !WHOLE.iter().chain(TAKEN).any(under) && !ALONE.contains(&inner)
 }
 
 /// Whether anybody may write to it although user data does not make it.
