@@ -255,6 +255,8 @@ fn values(_text: &str, place: &Place, add: &mut Add<'_>) {
     let free = place.path == "vars.*" || place.path.starts_with("role.*.policy");
     let numbers: &[&str] = match place.shape {
         Type::Integer if free => &["99999999999999999999"],
+        // Of a limit, -1 is none.
+        Type::Integer if place.path.contains(".ulimits[]") => &["-2", "9999999999", "99999999999999999999"],
         Type::Integer => &["-1", "9999999999", "99999999999999999999"],
         Type::Float if !free => &["-0.5", "1e300", "nan", "-inf"],
         _ => &[],
