@@ -122,7 +122,10 @@ async fn a_ledger_that_may_not_be_written_is_found_out_before_anything_is_made()
     let lab = Lab::new();
     forbid_the_ledger(&lab);
     let problem = lab.try_apply(STACK, wish()).await.unwrap_err().to_string();
-    assert!(problem.contains("the run cannot be recorded at s3://lab-results/.seqstack/eu-west-2/lab/S1/ledger.json"), "{problem}");
+    assert!(
+        problem.contains("the run cannot be recorded at s3://lab-results/.seqstack/eu-west-2/lab/S1/ledger.json"),
+        "{problem}"
+    );
     assert!(problem.contains("AccessDenied") && problem.contains("nothing was changed"), "{problem}");
     assert_eq!(lab.mutations().keys().collect::<Vec<_>>(), ["s3:PutObject"]);
     assert_eq!(lab.left(), Vec::<String>::new());
