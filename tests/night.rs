@@ -65,6 +65,17 @@ async fn read_by(
     (seen, answer)
 }
 
+/// Reads that only tell sooner what AWS would refuse later: who may not make them has a plan that does not know it, and
+/// takes nothing for absent.
+fn is_foresight((operation, _, body): &Reading) -> bool {
+    match operation.as_str() {
+        "ec2:DescribeRouteTables" | "ec2:DescribeVpcEndpoints" => true,
+        // AWS's own policies are looked up for nothing else.
+        "iam:GetPolicy" => String::from_utf8_lossy(body).contains("iam%3A%3Aaws%3Apolicy"),
+        _ => false,
+    }
+}
+
 /// Breaks every read of the plan, or of the destroy, in every way: it must say that it does not know, and change nothing.
 /// `twin` gives the account once more, for the undisturbed destroy.
 async fn every_broken_read(mut lab: Lab, mut twin: Lab, text: &str, verb: Verb) -> usize {
@@ -88,6 +99,11 @@ async fn every_broken_read(mut lab: Lab, mut twin: Lab, text: &str, verb: Verb) 
             let (_, answer) = read_by(&mut lab, text, verb, break_it).await;
             let what = format!("{verb:?}: {fate:?} at {} {}", broken.0, String::from_utf8_lossy(&broken.2));
             assert!(hit.load(Ordering::SeqCst) > 0, "{what}: it was not asked");
+            if fate == Fate::Denied && is_foresight(broken) {
+                answer.unwrap_or_else(|problem| panic!("{what}: {problem}"));
+                assert_eq!(lab.mutations(), before, "{what}");
+                continue;
+            }
             let problem = answer.err().unwrap_or_else(|| panic!("{what}: there is a plan all the same"));
             assert!(problem.exit == Exit::Failed && problem.to_string().contains("not known"), "{what}: {problem}");
             let operation = broken.0.split_once(':').unwrap().1;

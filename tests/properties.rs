@@ -11,7 +11,7 @@ use seqstack::desired::{Desired, lower};
 use seqstack::diff::{Difference, Differences, Scope, diff};
 use seqstack::event::{Event, Failure};
 use seqstack::execute::{Performer, execute};
-use seqstack::facts::{Facts, Image, InstanceType, Subnet};
+use seqstack::facts::{Facts, Image, InstanceType, LocalFile, Subnet};
 use seqstack::kind::{Context, Found, KINDS, Owner, kind};
 use seqstack::live::Live;
 use seqstack::plan::{Phase, Plan, StepId, Verb, Why, plan};
@@ -124,6 +124,7 @@ fn facts() -> Facts {
             InstanceType { architectures: vec!["x86_64".into()], vcpus: 2, memory_mib: 8192, gpus: 0 },
         )]
         .into(),
+        files: [("x".to_owned(), LocalFile { path: "/x".to_owned(), size: 1, sha256: "aa".to_owned() })].into(),
         ..Facts::default()
     }
 }
@@ -391,7 +392,7 @@ proptest! {
 
 #[test]
 fn every_path_named_as_fixed_exists_in_its_kinds_state() {
-    let text = "[stack]\nname = \"s\"\nregion = \"eu-west-2\"\n[bucket.b]\nname = \"lab-b\"\n[role.r]\ntrusts = \"ec2.amazonaws.com\"\ninstance_profile = true\n[key_pair.k]\n[security_group.g]\ndescription = \"d\"\n[log_group.l]\n[cluster.c]\n[task_definition.t]\nimage = \"i:1\"\ncpu = 256\nmemory = 256\n[instance.i]\ncluster = \"c\"\nrole = \"r\"\nkey_pair = \"k\"\ntype = \"t3.large\"\nami = \"ami-0123456789abcdef0\"\nmax_hours = 1\nvolume = { size_gib = 30, type = \"gp3\" }\n[upload.u]\nbucket = \"b\"\nfiles = []\n";
+    let text = "[stack]\nname = \"s\"\nregion = \"eu-west-2\"\n[bucket.b]\nname = \"lab-b\"\n[role.r]\ntrusts = \"ec2.amazonaws.com\"\ninstance_profile = true\n[key_pair.k]\n[security_group.g]\ndescription = \"d\"\n[log_group.l]\n[cluster.c]\n[task_definition.t]\nimage = \"i:1\"\ncpu = 256\nmemory = 256\n[instance.i]\ncluster = \"c\"\nrole = \"r\"\nkey_pair = \"k\"\ntype = \"t3.large\"\nami = \"ami-0123456789abcdef0\"\nmax_hours = 1\nvolume = { size_gib = 30, type = \"gp3\" }\n[upload.u]\nbucket = \"b\"\nfiles = [\"x\"]\n";
     let desired = desired(text);
     for kind in KINDS {
         let (at, state) = desired

@@ -202,11 +202,20 @@ impl<'a> Reader<'a> {
         } else {
             let line = rest.lines().next().unwrap_or_default();
             let begun = self.at;
-            match end_of(line.get(1..).unwrap_or_default(), quote) {
+            let missing = if quote == '"' { "\"" } else { "'" };
+            let end = end_of(line.get(1..).unwrap_or_default(), quote);
+            // In a table's braces, on a line with a quote too few: the next key is no part of this text.
+            let in_braces = self.open.last().is_some_and(|open| !open.list);
+            let one_too_few = in_braces && line.matches(quote).count() % 2 == 1;
+            let cut = next_key(line).filter(|cut| one_too_few && end.is_some_and(|end| *cut < end));
+            match end {
+                _ if cut.is_some() => {
+                    self.at += cut.unwrap_or_default();
+                    self.missing(begun..self.at, "text", missing);
+                }
                 Some(end) => self.at += 1 + end,
                 None => {
                     self.at += line.trim_end().len();
-                    let missing = if quote == '"' { "\"" } else { "'" };
                     self.missing(begun..self.at, "text", missing);
                 }
             }
@@ -259,6 +268,11 @@ fn end_of(line: &str, quote: char) -> Option<usize> {
         }
     }
     None
+}
+
+/// Where the first comma is that a further `key =` follows, if there is one.
+fn next_key(line: &str) -> Option<usize> {
+    line.match_indices(',').map(|(at, _)| at).find(|at| is_key(line.get(at + 1..).unwrap_or_default()))
 }
 
 /// Where a string of several lines ends, its quotes not included.
@@ -327,6 +341,7 @@ mod tests {
             ("a = [{ b = 1 , { c = 2 }]", "a = [{ b = 1} , { c = 2 }]", vec![1]),
             ("a = [{ b = [1 }]", "a = [{ b = [1] }]", vec![1]),
             ("a = [\"x, \"y\"]\nb = 1", "a = [\"x, \"y\"]\"]\nb = 1", vec![1, 1]),
+            ("a = [{ b = \"x, c = [\"y\"] }]\n", "a = [{ b = \"x\", c = [\"y\"] }]\n", vec![1]),
             ("a = \"x\nb = 'y\n", "a = \"x\"\nb = 'y'\n", vec![1, 2]),
             (
                 "a 1\nb \"x\"\nc\nd.\"e\" = 1\nf . g = 1\n",

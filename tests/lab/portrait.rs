@@ -46,9 +46,14 @@ fn plain(value: &Value) -> Value {
         Value::Object(members) => members
             .iter()
             .filter(|(name, _)| !CHANCE.contains(&name.as_str()))
-            .map(|(name, member)| {
-                let ledger = name.starts_with(".seqstack/");
-                (name.clone(), if ledger { Value::String("a ledger".to_owned()) } else { plain(member) })
+            .enumerate()
+            .map(|(at, (name, member))| match name.strip_prefix(".seqstack/") {
+                // Of claims only how many there are: each is called after its instance.
+                Some(own) => match own.split_once("/instances/i-") {
+                    Some((stack, _)) => (format!("{stack}/instances/{at}"), "a claim".into()),
+                    None => (name.clone(), "a ledger".into()),
+                },
+                None => (name.clone(), plain(member)),
             })
             .collect(),
         Value::Array(items) => {

@@ -36,7 +36,7 @@ async fn on_an_instance_that_stays_each_run_of_other_inputs_begins_on_a_fresh_on
     for reads in ["other reads", "OTHER reads"] {
         lab.sandbox.put_object("lab-reads", "S1.fq", reads.into()).unwrap();
         let planned = lab.plan(&text).await;
-        let told = planned.text(false);
+        let told = anstream::adapter::strip_str(&planned.text(false)).to_string();
         assert!(told.contains("the run begins anew: step `pull` has run on i-"), "{told}");
         assert!(planned.losses.is_empty(), "{told}");
         assert_eq!(lab.apply(&text).await, Exit::Done);
@@ -51,7 +51,7 @@ async fn an_instance_that_a_failed_run_has_kept_is_used_for_its_later_steps_only
     let lab = Lab::with(|line| Outcome { code: i32::from(line == "call S1"), ..fine() });
     assert_eq!(lab.apply(STACK).await, Exit::RunFailed);
     let mended = edited("call ${sample.name}", "call better ${sample.name}");
-    assert!(!lab.plan(&mended).await.text(false).contains("begins anew"));
+    assert!(lab.plan(&mended).await.plan.steps.keys().all(|id| id.to_string() != "create instance.worker[S1]"));
     // Another input: nothing on the instance is of use, so nobody is asked whether it may go.
     lab.sandbox.put_object("lab-reads", "S1.fq", "other reads".into()).unwrap();
     assert_eq!(lab.apply(&mended).await, Exit::Done);
@@ -102,7 +102,7 @@ async fn a_pattern_that_matches_nothing_does_not_make_an_old_result_this_runs() 
     // `push` is what writes in this lab; `put` exits with 0 and writes nothing.
     let typo = edited("push ${sample.name}", "put ${sample.name}");
     assert_eq!(lab.apply(&typo).await, Exit::RunFailed);
-    let again = lab.plan(&typo).await.text(false);
+    let again = anstream::adapter::strip_str(&lab.plan(&typo).await.text(false)).to_string();
     assert!(again.contains("was there before, and no step of this run wrote it"), "{again}");
     assert_eq!(lab.apply(STACK).await, Exit::Done);
 }

@@ -111,7 +111,7 @@ async fn a_step_for_gpus_is_not_run_where_there_are_none() {
     let text = edited("image = \"tool:1\"", "image = \"tool:1\"\ngpus  = 1");
     let told = lab.plan(&text).await.text(false);
     assert!(told.contains("step call asks for 1024 CPU units and 1024 MiB and 1 GPU"), "{told}");
-    assert!(told.contains("t3.large has 2048 CPU units and 8192 MiB, 0 GPUs"), "{told}");
+    assert!(told.contains("t3.large has 2048 CPU units and 7680 MiB, 0 GPUs"), "{told}");
     let text = text.replace("type            = \"t3.large\"", "type            = \"g5.xlarge\"");
     let prepared = lab.plan(&text).await;
     assert!(prepared.plan.conflicts.is_empty(), "{}", prepared.text(false));

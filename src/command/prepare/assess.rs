@@ -143,7 +143,7 @@ impl Assessed {
             format!("{name} has {cpu} CPU units and {memory} MiB{gpus}, not all of it free")
         });
         let why = asked.chain(has).collect::<Vec<_>>().join("; ");
-        let hint = "lower the `cpu` or `memory` of the step or its task definition, or take a larger instance `type`";
+        let hint = "lower the `cpu`, `memory` or `gpus` of the step or its task definition, or take an instance `type` that has them";
         (!steps.is_empty() && !types.is_empty()).then(|| Conflict::new(self.at(), why, hint))
     }
 

@@ -11,9 +11,6 @@ use crate::stack::values::PLACEHOLDER;
 /// What IAM takes for a name (API, CreateRole).
 pub(super) const NAME: &str = "^[A-Za-z0-9_+=,.@-]{1,64}$";
 
-/// What IAM takes for a description (API, CreateRole): Latin-1, at most 1,000 characters.
-const DESCRIPTION: &str = r"^[\x09\x0A\x0D\x20-\x7E\u{A1}-\u{FF}]{0,1000}$";
-
 /// The longest managed policy, in characters without white space (IAM user guide, quotas; it cannot be raised).
 pub(super) const LONGEST_POLICY: usize = 6144;
 
@@ -36,14 +33,6 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
     if spec.policy.is_some() && !(spec.read.is_empty() && spec.write.is_empty()) {
         let hint = "write the whole document in `policy`, or leave it out and name buckets in `read` and `write`";
         faults.push(SpecFault::new("policy", "`policy` and `read` or `write` exclude each other", hint));
-    }
-    if let Some(text) = spec.description.as_ref().filter(|text| *text != PLACEHOLDER && !is_match(DESCRIPTION, text)) {
-        let told = match text.chars().count() {
-            long if long > 1000 => format!("this description has {long} characters, and IAM takes 1000"),
-            _ => "a character in this description that IAM does not take".to_owned(),
-        };
-        let hint = "letters with or without accents, digits and plain punctuation: no long dashes, no curly quotes";
-        faults.push(SpecFault::new("description", told, hint));
     }
     let document = match &spec.policy {
         Some(Value::String(text)) => serde_json::from_str(text).ok(),
@@ -79,7 +68,9 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
         faults.push(SpecFault::new("description", format!("IAM takes no `{}` here", letter.escape_default()), hint));
     }
     if description.chars().count() > 1000 {
-        faults.push(SpecFault::new("description", "IAM takes 1000 characters at the most", "shorten it"));
+        let long = description.chars().count();
+        let told = format!("this description has {long} characters, and IAM takes 1000");
+        faults.push(SpecFault::new("description", told, "shorten it"));
     }
     let trusted = &spec.trusts;
     if !(trusted == PLACEHOLDER || trusted.contains(".amazonaws.com") || trusted.starts_with("arn:")) {

@@ -223,7 +223,7 @@ fn an_allow_that_is_wrong_is_a_fault_with_a_hint() {
     80 | allow = ["open-shh", "unused-allow", 7]                        # costs nothing by itself, so it stays until destroy
        |                      ^^^^^^^^^^^^^^
        |
-       = help: there are: open-ssh, open-admin-port, open-all-ports, latest-image, unencrypted-disk, no-max-hours, wildcard-action, wildcard-resource, shell-command, default-quota, credential
+       = help: there are: open-ssh, open-admin-port, open-all-ports, latest-image, unencrypted-disk, no-max-hours, host-folder, wildcard-action, wildcard-resource, shell-command, default-quota, credential
 
     error: expected a string, found an integer
       --> x.toml:80:38
