@@ -1,4 +1,4 @@
-//! The rights in `permissions.json` are those that the tool's calls need: no more, no fewer.
+//! The rights in `src/aws/permissions.json` are those that the tool's calls need: no more, no fewer.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -53,7 +53,7 @@ fn the_rights_are_those_of_the_calls() {
     // What AWS asks for beyond the call itself: roles are given to instances and tasks, and an account's first cluster
     // makes ECS's own role.
     needed.extend(["iam:PassRole", "iam:CreateServiceLinkedRole"]);
-    let policy = std::fs::read_to_string(root.join("permissions.json")).unwrap();
+    let policy = std::fs::read_to_string(root.join("src/aws/permissions.json")).unwrap();
     let policy: serde_json::Value = serde_json::from_str(&policy).unwrap();
     let statements = policy["Statement"].as_array().unwrap();
     let actions = statements.iter().flat_map(|statement| statement["Action"].as_array().unwrap());

@@ -129,7 +129,7 @@ fn what_is_larger_than_aws_takes_is_a_fault() {
     assert_eq!(role(&format!("description = \"{}é\"", "x".repeat(999))), []);
     let faults = role(&format!("description = \"{}\"", "x".repeat(1001)));
     assert_eq!(faults, [(3, "this description has 1001 characters, and IAM takes 1000".to_owned())]);
-    assert_eq!(role("description = \"reads – writes\"")[0].1, "a character in this description that IAM does not take");
+    assert_eq!(role("description = \"reads – writes\"")[0].1, "IAM takes no `–` in a description");
     let definition = |length: usize| {
         let text = "x".repeat(length);
         told_of(&format!("[task_definition.x]\nimage = \"x:1\"\nenvironment = {{ A = \"{text}\" }}\n"))
