@@ -196,7 +196,7 @@ fn on_an_instance_that_a_failed_run_has_kept_the_results_are_those_of_a_fresh_ru
     let Some(cli) = aws_cli() else { return };
     let mut lab = Lab::new("run", &cli);
     (0..3).for_each(|file| lab.put(FILES[file], lab.text(file)));
-    for file in 0..3 {
+    for (file, name) in FILES.iter().enumerate() {
         lab.mode("fail");
         let failed = lab.apply();
         assert_eq!(failed.status.code(), Some(3), "{}", text(&failed));
@@ -206,7 +206,7 @@ fn on_an_instance_that_a_failed_run_has_kept_the_results_are_those_of_a_fresh_ru
         let done = lab.apply();
         assert!(done.status.success(), "{}", text(&done));
         let (result, expected) = lab.results();
-        assert_eq!(result, expected, "{}", FILES[file]);
+        assert_eq!(result, expected, "{name}");
     }
 }
 
@@ -221,7 +221,7 @@ fn on_an_instance_that_stays_the_results_are_those_of_a_fresh_run_after_kills_to
     lab.mode("pass");
     let first = lab.apply();
     assert!(first.status.success(), "{}", text(&first));
-    for file in 0..3 {
+    for (file, name) in FILES.iter().enumerate() {
         lab.change(file);
         let mut apply = lab.command("apply", &["--yes", "--discard-intermediates"]);
         let mut child = apply.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -231,8 +231,8 @@ fn on_an_instance_that_stays_the_results_are_those_of_a_fresh_run_after_kills_to
         // And once more while it is cut short.
         lab.change((file + 1) % 3);
         let done = lab.apply();
-        assert!(done.status.success(), "seed {seed}, {file}: {}", text(&done));
+        assert!(done.status.success(), "seed {seed}, {name}: {}", text(&done));
         let (result, expected) = lab.results();
-        assert_eq!(result, expected, "seed {seed}, {}", FILES[file]);
+        assert_eq!(result, expected, "seed {seed}, {name}");
     }
 }
