@@ -12,6 +12,7 @@
 use crate::address::Address;
 use crate::diff::Conflict;
 use crate::kind::TAG_PROTECT;
+use crate::kinds::instance::USED;
 use crate::live::Live;
 use crate::plan::{Plan, Verb, Why};
 use crate::stack::Stack;
@@ -24,6 +25,9 @@ pub fn refusals(plan: &Plan, live: &Live, stack: &Stack) -> Vec<Conflict> {
     for (id, step) in deleted.filter(|(id, _)| is_protected(&id.at, live, stack)) {
         let name = &step.subject;
         let why = match &step.why {
+            Why::Fixed { field } if field == USED => {
+                format!("{name} is protected, and the run that is due needs a fresh instance in its place")
+            }
             Why::Fixed { field } => format!("{name} is protected, and changing its `{field}` would replace it"),
             Why::NotInStack => format!("{name} is protected, and would go with its table in the stack file"),
             _ => format!("{name} is protected, and would be deleted"),

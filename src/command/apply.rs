@@ -22,8 +22,8 @@ const RESUME: &str =
     "it stays with the intermediate files, so that the next apply goes on from the failed step (on_failure = \"keep\")";
 /// Why it stays after one that failed in a first step.
 const LOOK: &str = "it stays so that you can look around on it (on_failure = \"keep\"); the next apply begins the run from its first step, on a fresh instance";
-/// Why it stays after one that cannot go on.
-const JOIN: &str = "it stays, so that the next apply can go on there (on_failure = \"keep\")";
+/// Why it stays after one that was cut short.
+const JOIN: &str = "it stays, so that the next apply can try to go on there (on_failure = \"keep\")";
 
 /// Shows the plan, asks, and converges.
 ///
@@ -79,13 +79,11 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
     if !prepared.plan.conflicts.is_empty() {
         return Ok(Exit::Failed);
     }
-    // Whatever else is converged: a run that failed is not.
-    let failed_before = matches!(prepared.due, Some(Due::Failed(_)));
     if prepared.plan.is_empty() {
         if session.verbose {
             session.console.print(&prepare::calls(session))?;
         }
-        return Ok(if failed_before { Exit::RunFailed } else { Exit::Done });
+        return Ok(if matches!(prepared.due, Some(Due::Failed(_))) { Exit::RunFailed } else { Exit::Done });
     }
     match saved {
         Some(_) => proceed::loss_agreed(session.console, &prepared, consent)?,
@@ -103,7 +101,7 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
         session.console.say(&outlook::opening(host));
     }
     let interrupts = proceed::Interrupts::heed(session);
-    let mut fresh = 0;
+    let (mut fresh, mut trouble) = (0, None);
     let (outcome, run_end) = loop {
         if launches(&prepared.plan) {
             Box::pin(recordable(session, &prepared, &interrupts)).await?;
@@ -131,9 +129,18 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
             Ok((lock, again_on_a_fresh_instance(session, wish, consent, &prepared).await?))
         };
         let stopped = interrupts.stopped();
-        (lock, prepared) = tokio::select! {
-            again = Box::pin(again) => again?,
+        let next = tokio::select! {
+            again = Box::pin(again) => again,
             () = interrupted(&stopped) => break (outcome, run_end),
+        };
+        // How the run stands, and what is billed, is told whatever comes after it.
+        let next = next.and_then(|(lock, next)| Ok((lock, used_no_more(next, &run_end)?)));
+        (lock, prepared) = match next {
+            Ok(next) => next,
+            Err(problem) => {
+                trouble = Some(problem);
+                break (outcome, run_end);
+            }
         };
         // Another sample may have put a fresh one there meanwhile.
         fresh += u32::from(launches(&prepared.plan));
@@ -145,6 +152,10 @@ async fn converge(session: &Session, wish: &Wish, consent: &Consent, saved: Opti
     {
         session.console.say(&format!("warning: {}", problem.text));
     }
+    if let Some(problem) = trouble {
+        return Err(problem);
+    }
+    let failed_before = matches!(prepared.due, Some(Due::Failed(_)));
     if once_more {
         session.console.say(&format!(
             "hint: {} instances went away under this run in one apply: see in EC2 who or what ended them before the next",
@@ -182,6 +193,27 @@ fn launches(plan: &Plan) -> bool {
     plan.run.as_ref().is_some_and(|run| made(&run.spec.instance_at))
 }
 
+/// The plan after a run that could not use its instance, or lost it, if it leads to a run on another one.
+fn used_no_more(next: prepare::Prepared, end: &Option<proceed::RunEnd>) -> Result<prepare::Prepared, Problem> {
+    if next.plan.run.is_none() && !matches!(next.due, Some(Due::No(_))) {
+        return Err(Problem::failed("the run needs a fresh instance, and this apply leaves that out")
+            .hint("apply again without --target and --exclude, or name the instance and the pipeline with --target"));
+    }
+    if let Some(Ok(Outcome::InstanceUsed { instance, because })) = end
+        && !launches(&next.plan)
+        && next.plan.run.as_ref().is_some_and(|run| {
+            run.spec.instance.id().is_ok_and(|id| id == instance)
+                || next.host.as_ref().is_some_and(|host| host.id.as_deref() == Some(instance.as_str()))
+        })
+    {
+        return Err(Problem::failed(format!(
+            "the run cannot begin on {instance}: {because}; and nothing may replace it"
+        ))
+        .hint("let the pipeline run on an [instance.…] of the stack file instead of an `existing` one"));
+    }
+    Ok(next)
+}
+
 /// Makes sure, before an instance is billed for it, that the run can be recorded.
 async fn recordable(
     session: &Session,
@@ -195,7 +227,7 @@ async fn recordable(
     let proven = prove(&session.aws, &run.spec, &options, &tell, interrupts.stopped()).await;
     proven.map_err(|error| {
         Problem::failed(format!(
-            "the run cannot be recorded at s3://{ledger_bucket}/{ledger_key}: {}; nothing was launched for it, and nothing was changed",
+            "the run cannot be recorded at s3://{ledger_bucket}/{ledger_key}: {}; no instance was launched for it",
             crate::aws::chain(&error)
         ))
         .hint("the run's record is written there with s3:GetObject and s3:PutObject; a bucket may also demand encryption by its policy, or a right to its KMS key")
@@ -211,7 +243,7 @@ async fn again_on_a_fresh_instance(
     agreed: &prepare::Prepared,
 ) -> Result<prepare::Prepared, Problem> {
     let next = prepare::converge(session, wish, "apply").await.map_err(|problem| {
-        problem.hint("the run has lost its instance; apply again makes a fresh one and begins it from its start")
+        problem.hint("the run needs a fresh instance; apply again makes one and begins it from its start")
     })?;
     let instance = agreed.plan.run.as_ref().map(|run| &run.spec.instance_at);
     let mut others: Vec<String> = next
@@ -224,7 +256,7 @@ async fn again_on_a_fresh_instance(
     others.extend(next.plan.conflicts.iter().map(|conflict| format!("{}: {}", conflict.at, conflict.why)));
     if !others.is_empty() {
         return Err(Problem::failed(format!(
-            "the run has lost its instance, and more than that has changed since the plan: {}",
+            "the run needs a fresh instance, and more than that has changed since the plan: {}",
             others.join(", ")
         ))
         .hint("look at the plan, and apply again: the run then begins from its start, on a fresh instance"));
@@ -237,6 +269,9 @@ async fn again_on_a_fresh_instance(
 /// What happens with the instance of a run that came to no good end: whether it is there, what it costs and until when, and
 /// what can be done with it.
 async fn afterwards(session: &Session, at: &Address, stays: &str) -> String {
+    if let Some(theirs) = session.stack.existing.get(at) {
+        return format!("the instance {theirs} is somebody else's: it stays as it is, and is billed to them");
+    }
     let released = session.stack.pipeline.as_ref().is_none_or(|one| one.on_failure == OnFailure::Release);
     let found = match crate::kinds::instance::running(&session.aws, &session.stack.info).await {
         Ok(running) => running.into_iter().find(|one| one.at == at.to_string()),
@@ -294,6 +329,15 @@ async fn report(session: &Session, prepared: &prepare::Prepared, end: proceed::R
                     |name: &String| run.spec.steps.iter().any(|one| one.name == *name && one.follows.is_empty());
                 let stays = if failure.step.as_ref().is_none_or(first) { LOOK } else { RESUME };
                 session.console.say(&afterwards(session, at, stays).await);
+            }
+            if matches!(
+                outcome,
+                Outcome::Cancelled { .. }
+                    | Outcome::InputsChanged { .. }
+                    | Outcome::InstanceUsed { .. }
+                    | Outcome::FailedBefore(_)
+            ) {
+                session.console.say(&afterwards(session, at, JOIN).await);
             }
         }
         Err(cut) if cut.goes_on => {

@@ -144,6 +144,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
         Some(run) => Box::pin(place(session, run, &live)).await?,
         None => Place::Good,
     };
+    let keeps = run.as_ref().and_then(Assessed::steps).is_some_and(|steps| steps.iter().any(|step| step.kept));
     if let Place::Used(because) = &place
         && let Some(Assessed { spec, observed, .. }) = run.take()
     {
@@ -162,7 +163,7 @@ pub async fn converge(session: &Session, wish: &Wish, verb: &str) -> Result<Prep
     let driver = run.as_ref().and_then(|run| run.driver(&plan));
     plan.conflicts.extend(run.iter().zip(&driver).map(|(run, driver)| run.driven(driver)));
     // What a run of before has left is of no use to one that begins anew.
-    let anew = run.as_ref().filter(|_| matches!(place, Place::Used(_))).map(|run| run.spec.sample.as_str());
+    let anew = run.as_ref().filter(|_| matches!(place, Place::Used(_)) && !keeps).map(|run| run.spec.sample.as_str());
     let Ending { losses, driven } = Ending::of(session, &plan, anew).await?;
     let known: BTreeSet<Address> = plan.conflicts.iter().map(|conflict| conflict.at.clone()).collect();
     plan.conflicts.extend(driven.into_iter().filter(|(at, ..)| !known.contains(at)).map(|(at, sample, holder)| {
@@ -211,9 +212,12 @@ async fn place(session: &Session, run: &Assessed, live: &Live) -> Result<Place, 
     let place = crate::run::claim::place(&session.aws, &run.spec, ledger, &keys, steps, instance).await;
     place.map_err(|error| {
         Problem::failed(format!(
-            "whose files are on {instance} is not known, so there is no plan: {}",
+            "which run's files are on {instance} is not known, so there is no plan: {}",
             crate::aws::chain(&error)
         ))
+        .hint(
+            "let yourself read .seqstack/ in the bucket of the pipeline's first output (s3:GetObject), then plan again",
+        )
     })
 }
 

@@ -267,7 +267,7 @@ pub struct Cut {
 impl From<RunError> for Cut {
     fn from(error: RunError) -> Self {
         let goes_on = match &error {
-            RunError::Held { .. } | RunError::LeaseLost { .. } | RunError::LedgerGone | RunError::Stopped => true,
+            RunError::Held { .. } | RunError::LeaseLost { .. } | RunError::Stopped => true,
             RunError::Aws(error) => {
                 matches!(error.class, Class::Passing | Class::Throttled | Class::Unsent | Class::Credentials)
             }

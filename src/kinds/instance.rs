@@ -48,13 +48,15 @@ pub const TAG_DEADLINE: &str = "seqstack:deadline";
 const TAG_FOLDER: &str = "seqstack:folder-";
 /// The tag that says whether the launch asked for a public address.
 const TAG_PUBLIC_IP: &str = "seqstack:public-ip";
+/// The tag that says that a run has claimed the instance's folders, whatever became of the claim itself.
+pub const TAG_CLAIMED: &str = "seqstack:claimed";
 /// The tag with a digest of all that its launch asked for.
 const TAG_ASKED: &str = "seqstack:asked";
 /// The field of a state that says why the run that is due cannot use the instance.
 pub const USED: &str = "used";
 /// Tags that say what a launch was; they are no part of a state's tags.
 const TECHNICAL: &[&str] =
-    &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE, TAG_PUBLIC_IP, TAG_FOLDER];
+    &[TAG_ASKED, TAG_LAUNCH, TAG_CLUSTER, TAG_MAX_HOURS, TAG_DEADLINE, TAG_PUBLIC_IP, TAG_FOLDER, TAG_CLAIMED];
 
 /// An EC2 instance that runs a cluster's tasks, and ends itself when its time is up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::drive::{Driver, Ended};
+use super::drive::{Driver, Ended, Stage};
 use super::ledger::{Attempt, Ledger};
 use super::spec::StepSpec;
 use super::verdict::{Judgement, TaskEnd, Verdict};
@@ -153,6 +153,12 @@ impl<W: World> Driver<'_, W> {
     ) -> Result<Option<Duration>, RunError> {
         let spec = self.spec;
         let Some(step) = spec.steps.iter().find(|step| step.name == name) else { return Ok(None) };
+        // A further attempt at a first step takes a fresh instance: not at the cost of what other steps have made on this one.
+        let others = self.spec.steps.iter().filter(|other| !other.follows.is_empty());
+        let made = others.filter(|other| matches!(self.stages.get(&other.name), Some(Stage::Done))).count();
+        if step.follows.is_empty() && made > 0 && !matches!(judgement.verdict, Verdict::NeverStarted { .. }) {
+            return Ok(None);
+        }
         let ledger = self.book.ledger().await;
         let tried = Tried::of(&ledger, step, &self.keys.steps[name], &self.instance);
         let (so_far, most) = match sort(&judgement.verdict, end.ended_at.is_some()) {

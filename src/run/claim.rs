@@ -58,7 +58,9 @@ enum Standing {
     Lost(String),
 }
 
-fn standing(claim: Option<&Claim>, ledger: &Ledger, sample: &str, instance: &str) -> Standing {
+/// `tagged`: the instance's own tag says that a run has claimed it. It tells where a claim is looked for in vain: in
+/// another bucket than it was made in, or after somebody has deleted it.
+fn standing(claim: Option<&Claim>, tagged: bool, ledger: &Ledger, sample: &str, instance: &str) -> Standing {
     let own = ledger.claimed.as_ref().filter(|own| own.instance == instance);
     match claim {
         Some(claim) if own.is_some_and(|own| own.token == claim.token) && ledger.put_back.is_none() => Standing::Ours,
@@ -67,6 +69,8 @@ fn standing(claim: Option<&Claim>, ledger: &Ledger, sample: &str, instance: &str
         None if attempts_on(ledger, instance).next().is_some() => {
             Standing::Lost("tasks have run on it that no claim tells of".to_owned())
         }
+        // Unless this very run was about to claim it, and was cut short.
+        None if tagged && own.is_none() => Standing::Lost("a run has claimed it, and its claim is gone".to_owned()),
         None => Standing::Free,
     }
 }
@@ -133,20 +137,21 @@ pub async fn place(
     let live = Live { aws, bucket: &spec.ledger_bucket, key: &spec.ledger_key };
     let empty = Ledger::default();
     let ledger = ledger.unwrap_or(&empty);
-    let claim = live.read_claim(instance).await?;
-    place_in(&live, claim.as_ref(), spec, ledger, keys, steps, instance).await
+    let (claim, life) = tokio::try_join!(live.read_claim(instance), live.life(instance))?;
+    let seen = (claim.as_ref(), life.is_some_and(|life| life.claimed));
+    place_in(&live, seen, spec, ledger, keys, steps, instance).await
 }
 
 async fn place_in<W: World>(
     world: &W,
-    claim: Option<&Claim>,
+    (claim, tagged): (Option<&Claim>, bool),
     spec: &RunSpec,
     ledger: &Ledger,
     keys: &Keys,
     steps: &[StepPlan],
     instance: &str,
 ) -> Result<Place, RunError> {
-    Ok(match standing(claim, ledger, &spec.sample, instance) {
+    Ok(match standing(claim, tagged, ledger, &spec.sample, instance) {
         Standing::Free => Place::Good,
         Standing::Ours => residue(spec, keys, steps, ledger, instance).map_or(Place::Good, Place::Used),
         Standing::Lost(why) => Place::Used(why),
@@ -177,14 +182,19 @@ impl<W: World> Driver<'_, W> {
         let mut told = false;
         loop {
             let claim = self.patience.ask(|| self.world.read_claim(&self.instance)).await?;
+            let life = self.patience.ask(|| self.world.life(&self.instance)).await?.unwrap_or_default();
             let ledger = self.book.ledger().await;
-            let free = standing(claim.as_ref(), &ledger, &self.spec.sample, &self.instance) == Standing::Free;
+            let seen = (claim.as_ref(), life.claimed);
+            let free = standing(seen.0, seen.1, &ledger, &self.spec.sample, &self.instance) == Standing::Free;
             let (world, spec, keys, plans) = (self.world, self.spec, &self.keys, &self.plans);
-            match place_in(world, claim.as_ref(), spec, &ledger, keys, plans, &self.instance).await? {
+            match place_in(world, seen, spec, &ledger, keys, plans, &self.instance).await? {
                 Place::Good if free => {
                     let claimed = Claimed { instance: self.instance.clone(), token: self.fresh() };
                     let claim = Claim { sample: self.spec.sample.clone(), token: claimed.token.clone() };
                     self.book.update(|ledger, _| ledger.claimed = Some(claimed)).await?;
+                    if life.made_by_a_stack && !life.claimed {
+                        self.patience.ask(|| self.world.tag_claimed(&self.instance)).await?;
+                    }
                     if self.patience.ask(|| self.world.claim(&self.instance, &claim)).await? {
                         return Ok(None);
                     }
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn an_instance_is_a_runs_own_only_by_the_token_of_its_claim() {
         let mut ledger = Ledger::default();
-        let of = |claim: Option<&Claim>, ledger: &Ledger| standing(claim, ledger, "s1", "i-1");
+        let of = |claim: Option<&Claim>, ledger: &Ledger| standing(claim, false, ledger, "s1", "i-1");
         assert_eq!(of(None, &ledger), Standing::Free);
         assert_eq!(of(Some(&claim("s2", "b")), &ledger), Standing::Others("s2".to_owned()));
         // The ledger was lost.
@@ -270,6 +280,9 @@ mod tests {
         ledger.claimed = Some(Claimed { instance: "i-1".to_owned(), token: "a".to_owned() });
         assert_eq!(of(Some(&claim("s1", "a")), &ledger), Standing::Ours);
         assert!(matches!(of(Some(&claim("s1", "b")), &ledger), Standing::Lost(_)));
+        // The claim is gone, or in another bucket: the instance's own tag tells. Not of a claim that was just begun.
+        assert!(matches!(standing(None, true, &Ledger::default(), "s1", "i-1"), Standing::Lost(_)));
+        assert_eq!(standing(None, true, &ledger, "s1", "i-1"), Standing::Free);
         // An earlier ledger that was put back knows an old state of the folders.
         ledger.put_back = Some(jiff::Timestamp::UNIX_EPOCH);
         assert!(matches!(of(Some(&claim("s1", "a")), &ledger), Standing::Lost(_)));

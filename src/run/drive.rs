@@ -261,7 +261,9 @@ impl<W: World> Driver<'_, W> {
             (self.patience.events)(RunEvent::StepKept { name: plan.name.clone() });
         }
         let waits = self.stages.values().any(|stage| matches!(stage, Stage::Waiting { .. } | Stage::Placing { .. }));
-        if waits {
+        // Where a task runs already, its machine is looked after by the loop, which ends one that hangs.
+        let runs = self.stages.values().any(|stage| matches!(stage, Stage::Running { .. }));
+        if waits && !runs {
             self.registered = self.wait_for_agent().await?;
             if self.registered.is_none() {
                 let steps = self.open_steps();
@@ -286,10 +288,15 @@ impl<W: World> Driver<'_, W> {
             });
             let stopping = self.patience.stopped();
             let ready = if bad.is_some() || first_bad.is_some() || stopping { Vec::new() } else { self.ready() };
-            if let Some(because) = self.begins_again(&ready).await {
-                self.record(&ended, &[]).await?;
-                return self.used(because).await;
-            }
+            let ready = match self.begins_again(&ready).await {
+                // What runs beside it is not ended for it.
+                Some(_) if self.stages.values().any(|stage| matches!(stage, Stage::Running { .. })) => Vec::new(),
+                Some(because) => {
+                    self.record(&ended, &[]).await?;
+                    return self.used(because).await;
+                }
+                None => ready,
+            };
             if !ended.is_empty() || !ready.is_empty() {
                 self.record(&ended, &ready).await?;
                 pause = LOOKS.0;

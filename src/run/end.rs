@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::drive::{Driver, Ended};
 use super::due::input_changes;
-use super::key::keys;
+use super::key::{Keys, keys};
 use super::ledger::{Attempt, Ledger, Object, Output, RunState, summary};
 use super::observe::{matches, objects, unmatched};
 use super::spec::{RunSpec, StepSpec};
@@ -41,7 +41,7 @@ impl<W: World> Driver<'_, W> {
         }
         let (own, others): (Vec<Object>, Vec<Object>) = {
             let ledger = self.book.ledger().await;
-            outputs.into_iter().partition(|object| !during(object, &ledger, self.spec, |one| one.made_at).is_empty())
+            outputs.into_iter().partition(|object| is_own(object, &ledger, &self.keys, &self.instance))
         };
         let there = |objects: &[Object], bucket: &str, glob: &str| {
             objects.iter().any(|object| object.bucket == bucket && matches(glob, &object.key))
@@ -227,28 +227,45 @@ fn begun<W: World>(ledger: &Ledger, driver: &Driver<'_, W>) -> Timestamp {
     first.map_or(run, |first| first.min(run))
 }
 
-/// The steps during whose attempts, of which the run consists, S3 dates an object. `from` is when an attempt counts as begun:
-/// its record comes before anything that it wrote, and is dated by S3 as well; its container's start tells steps apart.
-fn during<'s>(
-    object: &Object,
-    ledger: &Ledger,
-    spec: &'s RunSpec,
-    from: impl Fn(&Attempt) -> Option<Timestamp>,
-) -> Vec<&'s str> {
-    let Some(at) = object.last_modified.map(|at| at.as_second()) else { return Vec::new() };
-    let during = |step: &&StepSpec| {
-        let Some(attempt) = ledger.last_attempt(&step.name) else { return false };
-        let from = from(attempt).or(attempt.started_at).map(|from| from.as_second() - SLACK_SECONDS);
-        let to = attempt.ended_at.map(|to| to.as_second() + SLACK_SECONDS);
-        from.is_some_and(|from| from <= at) && to.is_none_or(|to| at <= to)
-    };
-    spec.steps.iter().filter(during).map(|step| step.name.as_str()).collect()
+/// Whether a step of the run wrote an object, as far as dates tell: S3 dates it during an attempt under the run's keys, on its
+/// instance, an earlier attempt of the same step included. What an attempt under another key may have written before the run
+/// began is not the run's.
+fn is_own(object: &Object, ledger: &Ledger, keys: &Keys, instance: &str) -> bool {
+    let Some(at) = object.last_modified.map(|at| at.as_second()) else { return false };
+    let before_the_run = ledger.run().is_some_and(|run| at + SLACK_SECONDS < run.started_at.as_second());
+    let (mut own, mut others) = (false, false);
+    for (name, record) in &ledger.steps {
+        for attempt in &record.attempts {
+            // Its record comes before anything that it wrote, and is dated by S3 as well.
+            if !covers(attempt, attempt.made_at, at) {
+                continue;
+            }
+            let ours = keys.steps.get(name) == Some(&attempt.key) && attempt.request.instance == instance;
+            own |= ours;
+            others |= !ours;
+        }
+    }
+    own && !(others && before_the_run)
+}
+
+/// Whether a second is within an attempt that began then, or with its container.
+fn covers(attempt: &Attempt, from: Option<Timestamp>, at: i64) -> bool {
+    let from = from.or(attempt.started_at).map(|from| from.as_second() - SLACK_SECONDS);
+    let to = attempt.ended_at.map(|to| to.as_second() + SLACK_SECONDS);
+    from.is_some_and(|from| from <= at) && to.is_none_or(|to| at <= to)
 }
 
 fn written(object: Object, begun: Timestamp, ledger: &Ledger, spec: &RunSpec) -> Output {
     let at = object.last_modified.map(|at| at.as_second());
-    let mut writers = during(&object, ledger, spec, |attempt| attempt.started_at);
-    let written_by = writers.pop().filter(|_| writers.is_empty()).map(str::to_owned);
+    // Their containers' starts tell steps apart.
+    let during = |step: &&StepSpec| {
+        ledger.last_attempt(&step.name).zip(at).is_some_and(|(attempt, at)| covers(attempt, attempt.started_at, at))
+    };
+    let mut writers = spec.steps.iter().filter(during);
+    let written_by = match (writers.next(), writers.next()) {
+        (Some(only), None) => Some(only.name.clone()),
+        _ => None,
+    };
     Output { seconds_into_run: at.map(|at| at - begun.as_second()), written_by, object }
 }
 

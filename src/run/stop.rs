@@ -19,7 +19,7 @@ use crate::aws::absence::OrAbsent as _;
 use crate::aws::{Aws, AwsError, Class};
 
 /// How long a task that was told to stop, and that ECS does not show, is given: SIGTERM, thirty seconds, SIGKILL.
-const UNSHOWN: Duration = Duration::from_secs(120);
+pub(super) const UNSHOWN: Duration = Duration::from_secs(120);
 /// How long a stopped task may take to be gone: SIGTERM, thirty seconds, SIGKILL, and ECS's own delays.
 pub(super) const STOPPING: Duration = Duration::from_secs(600);
 

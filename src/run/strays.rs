@@ -14,7 +14,7 @@ use super::drive::Driver;
 use super::lease::Patience;
 use super::ledger::Ledger;
 use super::place::TAG_STEP;
-use super::stop::STOPPING;
+use super::stop::{STOPPING, UNSHOWN};
 use super::verdict::Verdict;
 use super::world::{Live, TaskNow, World};
 use super::{RunError, RunEvent};
@@ -116,9 +116,13 @@ where
     let end = Instant::now() + STOPPING;
     let mut pause = Duration::from_millis(250);
     let mut wait = patience.wait("tasks that no ledger knows of to stop", STOPPING);
+    let told = Instant::now();
     while !arns.is_empty() {
         let now = patience.ask(|| world.tasks(cluster, &arns)).await?;
-        let going = arns.iter().zip(now).filter(|(_, now)| matches!(now, TaskNow::Going(_)));
+        // One word that a task is not known is no end: it was listed a moment ago.
+        let unshown = told.elapsed() < UNSHOWN;
+        let goes_on = |now: &TaskNow| matches!(now, TaskNow::Going(_)) || unshown && matches!(now, TaskNow::Missing);
+        let going = arns.iter().zip(now).filter(|(_, now)| goes_on(now));
         let going: Vec<String> = going.map(|(arn, _)| arn.clone()).collect();
         if going.is_empty() {
             break;

@@ -97,6 +97,10 @@ pub(crate) struct Life {
     pub(crate) deadline: Option<Timestamp>,
     /// EC2 says that something other than its own shutdown ended it.
     pub(crate) ended_by_others: bool,
+    /// Whether a stack has made it: only such a one is tagged.
+    pub(crate) made_by_a_stack: bool,
+    /// Whether a run has claimed its folders.
+    pub(crate) claimed: bool,
 }
 
 /// What a run asks of AWS.
@@ -115,6 +119,8 @@ pub(crate) trait World: Send + Sync {
     fn read_ledger_at(&self, key: &str) -> impl Future<Output = Result<Read, AwsError>> + Send;
     /// The claim on an instance's folders; none where nobody has claimed them.
     fn read_claim(&self, instance: &str) -> impl Future<Output = Result<Option<Claim>, AwsError>> + Send;
+    /// Tags an instance as claimed.
+    fn tag_claimed(&self, instance: &str) -> impl Future<Output = Result<(), AwsError>> + Send;
     /// Claims an instance's folders; false where they are claimed already.
     fn claim(&self, instance: &str, claim: &Claim) -> impl Future<Output = Result<bool, AwsError>> + Send;
     /// Lists objects.

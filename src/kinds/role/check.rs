@@ -65,7 +65,11 @@ pub(super) fn check(spec: &Spec) -> Vec<SpecFault> {
     let description = spec.description.as_deref().filter(|text| *text != PLACEHOLDER).unwrap_or_default();
     if let Some(letter) = description.chars().find(|letter| !is_described(*letter)) {
         let hint = "IAM takes letters of Western European languages and ASCII: a plain `-`, plain quotes";
-        faults.push(SpecFault::new("description", format!("IAM takes no `{}` in a description", letter.escape_debug()), hint));
+        faults.push(SpecFault::new(
+            "description",
+            format!("IAM takes no `{}` in a description", letter.escape_debug()),
+            hint,
+        ));
     }
     if description.chars().count() > 1000 {
         let long = description.chars().count();

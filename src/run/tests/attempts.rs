@@ -203,7 +203,7 @@ async fn an_instance_that_ended_itself_under_a_run_that_had_all_its_life_was_giv
     let life = |fake: &Fake, before: i64, ended_by_others: bool| {
         let launched = Timestamp::from_second(fake.now().as_second() - before).unwrap();
         let deadline = Timestamp::from_second(launched.as_second() + 2 * 3600).unwrap();
-        Some(Life { launched: Some(launched), deadline: Some(deadline), ended_by_others })
+        Some(Life { launched: Some(launched), deadline: Some(deadline), ended_by_others, ..Life::default() })
     };
     for (before, by_others, failed) in [(60, false, true), (60, true, false), (3000, false, false)] {
         let (fake, spec) = (Fake::new(), spec());

@@ -19,7 +19,7 @@ async fn an_instance_that_went_long_before_its_deadline_was_lost() {
     let (fake, spec) = (Fake::new(), spec());
     fake.ends("pull", vec![(36_000, exit(0))]);
     let deadline = Some(Timestamp::from_second(fake.now().as_second() + 7200).unwrap());
-    fake.inner.lock().unwrap().life = Some(Life { launched: Some(fake.now()), deadline, ended_by_others: false });
+    fake.inner.lock().unwrap().life = Some(Life { launched: Some(fake.now()), deadline, ..Life::default() });
     let gone = async {
         tokio::time::sleep(Duration::from_secs(600)).await;
         fake.inner.lock().unwrap().gone = true;

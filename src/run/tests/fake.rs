@@ -257,6 +257,11 @@ impl World for Fake {
         Ok(self.inner.lock().unwrap().claims.get(instance).cloned())
     }
 
+    async fn tag_claimed(&self, instance: &str) -> Result<(), AwsError> {
+        self.inner.lock().unwrap().calls.push(format!("CreateTags {instance}"));
+        Ok(())
+    }
+
     async fn claim(&self, instance: &str, claim: &Claim) -> Result<bool, AwsError> {
         let mut inner = self.inner.lock().unwrap();
         let free = !inner.claims.contains_key(instance);

@@ -1,5 +1,6 @@
 //! The one place that knows how ECS, S3 and Logs spell what a run asks. Decides nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::operation::get_log_events::builders::GetLogEventsFluentBuilder;
@@ -18,6 +19,7 @@ use crate::aws::buckets::{checksum, decoded};
 use crate::aws::clock::{Clock, timestamp};
 use crate::aws::wait::Pace;
 use crate::aws::{Aws, AwsError, Class, OrAws};
+use crate::kinds::instance::TAG_CLAIMED;
 use crate::run::archive::Shelf;
 use crate::run::claim::Claim;
 use crate::run::drive::VISIBLE;
@@ -141,6 +143,11 @@ impl World for Live<'_> {
         // What nobody can read is a claim all the same: of nobody who is known.
         let unreadable = || Claim { sample: String::new(), token: String::new() };
         Ok(Some(serde_json::from_slice(&body).unwrap_or_else(|_| unreadable())))
+    }
+
+    async fn tag_claimed(&self, instance: &str) -> Result<(), AwsError> {
+        let claimed = BTreeMap::from([(TAG_CLAIMED.to_owned(), "true".to_owned())]);
+        crate::aws::tags::set_ec2(self.aws, instance, &claimed).await
     }
 
     async fn claim(&self, instance: &str, claim: &Claim) -> Result<bool, AwsError> {
@@ -404,6 +411,8 @@ impl World for Live<'_> {
                 .state_reason()
                 .and_then(|reason| reason.code())
                 .is_some_and(|code| code != ITSELF),
+            made_by_a_stack: instance.tags().iter().any(|tag| tag.key() == Some(crate::kind::TAG_STACK)),
+            claimed: instance.tags().iter().any(|tag| tag.key() == Some(TAG_CLAIMED)),
         }))
     }
 
