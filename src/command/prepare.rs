@@ -225,7 +225,7 @@ async fn place(session: &Session, run: &Assessed, live: &Live) -> Result<Place, 
 fn turn(place: &Place) -> Option<String> {
     let Place::Waits { sample, holder } = place else { return None };
     Some(format!(
-        "the run of sample {sample} has the instance to itself, and {} drives it since {:.0}: this run waits until that has ended, and then begins on a fresh instance. With lifetime = \"run\" each sample gets an instance of its own",
+        "sample {sample} is running on the instance (driven by {}, since {:.0}): this run waits for it, and then begins on a fresh instance; with lifetime = \"run\" each sample gets an instance of its own",
         holder.who, holder.since
     ))
 }

@@ -40,7 +40,7 @@ pub fn line(event: &Event, verbose: bool) -> Option<String> {
         Event::Skipped { step, because } => Some(format!("skipped: {step}, because {because}")),
         Event::Waiting { at, text } => Some(format!("{at}: {text}")),
         Event::RunAgain { instance, because, attempt, of } => Some(format!(
-            "the run goes on on a fresh instance, from its first step, instead of {instance} ({because}); instance {attempt} of {of} at the most"
+            "the run starts again from its first step on a fresh instance, because {because} (instance {attempt} of at most {of}; the last was {instance})"
         )),
         Event::Run(event) => run_line(event),
     }
@@ -65,7 +65,7 @@ fn run_line(event: &RunEvent) -> Option<String> {
             )
         }
         RunEvent::WaitingForTurn { instance, sample, holder, since } => format!(
-            "run: waiting until the run of sample {sample} has ended, which has {instance} to itself ({holder} drives it since {since:.0}); then this run begins on a fresh instance"
+            "run: waiting for sample {sample}, which is running on {instance} (driven by {holder}, since {since:.0}); then this run begins on a fresh instance"
         ),
         RunEvent::WaitingForCredentials { message } => {
             format!(

@@ -20,10 +20,13 @@ use super::observe::Kept;
 use super::spec::RunSpec;
 use super::strays::TaggedTask;
 use super::verdict::Verdict;
-use super::world::{Agent, Live, World};
+use super::world::{Agent, Life, Live, World};
 use super::{Holder, Outcome, RunError, RunEvent};
 use crate::aws::Aws;
+use crate::aws::absence::SEEN;
 
+/// How often EC2 is asked for an instance that it does not tell of yet.
+const LOOK: Duration = Duration::from_secs(2);
 /// How often a run that waits for its turn looks whether the other one has ended.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -182,7 +185,7 @@ impl<W: World> Driver<'_, W> {
         let mut told = false;
         loop {
             let claim = self.patience.ask(|| self.world.read_claim(&self.instance)).await?;
-            let life = self.patience.ask(|| self.world.life(&self.instance)).await?.unwrap_or_default();
+            let life = self.seen_life().await?;
             let ledger = self.book.ledger().await;
             let seen = (claim.as_ref(), life.claimed);
             let free = standing(seen.0, seen.1, &ledger, &self.spec.sample, &self.instance) == Standing::Free;
@@ -214,6 +217,19 @@ impl<W: World> Driver<'_, W> {
                     }
                     self.patience.sleep(TURN).await?;
                 }
+            }
+        }
+    }
+
+    /// The instance as EC2 tells of it: one that was launched a moment ago may not be told of yet.
+    async fn seen_life(&self) -> Result<Life, RunError> {
+        let mut wait = self.patience.wait(format!("EC2 to tell of {}", self.instance), SEEN.within);
+        loop {
+            match self.patience.ask(|| self.world.life(&self.instance)).await? {
+                Some(life) => return Ok(life),
+                // One that is gone is found out by whoever waits for its agent.
+                None if wait.is_over() => return Ok(Life::default()),
+                None => wait.pause(LOOK).await?,
             }
         }
     }

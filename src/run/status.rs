@@ -269,7 +269,7 @@ async fn seen<W: World>(world: &W, mut status: RunStatus, kept: &Kept, run: &Run
 fn away(agent: &Agent, instance: &str) -> Option<String> {
     match agent {
         Agent::Away { connected: false, .. } => Some(format!(
-            "the container agent of {instance} is not connected at the moment, so how its tasks stand may be old news; a few minutes of that are normal, and an apply that watches gives the instance up after {}",
+            "the container agent of {instance} is not connected at the moment, so the states of its tasks may be out of date; a few minutes are normal, and an apply that drives the run ends the instance after {}",
             span(i64::try_from(GIVEN_UP.as_secs()).unwrap_or(i64::MAX))
         )),
         Agent::Ready { .. } | Agent::Away { .. } | Agent::Absent => None,

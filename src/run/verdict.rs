@@ -183,7 +183,7 @@ pub fn verdict(end: &TaskEnd) -> Judgement {
             Verdict::Failed { exit },
             match &end.other {
                 Some(other) => {
-                    format!("{} of the container `{other}`, which its task ends with too", exit_meaning(exit))
+                    format!("{} of the container `{other}`, which is essential to the same task", exit_meaning(exit))
                 }
                 None => exit_meaning(exit),
             },
@@ -289,7 +289,7 @@ fn may_start_next_time(reason: &str) -> bool {
 }
 
 /// What to do about a role that ECS still cannot assume after minutes: a new one is known everywhere by then.
-pub(super) const ROLE_ADVICE: &str = "a role that cannot be assumed for so long is not there, or does not trust ecs-tasks.amazonaws.com: mend the role, or the `task_role` or `execution_role` that names it, and apply again";
+pub(super) const ROLE_ADVICE: &str = "ECS could not assume the role for several minutes: it does not exist, or does not trust ecs-tasks.amazonaws.com; correct the role, or the `task_role` or `execution_role` that names it, and apply again";
 
 fn start_advice(reason: &str, retryable: bool) -> &'static str {
     let lower = reason.to_lowercase();
@@ -299,7 +299,7 @@ fn start_advice(reason: &str, retryable: bool) -> &'static str {
     } else if any(&["toomanyrequests", "pull rate limit"]) {
         "the registry limits how often it is asked: apply again later, or pull the image from your own ECR"
     } else if retryable {
-        "apply again: mostly this passes; where it comes again and again, its own words say what to mend"
+        "apply again: this usually passes; if it keeps coming back, the reason above says what to correct"
     } else if any(&["no space left"]) {
         "give the instance a larger `volume`, and apply again"
     } else if any(&[

@@ -108,7 +108,7 @@ impl Resources {
             tell_spec_fault(entry, &fault, spoilt, sink);
         }
         for (key, claim) in kind.claims(&at.name, &spec) {
-            // Whose fault has been told is nobody's.
+            // A claim with a placeholder has a fault of its own already.
             if claim.contains(PLACEHOLDER) || reference::is_later(&claim) {
                 continue;
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use seqstack::choose::Choice;
 use seqstack::cli::{Consent, Wish};
 use seqstack::command::{Exit, apply};
 use seqstack::sandbox::engine::fake::Outcome;
@@ -126,7 +127,7 @@ async fn a_ledger_that_may_not_be_written_is_found_out_before_anything_is_made()
         problem.contains("the run cannot be recorded at s3://lab-results/.seqstack/eu-west-2/lab/S1/ledger.json"),
         "{problem}"
     );
-    assert!(problem.contains("AccessDenied") && problem.contains("nothing was changed"), "{problem}");
+    assert!(problem.contains("AccessDenied") && problem.contains("no instance was launched for it"), "{problem}");
     assert_eq!(lab.mutations().keys().collect::<Vec<_>>(), ["s3:PutObject"]);
     assert_eq!(lab.left(), Vec::<String>::new());
 }
@@ -148,4 +149,39 @@ async fn a_run_that_cannot_go_on_ends_its_compute_as_on_failure_says() {
         let instances: Vec<String> = lab.left().into_iter().filter(|one| one.starts_with("instances")).collect();
         assert_eq!(instances.is_empty(), released, "{instances:?}");
     }
+}
+
+/// Claim and ledger are gone, by hand or by a lifecycle rule: the instance's own tag tells.
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_claim_is_gone_is_not_taken_for_a_fresh_one() {
+    let (lab, text) = (Lab::new(), always());
+    assert_eq!(lab.apply(&text).await, Exit::Done);
+    lab.sandbox.with_account(|account, _| {
+        account.s3.buckets.get_mut("lab-results").unwrap().keys.retain(|key, _| !key.starts_with(".seqstack/"));
+    });
+    let agreed = Consent { overwrite: true, discard_intermediates: true, ..yes() };
+    let session = lab.session(&text, None, true);
+    assert_eq!(apply::apply(&session, &wish(), &agreed).await.unwrap(), Exit::Done);
+    assert_eq!(lab.mutations()["ec2:RunInstances"], 2);
+    one_instance_a_run(&lab, 3);
+    assert!(lab.plan(&text).await.plan.is_empty());
+}
+
+/// What is left out of the plan cannot be made on the way: the run is not told as done.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_fresh_instance_is_left_out_is_no_success() {
+    let text = always().replace("[sample.S1]", "[sample.S2]\nreads = \"S2.fq\"\n[sample.S1]");
+    let lab = Lab::with(|_| Outcome { runs_for: Duration::from_secs(300), ..fine() });
+    let of = |sample: &str, choice: Choice| Wish { sample: Some(sample.into()), choice, ..wish() };
+    let without = Choice { excludes: vec!["instance.worker".parse().unwrap()], ..Choice::default() };
+    let (first, second) = tokio::join!(lab.try_apply(&text, of("S1", Choice::default())), async {
+        while lab.started().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        lab.try_apply(&text, of("S2", without)).await
+    });
+    assert_eq!(first.unwrap(), Exit::Done);
+    let problem = second.unwrap_err().to_string();
+    assert!(problem.contains("needs a fresh instance, and this apply leaves that out"), "{problem}");
+    assert_eq!(lab.started().len(), 3);
 }

@@ -54,8 +54,8 @@ fn bounds(volume: &VolumeSpec) -> Vec<SpecFault> {
     let (kind, size) = (volume.r#type, volume.size_gib.0);
     let name = kind.name();
     if matches!(kind, VolumeType::St1 | VolumeType::Sc1) {
-        let message = format!("no machine boots from a {name} volume, and this is the one that it boots from");
-        faults.push(SpecFault::new("volume.type", message, "take gp3"));
+        let message = format!("an instance cannot boot from a {name} volume, and `volume` is its boot disk");
+        faults.push(SpecFault::new("volume.type", message, "use `gp3`"));
     }
     let most = match kind {
         VolumeType::Gp3 | VolumeType::Io2 => 65_536,

@@ -149,6 +149,7 @@ impl Fake {
 
     pub(super) fn new() -> Self {
         let fake = Self { started: Instant::now(), inner: Mutex::default() };
+        fake.inner.lock().unwrap().life = Some(Life::default());
         fake.put("in", "s1_R1.fastq.gz", "a");
         fake
     }

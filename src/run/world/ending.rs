@@ -20,7 +20,9 @@ pub(super) async fn end(aws: &Aws, cluster: &str, instance: &str, stack: (&str, 
     let found = answer.iter().flat_map(|answer| answer.reservations()).flat_map(|one| one.instances()).next();
     let Some(found) = found else { return deregister(aws, cluster, instance).await };
     if !made_by(found, stack) {
-        let text = format!("{instance} hangs, and is not this stack's to end: end it in EC2, then apply again");
+        let text = format!(
+            "{instance} hangs, and seqstack may not end it: this stack has not made it, or `protect` or adoption keeps it; terminate it in the EC2 console, then apply again"
+        );
         return Err(AwsError::refused(OPERATION, text));
     }
     if found.state().and_then(|state| state.name()) == Some(&InstanceStateName::Terminated) {

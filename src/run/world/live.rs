@@ -140,7 +140,7 @@ impl World for Live<'_> {
     async fn read_claim(&self, instance: &str) -> Result<Option<Claim>, AwsError> {
         let read = self.read_ledger_at(&self.claim_key(instance)).await?;
         let Some((body, ..)) = read.object else { return Ok(None) };
-        // What nobody can read is a claim all the same: of nobody who is known.
+        // A claim that cannot be read still counts as somebody else's.
         let unreadable = || Claim { sample: String::new(), token: String::new() };
         Ok(Some(serde_json::from_slice(&body).unwrap_or_else(|_| unreadable())))
     }
