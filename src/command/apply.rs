@@ -199,12 +199,10 @@ fn used_no_more(next: prepare::Prepared, end: &Option<proceed::RunEnd>) -> Resul
         return Err(Problem::failed("the run needs a fresh instance, and this apply leaves that out")
             .hint("apply again without --target and --exclude, or name the instance and the pipeline with --target"));
     }
+    // The id under which the next plan would run it again: known only of what stays.
+    let again = next.plan.run.as_ref().and_then(|run| next.plan.ids.get(&run.spec.instance_at)?.get("id"));
     if let Some(Ok(Outcome::InstanceUsed { instance, because })) = end
-        && !launches(&next.plan)
-        && next.plan.run.as_ref().is_some_and(|run| {
-            run.spec.instance.id().is_ok_and(|id| id == instance)
-                || next.host.as_ref().is_some_and(|host| host.id.as_deref() == Some(instance.as_str()))
-        })
+        && again == Some(instance)
     {
         return Err(Problem::failed(format!(
             "the run cannot begin on {instance}: {because}; and nothing may replace it"

@@ -185,3 +185,23 @@ async fn a_run_whose_fresh_instance_is_left_out_is_no_success() {
     assert!(problem.contains("needs a fresh instance, and this apply leaves that out"), "{problem}");
     assert_eq!(lab.started().len(), 3);
 }
+
+/// Somebody else's instance is never replaced: a run that would begin among files is refused, once.
+#[tokio::test(start_paused = true)]
+async fn a_run_does_not_begin_among_files_on_an_instance_that_nobody_may_replace() {
+    let lab = Lab::new();
+    assert_eq!(lab.apply(&always()).await, Exit::Done);
+    let theirs = on(&lab)[0].1.clone();
+    let (before, rest) = STACK.split_once("[instance.worker]").unwrap();
+    let (_, after) = rest.split_once("[log_group.pipeline]").unwrap();
+    let text = format!("{before}[instance.worker]\nexisting = \"{theirs}\"\n[log_group.pipeline]{after}")
+        .replace("\"lab\"", "\"two\"")
+        .replace("[cluster.main]", "[cluster.main]\nexisting = \"lab-main\"")
+        .replace("on_failure =", "instance = \"worker\"\non_failure =");
+    let agreed = Consent { overwrite: true, ..yes() };
+    let session = lab.session(&text, None, true);
+    let problem = apply::apply(&session, &wish(), &agreed).await.unwrap_err().to_string();
+    assert!(problem.contains(&format!("the run cannot begin on {theirs}")), "{problem}");
+    assert_eq!(lab.started().len(), 3);
+    assert_eq!(lab.mutations()["ec2:RunInstances"], 1);
+}
