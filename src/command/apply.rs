@@ -268,7 +268,7 @@ async fn again_on_a_fresh_instance(
 /// what can be done with it.
 async fn afterwards(session: &Session, at: &Address, stays: &str) -> String {
     if let Some(theirs) = session.stack.existing.get(at) {
-        return format!("the instance {theirs} is somebody else's: it stays as it is, and is billed to them");
+        return format!("the instance {theirs} is not this stack's: it stays as it is, and goes on being billed");
     }
     let released = session.stack.pipeline.as_ref().is_none_or(|one| one.on_failure == OnFailure::Release);
     let found = match crate::kinds::instance::running(&session.aws, &session.stack.info).await {
