@@ -22,7 +22,7 @@
 //! - [`saved`] keeps a plan in a file, and says what has moved since.
 //! - [`graph`] is what comes before what, in a stack or in a plan.
 //! - [`command`] has a file a verb; [`report`] turns plans and events into text; [`cli`] is the command line.
-//! - `sandbox` is AWS on the user's own machine, behind a default feature. It knows nothing of the rest.
+//! - `sandbox` is AWS on the user's own machine, a package of its own behind a default feature. It knows nothing of the rest.
 //!
 //! `aws_sdk_*` is imported only under [`aws`], [`kinds`], [`run`] and, to make buckets in the sandbox, by
 //! [`command::session`].
@@ -48,7 +48,8 @@ pub mod protect;
 pub mod rehearse;
 pub mod report;
 pub mod run;
-#[cfg(feature = "sandbox")]
-pub mod sandbox;
 pub mod saved;
 pub mod stack;
+
+#[cfg(feature = "sandbox")]
+pub use seqstack_sandbox as sandbox;

@@ -48,7 +48,7 @@ fn serve_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&crate::aws::chain(&error)),
+        Err(error) => complain(&chain(&error)),
     }
 }
 
@@ -56,4 +56,10 @@ fn complain(fault: &str) -> ExitCode {
     match writeln!(io::stderr(), "seqstack: {fault}") {
         Ok(()) | Err(_) => ExitCode::from(64),
     }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source()).map(|cause| format!(": {cause}"));
+    std::iter::once(error.to_string()).chain(causes).collect()
 }

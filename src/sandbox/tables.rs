@@ -27,7 +27,7 @@ fn tables() -> String {
 
 #[test]
 fn the_readme_has_the_tables() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sandbox/README.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (head, rest) = text.split_once(BEGIN).unwrap();
     let (found, tail) = rest.split_once(END).unwrap();

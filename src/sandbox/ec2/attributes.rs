@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::instances::{self, Life};
 use super::{groups, invalid, network, required, tags};
-use crate::sandbox::account::Account;
-use crate::sandbox::images;
-use crate::sandbox::input::{flag, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::images;
+use crate::input::{flag, text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// DescribeInstanceAttribute.
 pub(super) fn describe(account: &mut Account, cx: &Cx, input: &Value) -> Answer {

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::network::{self, VPC};
 use super::rules::{self, Rule, Target};
 use super::{Filter, Tags, filtered, invalid, page_size, paged, required, tag_set, tag_types, tags_for, well_formed};
-use crate::sandbox::account::Account;
-use crate::sandbox::ec2::State;
-use crate::sandbox::input::{text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::ec2::State;
+use crate::input::{text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 const DEFAULT: &str = "sg-0f1e2d3c4b5a69788";
 

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::show::shown;
 use super::{Filter, Tags, filtered, invalid, page_size, paged, well_formed};
-use crate::sandbox::account::Account;
-use crate::sandbox::ec2::State;
-use crate::sandbox::ecs;
-use crate::sandbox::input::{flag, list, number, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
-use crate::sandbox::user_data::UserData;
+use crate::account::Account;
+use crate::ec2::State;
+use crate::ecs;
+use crate::input::{flag, list, number, text, texts};
+use crate::service::{Answer, ApiError, Cx};
+use crate::user_data::UserData;
 
 /// The tag that holds the time at which the instance ends itself, RFC 3339.
 pub const DEADLINE: &str = "seqstack:deadline";
@@ -137,9 +137,9 @@ pub struct Instance {
     pub vcpus: u64,
     /// Nominal memory, MiB.
     pub memory_mib: u64,
-    pub(in crate::sandbox) subnet: String,
+    pub(crate) subnet: String,
     /// The subnet's VPC.
-    pub(in crate::sandbox) vpc: String,
+    pub(crate) vpc: String,
     /// Its availability zone.
     pub zone: String,
     pub(super) groups: Vec<String>,

@@ -10,9 +10,9 @@ use ssh_key::public::{KeyData, RsaPublicKey};
 use ssh_key::{HashAlg, PublicKey};
 
 use super::{Tags, filtered, required, tag_set, tag_types, tags_for, time};
-use crate::sandbox::account::Account;
-use crate::sandbox::input::{flag, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::input::{flag, text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// A key pair.
 #[derive(Clone, Debug, Serialize, Deserialize)]

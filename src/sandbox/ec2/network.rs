@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{filtered, no_tags, page_size, paged, required, well_formed};
-use crate::sandbox::account::Account;
-use crate::sandbox::ec2::instances::Instance;
-use crate::sandbox::input::{flag, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::ec2::instances::Instance;
+use crate::input::{flag, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// The default VPC.
 pub const VPC: &str = "vpc-0d3f4a17b29c5e681";

@@ -1,6 +1,6 @@
 //! The operations of EC2 that are served, each with the errors that it can give.
 
-use crate::sandbox::service::Documented;
+use crate::service::Documented;
 
 /// What describing a rule anew can give, inbound and outbound.
 const RULE_DESCRIPTIONS: &[&str] = &[

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::groups::check_letters;
 use super::network::VPC;
 use super::{Tags, filtered, invalid, page_size, paged, required, tag_set, tag_types, tags_for, well_formed};
-use crate::sandbox::account::Account;
-use crate::sandbox::ec2::State;
-use crate::sandbox::input::{list, number, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::ec2::State;
+use crate::input::{list, number, text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// Where traffic comes from or goes to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

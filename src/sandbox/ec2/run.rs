@@ -11,11 +11,11 @@ use super::network::{self, Subnet};
 use super::types::{self, InstanceType};
 use super::volumes::{self, Disk, Volume};
 use super::{Tags, groups, invalid, key_pairs, required, show, tag_types, tags, tags_for};
-use crate::sandbox::account::Account;
-use crate::sandbox::images::Image;
-use crate::sandbox::input::{digits, fingerprint, flag, list, number, text, texts};
-use crate::sandbox::lookups;
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::images::Image;
+use crate::input::{digits, fingerprint, flag, list, number, text, texts};
+use crate::lookups;
+use crate::service::{Answer, ApiError, Cx};
 
 /// A client token, and what was asked and made under it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::instances::{Instance, Life};
 use super::{tag_set, time};
-use crate::sandbox::account::Account;
-use crate::sandbox::images;
+use crate::account::Account;
+use crate::images;
 
 /// The instance as DescribeInstances shows it.
 pub(super) fn shown(account: &Account, instance: &Instance) -> Value {

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{Tags, filtered, invalid, page_size, paged, required, well_formed};
-use crate::sandbox::account::Account;
-use crate::sandbox::ec2::State;
-use crate::sandbox::input::{list, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::ec2::State;
+use crate::input::{list, text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// The tags written as `Tag.n.Key`, `Tag.n.Value`.
 pub(super) fn read(input: &Value) -> Result<Tags, ApiError> {

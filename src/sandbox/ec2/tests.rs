@@ -2,9 +2,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::sandbox::bench::Bench;
-use crate::sandbox::engine::fake::Outcome;
-use crate::sandbox::images::IMAGES;
+use crate::bench::Bench;
+use crate::engine::fake::Outcome;
+use crate::images::IMAGES;
 
 fn bench() -> Bench {
     Bench::new(|_| Outcome::default())

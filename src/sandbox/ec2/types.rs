@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{filtered, no_tags, page_size, paged, well_formed};
-use crate::sandbox::images::{self, IMAGES, Image, OWNER};
-use crate::sandbox::input::texts;
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::images::{self, IMAGES, Image, OWNER};
+use crate::input::texts;
+use crate::service::{Answer, ApiError, Cx};
 
 /// An instance type.
 #[derive(Clone, Debug, PartialEq, Eq)]

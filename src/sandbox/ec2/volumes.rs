@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Tags, filtered, invalid, page_size, paged, required, tag_set, time, well_formed};
-use crate::sandbox::account::Account;
-use crate::sandbox::images::Image;
-use crate::sandbox::input::{flag, list, number, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::images::Image;
+use crate::input::{flag, list, number, text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// What a launch asks a volume to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::tasks::Status;
 use super::{Tags, arn, includes, invalid, last, local, paged, read_tags, shown_tags};
-use crate::sandbox::account::Account;
-use crate::sandbox::input::{list, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::input::{list, text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// A cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]

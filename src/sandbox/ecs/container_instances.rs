@@ -10,12 +10,12 @@ use super::definitions::Definition;
 use super::expression::{self, Facts};
 use super::tasks::{self, Task};
 use super::{Tags, arn, clusters, includes, invalid, last, local, paged, required, shown_tags};
-use crate::sandbox::account::Account;
-use crate::sandbox::ec2::instances::{Instance, Life};
-use crate::sandbox::ec2::network;
-use crate::sandbox::input::{flag, list, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx, epoch};
-use crate::sandbox::user_data::UserData;
+use crate::account::Account;
+use crate::ec2::instances::{Instance, Life};
+use crate::ec2::network;
+use crate::input::{flag, list, text, texts};
+use crate::service::{Answer, ApiError, Cx, epoch};
+use crate::user_data::UserData;
 
 /// Its status; `Inactive` ones were deregistered, and are forgotten after an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ impl ContainerInstance {
 
     /// The GPUs of its machine. No task holds one: the sandbox starts no container that asks for one.
     pub(super) fn gpus(&self) -> u64 {
-        crate::sandbox::ec2::types::by_name(&self.instance_type).map_or(0, |one| one.gpus)
+        crate::ec2::types::by_name(&self.instance_type).map_or(0, |one| one.gpus)
     }
 
     /// What is left for tasks: CPU units and MiB.

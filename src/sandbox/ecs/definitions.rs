@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Tags, arn, client, includes, invalid, local, normal, paged, read_tags, required, shown_tags};
-use crate::sandbox::account::Account;
-use crate::sandbox::ecs::State;
-use crate::sandbox::input::{text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx, epoch};
+use crate::account::Account;
+use crate::ecs::State;
+use crate::input::{text, texts};
+use crate::service::{Answer, ApiError, Cx, epoch};
 
 /// Where a revision is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::invalid;
-use crate::sandbox::service::ApiError;
+use crate::service::ApiError;
 
 /// What can be asked of a container instance: `ec2InstanceId`, `attribute:…`.
 pub type Facts = BTreeMap<String, String>;

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::normal;
-use crate::sandbox::account::{Account, Credentials};
-use crate::sandbox::engine::{Launch, More};
-use crate::sandbox::images;
-use crate::sandbox::input::{flag, list, number, text, texts};
-use crate::sandbox::service::Cx;
-use crate::sandbox::user_data::UserData;
+use crate::account::{Account, Credentials};
+use crate::engine::{Launch, More};
+use crate::images;
+use crate::input::{flag, list, number, text, texts};
+use crate::service::Cx;
+use crate::user_data::UserData;
 
 /// A task definition's body, and RunTask's overrides of it.
 #[derive(Clone, Copy)]

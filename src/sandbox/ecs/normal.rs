@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{client, required};
-use crate::sandbox::input::{flag, list, number, text};
-use crate::sandbox::service::ApiError;
+use crate::input::{flag, list, number, text};
+use crate::service::ApiError;
 
 /// The largest task definition, bytes of its JSON.
 const LARGEST: usize = 65_536;

@@ -10,11 +10,11 @@ use super::expression::{self, Expression};
 use super::launch::{Part, Written};
 use super::tasks::{self, Container, Task};
 use super::{arn, client, clusters, invalid, read_tags, required};
-use crate::sandbox::account::{Account, Credentials, credentials_for};
-use crate::sandbox::ecs::State;
-use crate::sandbox::input::{fingerprint, list, number, text};
-use crate::sandbox::service::{Answer, ApiError, Cx};
-use crate::sandbox::{logs, lookups};
+use crate::account::{Account, Credentials, credentials_for};
+use crate::ecs::State;
+use crate::input::{fingerprint, list, number, text};
+use crate::service::{Answer, ApiError, Cx};
+use crate::{logs, lookups};
 
 /// A client token, and what was asked and started under it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

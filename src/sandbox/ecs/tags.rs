@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Tags, invalid, last, local, read_tags, required, shown_tags};
-use crate::sandbox::account::Account;
-use crate::sandbox::input::texts;
-use crate::sandbox::service::{Answer, ApiError};
+use crate::account::Account;
+use crate::input::texts;
+use crate::service::{Answer, ApiError};
 
 fn find<'a>(account: &'a mut Account, input: &Value) -> Result<&'a mut Tags, ApiError> {
     let given = required(input, "resourceArn")?;

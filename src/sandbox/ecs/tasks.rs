@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Tags, arn, clusters, includes, invalid, last, local, paged, required, shown_tags};
-use crate::sandbox::account::Account;
-use crate::sandbox::ec2::instances::{Instance, Life};
-use crate::sandbox::engine::Process;
-use crate::sandbox::input::{text, texts};
-use crate::sandbox::logs;
-use crate::sandbox::service::{Answer, Cx, epoch};
+use crate::account::Account;
+use crate::ec2::instances::{Instance, Life};
+use crate::engine::Process;
+use crate::input::{text, texts};
+use crate::logs;
+use crate::service::{Answer, Cx, epoch};
 
 const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory usage";
 
@@ -209,7 +209,7 @@ impl Task {
 pub(super) fn end_credentials(account: &mut Account) {
     let stopped = account.ecs.tasks.iter().filter(|task| !task.holds());
     let ended: Vec<String> = stopped.map(|task| task.id.clone()).collect();
-    ended.iter().for_each(|id| crate::sandbox::account::end_credentials(account, id));
+    ended.iter().for_each(|id| crate::account::end_credentials(account, id));
 }
 
 /// Lets tasks' time pass, or only that of the tasks on one instance; ends what ended and keeps what it wrote.

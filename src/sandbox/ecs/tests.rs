@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::bench::{Bench, ROLE};
-use crate::sandbox::engine::fake::Outcome;
+use crate::bench::{Bench, ROLE};
+use crate::engine::fake::Outcome;
 
 fn minute(code: i32) -> Outcome {
     Outcome {
@@ -230,8 +230,7 @@ fn revisions_are_never_used_again() {
         "Unable to describe task definition."
     );
     assert_eq!(bench.ecs("RegisterTaskDefinition", one("a"))["taskDefinition"]["revision"], 3);
-    let kept: crate::sandbox::account::Account =
-        serde_json::from_str(&serde_json::to_string(&bench.account).unwrap()).unwrap();
+    let kept: crate::account::Account = serde_json::from_str(&serde_json::to_string(&bench.account).unwrap()).unwrap();
     assert_eq!(serde_json::to_value(&kept).unwrap(), serde_json::to_value(&bench.account).unwrap());
 }
 

@@ -405,7 +405,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::engine::Folder;
+    use crate::engine::Folder;
 
     fn launch() -> Launch {
         Launch {

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::OPERATIONS;
-use crate::sandbox::bench::Bench;
-use crate::sandbox::engine::fake::Outcome;
+use crate::bench::Bench;
+use crate::engine::fake::Outcome;
 
 fn bench() -> Bench {
     Bench::new(|_| Outcome::default())

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::groups::{self, Group, group_of};
 use super::{at_most, invalid, required};
-use crate::sandbox::account::Account;
-use crate::sandbox::input::{flag, list, number, page, text};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::input::{flag, list, number, page, text};
+use crate::service::{Answer, ApiError, Cx};
 
 /// The most events of an answer.
 pub(super) const MOST: i64 = 10_000;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::events::Stream;
 use super::{State, at_most, invalid, no_group, required};
-use crate::sandbox::account::Account;
-use crate::sandbox::input::{list, number, page, text};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::input::{list, number, page, text};
+use crate::service::{Answer, ApiError, Cx};
 
 const RETENTIONS: [i64; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];

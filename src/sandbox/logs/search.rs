@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 use super::events::{Event, MOST, in_time, stream};
 use super::groups::group_of;
 use super::{at_most, invalid};
-use crate::sandbox::account::Account;
-use crate::sandbox::input::{flag, number, page, text, texts};
-use crate::sandbox::service::{Answer, ApiError, Cx};
+use crate::account::Account;
+use crate::input::{flag, number, page, text, texts};
+use crate::service::{Answer, ApiError, Cx};
 
 /// Only from then on are events found from the newest backwards.
 const BACKWARDS_SINCE: Timestamp = Timestamp::constant(1_704_067_200, 0);

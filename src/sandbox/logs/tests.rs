@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
-use crate::sandbox::bench::Bench;
-use crate::sandbox::engine::fake::Outcome;
+use crate::bench::Bench;
+use crate::engine::fake::Outcome;
 
 fn messages(answer: &Value) -> Vec<&str> {
     answer["events"].as_array().unwrap().iter().map(|event| event["message"].as_str().unwrap()).collect()
@@ -80,7 +80,7 @@ fn refusals_are_listed() {
         let makes_it = *operation == "CreateLogGroup";
         assert!(makes_it || bench.try_logs(operation, wrong.clone()).is_err(), "{operation}");
     }
-    for (operation, _) in crate::sandbox::operations("ssm") {
+    for (operation, _) in crate::operations("ssm") {
         assert!(
             bench.try_ssm(operation, json!({"Names": ["a b"], "Name": "a b", "Path": "a"})).is_err(),
             "{operation}"

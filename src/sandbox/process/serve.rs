@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::{Handshake, Keys, NOW, SCHEMA, make_folder, open_lock, random_hex, version};
-use crate::sandbox::engine::Engine;
-use crate::sandbox::engine::book::{read_json, write_json};
-use crate::sandbox::engine::detect::{EngineError, Relay, detect};
-use crate::sandbox::listen::{Listener, Service, Traffic, listen};
-use crate::sandbox::service::Options;
+use crate::engine::Engine;
+use crate::engine::book::{read_json, write_json};
+use crate::engine::detect::{EngineError, Relay, detect};
+use crate::listen::{Listener, Service, Traffic, listen};
+use crate::service::Options;
 
 /// After so long without a request and with nothing running, it ends.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);

@@ -25,7 +25,7 @@ async fn ready() -> (Arc<Sandbox>, Client) {
 }
 
 fn sum(algorithm: &str) -> String {
-    crate::sandbox::s3::checksum::of(algorithm, BODY).unwrap()
+    crate::s3::checksum::of(algorithm, BODY).unwrap()
 }
 
 /// An upload in one part: what it declares, what the part is sent with, and what the completion says of it.

@@ -1,4 +1,4 @@
-#![doc = include_str!("sandbox/README.md")]
+#![doc = include_str!("README.md")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
