@@ -276,7 +276,7 @@ impl Lived {
 
     /// What must hold after every act.
     fn check(&self, what: &str) {
-        let account = self.lab.sandbox.with_account(|account, _| serde_json::to_value(&*account).unwrap());
+        let account = self.lab.sandbox.portrait().unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         // Never two instances for one.
         let mut living: BTreeMap<(String, String), usize> = BTreeMap::new();

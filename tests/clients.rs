@@ -334,15 +334,15 @@ fn an_account_of_another_tool_is_set_aside_and_said() {
 }
 
 #[test]
-fn another_region_is_refused_before_any_call() {
+fn a_region_that_is_not_enabled_is_refused_before_any_call() {
     let Some(project) = Project::new() else { return };
     let stack = project.folder.path().join("stack.toml");
     fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("stacks/demo.toml"), &stack).unwrap();
     fs::create_dir(project.account()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_seqstack"));
-    command.arg("plan").arg(&stack).args(["--sandbox", "--region", "us-east-1"]);
+    command.arg("plan").arg(&stack).args(["--sandbox", "--region", "eu-south-2"]);
     let (code, _, err) = told(&command.env("SEQSTACK_SANDBOX_ENGINE", project.engine).output().unwrap());
-    assert!(code == Some(1) && err.contains("plays eu-west-2, not us-east-1") && err.contains("hint: "), "{err}");
+    assert!(code == Some(1) && err.contains("no region eu-south-2") && err.contains("hint: "), "{err}");
     assert_eq!(project.status()["calls"], serde_json::json!({}));
 }
 

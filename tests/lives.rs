@@ -20,6 +20,8 @@ mod machines;
 mod networks;
 #[path = "lives/overwrites.rs"]
 mod overwrites;
+#[path = "lives/regions.rs"]
+mod regions;
 #[path = "lives/tags.rs"]
 mod tags;
 #[path = "lives/theirs.rs"]

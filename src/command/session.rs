@@ -160,13 +160,12 @@ async fn sandboxed(target: &Target, stack: &Stack, project: &Path) -> Result<(Aw
         .await
         .map_err(|error| Problem::failed(format!("failed to start the sandbox: {}", crate::aws::chain(&error))))?;
     endpoint.note.iter().for_each(|note| Console::Process.say(&format!("the sandbox: {note}")));
-    let region = match region {
-        Some(asked) if asked != endpoint.region => {
-            return Err(Problem::failed(format!("the sandbox plays {}, not {asked}", endpoint.region))
-                .hint(format!("add --region {}, or leave the stack's region out", endpoint.region)));
-        }
-        _ => endpoint.region.clone(),
-    };
+    let region = region.unwrap_or_else(|| endpoint.region.clone());
+    if !crate::sandbox::regions::is_enabled(&region) {
+        let names: Vec<&str> = crate::sandbox::regions::REGIONS.iter().map(|(name, _)| *name).collect();
+        return Err(Problem::failed(format!("the sandbox has no region {region}"))
+            .hint(format!("name one that every AWS account has: {}", names.join(", "))));
+    }
     let aws = clients::connect_to_sandbox(&endpoint.url, &region, &endpoint.key_id, &endpoint.secret);
     for name in stack.info.buckets.values() {
         make_bucket(&aws, name, &region).await?;

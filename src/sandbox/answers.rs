@@ -93,15 +93,11 @@ pub(super) fn worded(protocol: Protocol, refusal: &Refusal) -> ApiError {
         ),
         Refusal::Expired(why) if json => ("InvalidSignatureException", why.clone(), 400),
         Refusal::Expired(why) => ("RequestExpired", why.clone(), 400),
-        Refusal::Region(region) => (
-            match protocol {
-                Protocol::S3 => "AuthorizationHeaderMalformed",
-                Protocol::Json => "InvalidSignatureException",
-                _ => "SignatureDoesNotMatch",
-            },
-            format!("Credential should be scoped to a valid region, expecting '{region}'."),
-            400,
-        ),
+        // As of a region that the account has not enabled: its keys are not known there.
+        Refusal::Region if json => {
+            ("UnrecognizedClientException", "The security token included in the request is invalid.".into(), 400)
+        }
+        Refusal::Region => ("AuthFailure", "AWS was not able to validate the provided access credentials".into(), 401),
         Refusal::Body => (
             if s3 { "XAmzContentSHA256Mismatch" } else { "InvalidSignatureException" },
             "The provided 'x-amz-content-sha256' header does not match what was computed.".into(),

@@ -8,19 +8,21 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::account::Account;
+use super::account::{Account, Whole};
 use super::engine::Launch;
 use super::engine::fake::{Fake, Outcome};
-use super::images::IMAGES;
+use super::images;
 use super::service::{Answer, ApiError, Cx, Options, Settings};
 use super::{ec2, ecs, iam, logs, operations, ssm};
 
 /// The bench.
 pub struct Bench {
-    pub account: Account,
+    pub whole: Whole,
     pub cx: Cx,
     pub fake: Arc<Fake>,
 }
+
+const REGION: &str = "eu-west-2";
 
 /// The role that tasks run as.
 pub const ROLE: &str = "arn:aws:iam::123456789012:role/seqstack/eu-west-2/s/s-input";
@@ -47,7 +49,7 @@ impl Bench {
             ..Settings::default()
         };
         let options = Options { settings, ..Options::default() };
-        let mut account = Account { id: options.account.clone(), region: options.region.clone(), ..Account::default() };
+        let mut whole = Whole::new(&options);
         let fake = Arc::new(Fake::new(script));
         let cx =
             Cx { now, options: Arc::new(options), engine: fake.clone(), endpoint: "http://127.0.0.1:4566".to_owned() };
@@ -60,10 +62,14 @@ impl Bench {
             ("CreateInstanceProfile", json!({"InstanceProfileName": "s-instance", "Path": path})),
             ("AddRoleToInstanceProfile", json!({"InstanceProfileName": "s-instance", "RoleName": "s-input"})),
         ] {
-            iam::handle(&mut account, &before, operation, input)
+            iam::handle(&mut whole.at(REGION), &before, operation, input)
                 .unwrap_or_else(|error| panic!("{operation}: {error:?}"));
         }
-        Self { account, cx, fake }
+        Self { whole, cx, fake }
+    }
+
+    pub fn account(&mut self) -> Account<'_> {
+        self.whole.at(REGION)
     }
 
     /// Moves the clock, then lets time pass as each request does.
@@ -73,14 +79,13 @@ impl Bench {
     }
 
     pub fn settle(&mut self) {
-        ec2::settle(&mut self.account, &self.cx);
-        ecs::settle(&mut self.account, &self.cx);
-        logs::settle(&mut self.account, &self.cx);
+        let cx = self.cx.clone();
+        self.account().settle(&cx);
     }
 
     pub fn try_ec2(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
-        listed("ec2", operation, ec2::handle(&mut self.account, &self.cx, operation, input))
+        listed("ec2", operation, ec2::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
     pub fn ec2(&mut self, operation: &str, input: Value) -> Value {
@@ -93,7 +98,7 @@ impl Bench {
 
     pub fn try_ecs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
-        listed("ecs", operation, ecs::handle(&mut self.account, &self.cx, operation, input))
+        listed("ecs", operation, ecs::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
     pub fn ecs(&mut self, operation: &str, input: Value) -> Value {
@@ -105,16 +110,16 @@ impl Bench {
     }
 
     pub fn try_iam(&mut self, operation: &str, input: Value) -> Answer {
-        listed("iam", operation, iam::handle(&mut self.account, &self.cx, operation, input))
+        listed("iam", operation, iam::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
     pub fn try_ssm(&mut self, operation: &str, input: Value) -> Answer {
-        listed("ssm", operation, ssm::handle(&mut self.account, &self.cx, operation, input))
+        listed("ssm", operation, ssm::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
     pub fn try_logs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
-        listed("logs", operation, logs::handle(&mut self.account, &self.cx, operation, input))
+        listed("logs", operation, logs::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
     pub fn logs(&mut self, operation: &str, input: Value) -> Value {
@@ -124,7 +129,7 @@ impl Bench {
     /// RunInstances' parameters for an instance of the cluster `main`.
     pub fn launch(token: &str) -> Value {
         json!({
-            "MinCount": "1", "MaxCount": "1", "ImageId": IMAGES[0].id, "InstanceType": "r6i.large",
+            "MinCount": "1", "MaxCount": "1", "ImageId": images::of(REGION)[0].id, "InstanceType": "r6i.large",
             "ClientToken": token, "IamInstanceProfile": {"Name": "s-instance"},
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"InstanceMetadataTags": "enabled"},

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::account::Account;
 use super::input::{digits, flag, list, matches, number, page, text, texts};
 use super::service::{Answer, ApiError, Cx};
+use super::table::{Record, Rows, Stored, plain_records};
 
 pub mod attributes;
 pub mod groups;
@@ -32,38 +33,55 @@ pub use operations::OPERATIONS;
 pub type Tags = BTreeMap<String, String>;
 
 /// What the account holds of EC2.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
+    region: String,
     made: u64,
-    key_pairs: Vec<key_pairs::KeyPair>,
-    groups: Vec<groups::Group>,
-    rules: Vec<rules::Rule>,
+    #[serde(skip)]
+    key_pairs: Rows<key_pairs::KeyPair>,
+    #[serde(skip)]
+    groups: Rows<groups::Group>,
+    #[serde(skip)]
+    rules: Rows<rules::Rule>,
     /// Instances, the terminated ones of the last hour among them.
-    pub instances: Vec<instances::Instance>,
-    volumes: Vec<volumes::Volume>,
-    tokens: Vec<run::Token>,
+    #[serde(skip)]
+    pub instances: Rows<instances::Instance>,
+    #[serde(skip)]
+    volumes: Rows<volumes::Volume>,
+    #[serde(skip)]
+    tokens: Rows<run::Token>,
     /// What of the network is not as it is in every account.
     #[serde(default)]
     pub network: network::Network,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        let (group, rules) = groups::default_group();
-        Self {
-            made: 0,
-            key_pairs: Vec::new(),
-            groups: vec![group],
-            rules,
-            instances: Vec::new(),
-            volumes: Vec::new(),
-            tokens: Vec::new(),
-            network: network::Network::default(),
-        }
+plain_records!(key_pairs::KeyPair, groups::Group, rules::Rule, instances::Instance, volumes::Volume, run::Token);
+
+impl Record for State {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![
+            ("groups", &mut self.groups),
+            ("instances", &mut self.instances),
+            ("key_pairs", &mut self.key_pairs),
+            ("rules", &mut self.rules),
+            ("tokens", &mut self.tokens),
+            ("volumes", &mut self.volumes),
+        ]
     }
 }
 
 impl State {
+    /// What there is in a region at the beginning.
+    pub fn new(region: &str) -> Self {
+        let (group, rules) = groups::default_group(region);
+        Self {
+            region: region.to_owned(),
+            groups: Rows::from_iter([group]),
+            rules: Rows::from_iter(rules),
+            ..Self::default()
+        }
+    }
+
     /// What exists of it: not the default group, nor what is terminated.
     pub fn status(&self) -> Value {
         let there = self.instances.iter().filter(|one| !one.gone());
@@ -78,10 +96,10 @@ impl State {
         })
     }
 
-    /// A new id of this kind, e.g. `sg-0123456789abcdef0`.
+    /// A new id of this kind, e.g. `sg-0123456789abcdef0`; no region gives another's.
     fn id(&mut self, kind: &str, now: Timestamp) -> String {
         self.made += 1;
-        format!("{kind}-0{}", digits(kind, self.made, now, 16))
+        format!("{kind}-0{}", digits(&format!("{} {kind}", self.region), self.made, now, 16))
     }
 }
 
@@ -96,7 +114,7 @@ pub fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Value) -> 
     }
     let before = account.ec2.clone();
     let answer = dispatch(account, cx, operation, input);
-    account.ec2 = before;
+    *account.ec2 = before;
     answer?;
     Err(ApiError::new("DryRunOperation", "Request would have succeeded, but DryRun flag is set.").status(412))
 }
@@ -109,7 +127,7 @@ fn dispatch(account: &mut Account, cx: &Cx, operation: &str, input: &Value) -> A
         "DescribeRouteTables" => network::route_tables(account, cx, input),
         "DescribeVpcEndpoints" => network::endpoints(account, cx, input),
         "DescribeAvailabilityZones" => network::zones(account, cx, input),
-        "DescribeImages" => types::images(cx, input),
+        "DescribeImages" => types::images(account, cx, input),
         "DescribeInstanceTypes" => types::instance_types(cx, input),
         "ImportKeyPair" => key_pairs::import(account, cx, input),
         "DescribeKeyPairs" => key_pairs::describe(account, input),

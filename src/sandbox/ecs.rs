@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::account::Account;
 use super::input::{digits, list, text, texts};
 use super::service::{Answer, ApiError, Cx, Documented};
+use super::table::{Record, Rows, Stored, Table, plain_records};
 
 pub mod clusters;
 pub mod container_instances;
@@ -29,17 +30,51 @@ pub type Tags = BTreeMap<String, String>;
 /// What the account holds of ECS.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
+    region: String,
     made: u64,
-    clusters: Vec<clusters::Cluster>,
-    container_instances: Vec<container_instances::ContainerInstance>,
-    definitions: Vec<definitions::Definition>,
+    #[serde(skip)]
+    clusters: Rows<clusters::Cluster>,
+    #[serde(skip)]
+    container_instances: Rows<container_instances::ContainerInstance>,
+    #[serde(skip)]
+    definitions: Rows<definitions::Definition>,
     /// The last revision of each family: never used again.
-    revisions: BTreeMap<String, u64>,
-    tasks: Vec<tasks::Task>,
-    tokens: Vec<run_task::Token>,
+    #[serde(skip)]
+    revisions: Table<String, u64>,
+    #[serde(skip)]
+    tasks: Rows<tasks::Task>,
+    #[serde(skip)]
+    tokens: Rows<run_task::Token>,
+}
+
+plain_records!(
+    clusters::Cluster,
+    container_instances::ContainerInstance,
+    definitions::Definition,
+    u64,
+    tasks::Task,
+    run_task::Token
+);
+
+impl Record for State {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![
+            ("clusters", &mut self.clusters),
+            ("container_instances", &mut self.container_instances),
+            ("definitions", &mut self.definitions),
+            ("revisions", &mut self.revisions),
+            ("tasks", &mut self.tasks),
+            ("tokens", &mut self.tokens),
+        ]
+    }
 }
 
 impl State {
+    /// What there is in a region at the beginning.
+    pub fn new(region: &str) -> Self {
+        Self { region: region.to_owned(), ..Self::default() }
+    }
+
     /// What exists of it: not what is inactive or stopped.
     pub fn status(&self) -> Value {
         let active = self.definitions.iter().filter(|one| one.life == definitions::Life::Active);
@@ -64,10 +99,15 @@ impl State {
         self.tasks.iter().map(|one| &one.id)
     }
 
-    /// A new id of 32 hexadecimal digits.
+    /// Whether any task is not stopped.
+    pub fn busy(&self) -> bool {
+        self.tasks.iter().any(tasks::Task::holds)
+    }
+
+    /// A new id of 32 hexadecimal digits; no region gives another's.
     fn id(&mut self, kind: &str, now: Timestamp) -> String {
         self.made += 1;
-        digits(kind, self.made, now, 32)
+        digits(&format!("{} {kind}", self.region), self.made, now, 32)
     }
 }
 
@@ -152,11 +192,6 @@ pub fn settle(account: &mut Account, cx: &Cx) {
 /// An instance is terminated and its processes are about to go: its tasks end, and what they wrote is kept.
 pub(super) fn instance_ends(account: &mut Account, cx: &Cx, instance: &str) {
     tasks::settle(account, cx, Some(instance));
-}
-
-/// Whether any task is not stopped.
-pub fn busy(account: &Account) -> bool {
-    account.ecs.tasks.iter().any(tasks::Task::holds)
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {

@@ -8,14 +8,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::account::{Account, CREDENTIALS_PATH};
+use super::account::{Account, CREDENTIALS_PATH, Whole};
 use super::answers::{Protocol, fail, json_response, plain, render, worded};
 use super::connector::mutates;
 use super::past::{self, Behind};
 use super::service::{Answer, ApiError, Caller, Cx, Documented, unserved};
 use super::sigv4::{Refusal, Signed, same, sha256_hex};
 use super::wire::{self, Trailers};
-use super::{Kept, Sandbox, ec2, ecs, iam, logs, s3, ssm, sts, throttle};
+use super::{Kept, Sandbox, ec2, ecs, iam, logs, regions, s3, ssm, sts, throttle};
 
 /// A request that was let in.
 #[derive(Debug)]
@@ -77,8 +77,7 @@ impl Sandbox {
     pub fn may_upload(&self, parts: &Parts) -> bool {
         self.host_is_ours(&parts.headers)
             && Signed::read(parts).is_ok_and(|signed| {
-                self.keys.iter().any(|key| key.id == signed.key)
-                    || self.lock().account.sessions.values().any(|session| session.access_key_id == signed.key)
+                self.keys.iter().any(|key| key.id == signed.key) || self.lock().whole.session_of(&signed.key).is_some()
             })
     }
 
@@ -100,12 +99,7 @@ impl Sandbox {
             Some(key) => (key.secret.clone(), None),
             None => {
                 let kept = self.lock();
-                let (task, session) = kept
-                    .account
-                    .sessions
-                    .iter()
-                    .find(|(_, session)| session.access_key_id == signed.key)
-                    .ok_or(Refusal::UnknownKey)?;
+                let (task, session) = kept.whole.session_of(&signed.key).ok_or(Refusal::UnknownKey)?;
                 (session.secret_access_key.clone(), Some((task.clone(), session.clone())))
             }
         };
@@ -117,9 +111,8 @@ impl Sandbox {
         signed.verify(parts, &secret, &payload, self.clock.now())?;
         // IAM and STS are global: a client signs for its own region, or for us-east-1. S3's buckets have regions of their own.
         let global = matches!(signed.service.as_str(), "iam" | "sts" | "s3");
-        let region = &self.options().region;
-        if !global && signed.region != *region {
-            return Err(Refusal::Region(region.clone()));
+        if !global && !regions::is_enabled(&signed.region) {
+            return Err(Refusal::Region);
         }
         let caller = match session {
             None if header("x-amz-security-token").is_some() => return Err(Refusal::BadToken),
@@ -213,26 +206,34 @@ impl Sandbox {
         let cx = self.cx();
         let mut kept = self.lock();
         if kept.closed {
-            return Err(unavailable(kept.fault.as_deref().unwrap_or_default()));
+            return Err(unavailable(&self.fault().unwrap_or_default()));
         }
-        let Kept { account, past, .. } = &mut *kept;
+        let Kept { whole, past, .. } = &mut *kept;
         let name = format!("{}:{operation}", admitted.service);
-        *account.counts.entry(name.clone()).or_default() += 1;
-        past.begin(account, cx.now);
-        account.settle(&cx);
-        let (caller, service) = (&admitted.caller, admitted.service.as_str());
+        *whole.counts.entry(name.clone()).or_default() += 1;
+        past.begin(whole, cx.now);
+        whole.settle(&cx);
+        let (caller, service, region) = (&admitted.caller, admitted.service.as_str(), admitted.region.as_str());
+        // Of the services that are everywhere the same, any region's view will do.
+        let region = if regions::is_enabled(region) { region } else { &cx.options.region };
         let then = behind.and_then(|behind| past.at(service, cx.now, behind));
-        let answer = throttle::call(account, &cx, service, operation, &input).and_then(|()| match then {
-            Some(mut then) if !mutates(&name) => dispatch(&mut then, &cx, caller, service, operation, input),
-            Some(mut then) => match past::unheard(&mut then, &cx, caller, (service, operation), &input) {
-                Some(answer) => answer,
-                None => dispatch(account, &cx, caller, service, operation, input),
-            },
-            None => dispatch(account, &cx, caller, service, operation, input),
-        });
-        past.note(account, cx.now, &name);
-        note_refusal(account, service, operation, answer.as_ref().err());
-        self.keep(&mut kept)?;
+        let answer =
+            throttle::call(whole.throttle.entry(region.to_owned()).or_default(), &cx, service, operation, &input)
+                .and_then(|()| match then {
+                    Some(mut then) if !mutates(&name) => {
+                        dispatch(&mut then.at(region), &cx, caller, service, operation, input)
+                    }
+                    Some(mut then) => {
+                        match past::unheard(&mut then.at(region), &cx, caller, (service, operation), &input) {
+                            Some(answer) => answer,
+                            None => dispatch(&mut whole.at(region), &cx, caller, service, operation, input),
+                        }
+                    }
+                    None => dispatch(&mut whole.at(region), &cx, caller, service, operation, input),
+                });
+        past.note(whole, cx.now, &name);
+        note_refusal(whole, service, operation, answer.as_ref().err());
+        self.keep(kept)?;
         answer
     }
 
@@ -243,20 +244,23 @@ impl Sandbox {
         let cx = self.cx();
         let mut kept = self.lock();
         if kept.closed {
-            return Err(unavailable(kept.fault.as_deref().unwrap_or_default()));
+            return Err(unavailable(&self.fault().unwrap_or_default()));
         }
-        let account = &mut kept.account;
-        *account.counts.entry(format!("s3:{}", call.operation.name())).or_default() += 1;
-        account.settle(&cx);
-        s3::reached(account, &call).and_then(|()| throttle::s3(account, &cx, &call)).inspect_err(|error| {
-            note_refusal(account, "s3", call.operation.name(), Some(error));
+        let whole = &mut kept.whole;
+        *whole.counts.entry(format!("s3:{}", call.operation.name())).or_default() += 1;
+        whole.settle(&cx);
+        let reached = s3::reached(&whole.at(&cx.options.region), &call);
+        reached
+            .and_then(|()| throttle::s3(whole.throttle.entry(cx.options.region.clone()).or_default(), &cx, &call))
+            .inspect_err(|error| {
+            note_refusal(whole, "s3", call.operation.name(), Some(error));
         })?;
+        let account = &mut whole.at(&cx.options.region);
         let reply = s3::handle(account, &cx, &self.store, &admitted.caller, &call, staged);
-        note_refusal(account, "s3", call.operation.name(), reply.as_ref().err());
+        note_refusal(whole, "s3", call.operation.name(), reply.as_ref().err());
         debug_assert!(listed("s3", call.operation.name(), reply.as_ref().err()), "{:?} {reply:?}", call.operation);
-        self.keep(&mut kept)?;
+        self.keep(kept)?;
         let mut reply = reply?;
-        drop(kept);
         reply.load()?;
         Ok(reply)
     }
@@ -269,7 +273,7 @@ impl Sandbox {
         }
         let cx = self.cx();
         let kept = self.lock();
-        match kept.account.sessions.get(task) {
+        match kept.whole.session(task) {
             Some(session) if same(shown, session.authorization.as_bytes()) => json_response(200, &session.answer(&cx)),
             _ => json_response(403, &json!({"code": "AccessDenied", "message": "no credentials for this task"})),
         }
@@ -352,9 +356,9 @@ fn listed(service: &str, operation: &str, error: Option<&ApiError>) -> bool {
     error.is_none_or(|error| errors.unwrap_or_default().contains(&error.code))
 }
 
-fn note_refusal(account: &mut Account, service: &str, operation: &str, error: Option<&ApiError>) {
+fn note_refusal(whole: &mut Whole, service: &str, operation: &str, error: Option<&ApiError>) {
     if let Some(error) = error {
-        *account.refusals.entry(format!("{service}:{operation} {}", error.code)).or_default() += 1;
+        *whole.refusals.entry(format!("{service}:{operation} {}", error.code)).or_default() += 1;
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::account::Account;
 use super::service::{Answer, ApiError, Cx, Documented, unserved};
 use super::sigv4::sha256_hex;
+use super::table::{Record, Stored, Table, plain_records};
 
 mod aws_policies;
 mod documents;
@@ -23,13 +24,24 @@ mod tags;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// Roles by name.
-    pub roles: BTreeMap<String, Role>,
+    #[serde(skip)]
+    pub roles: Table<String, Role>,
     /// Customer-managed policies by ARN.
-    pub policies: BTreeMap<String, Policy>,
+    #[serde(skip)]
+    pub policies: Table<String, Policy>,
     /// Instance profiles by name.
-    pub profiles: BTreeMap<String, Profile>,
+    #[serde(skip)]
+    pub profiles: Table<String, Profile>,
     /// How many ids were given out.
     pub serial: u64,
+}
+
+plain_records!(Role, Policy, Profile);
+
+impl Record for State {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![("policies", &mut self.policies), ("profiles", &mut self.profiles), ("roles", &mut self.roles)]
+    }
 }
 
 /// Tags, by key.

@@ -29,23 +29,27 @@ mod past;
 pub mod persist;
 pub mod policy;
 pub mod process;
+pub mod regions;
 pub mod s3;
 pub mod service;
 pub mod serving;
 pub mod sigv4;
 mod ssm;
 mod sts;
+pub mod table;
 pub mod throttle;
 pub mod user_data;
 pub mod wire;
 
 pub use account::Account;
+use account::Whole;
 pub use connector::{Fate, Life, Moment, Passing, Wire, http_client, sdk_config, sdk_config_as};
 use engine::Engine;
 pub use front::operations;
 use persist::Keeper;
 use s3::store::Store;
 use service::{ApiError, Cx, Options, Settings};
+use table::{One, Stored};
 
 /// An access key that may do everything.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,20 +111,20 @@ pub struct Sandbox {
     endpoint: String,
     clock: Clock,
     state: Mutex<Kept>,
+    keeper: Option<Keeper>,
+    /// Why the account could not be loaded or kept, if so; nothing is served meanwhile.
+    fault: Mutex<Option<String>>,
     store: Store,
     set_aside: Option<String>,
     requests: AtomicU64,
     asked: Mutex<Instant>,
 }
 
-/// The account and where it is kept, under one lock.
+/// The account, under one lock.
 #[derive(Debug)]
 struct Kept {
-    account: Account,
-    keeper: Option<Keeper>,
-    /// Why the account could not be loaded or kept; nothing is served meanwhile.
-    fault: Option<String>,
-    /// The fault is that it could not be loaded: nothing may be written over it.
+    whole: One<Whole>,
+    /// It could not be loaded: nothing may be written over it.
     closed: bool,
     /// The tasks that the engine keeps something of.
     tasks: BTreeSet<String>,
@@ -129,13 +133,12 @@ struct Kept {
 }
 
 impl Kept {
-    fn keep(&mut self) -> Result<(), String> {
-        if self.closed {
-            return Err(self.fault.clone().unwrap_or_default());
-        }
-        let Some(keeper) = &mut self.keeper else { return Ok(()) };
-        self.fault = keeper.keep(&self.account).err().map(|error| format!("the account cannot be kept: {error}"));
-        self.fault.clone().map_or(Ok(()), Err)
+    /// The tasks that were there and are no more.
+    fn gone_tasks(&mut self) -> Vec<String> {
+        let there: BTreeSet<String> = self.whole.task_ids().cloned().collect();
+        let gone = self.tasks.difference(&there).cloned().collect();
+        self.tasks = there;
+        gone
     }
 }
 
@@ -144,10 +147,9 @@ impl Sandbox {
     /// request is answered `ServiceUnavailable`.
     pub fn new(setup: Setup) -> Arc<Self> {
         let mut set_aside = None;
+        let (mut keeper, mut fault) = (None, None);
         let mut kept = Kept {
-            account: Account::new(&setup.options),
-            keeper: None,
-            fault: None,
+            whole: One::new(Whole::new(&setup.options)),
             closed: false,
             tasks: BTreeSet::new(),
             past: past::Past::default(),
@@ -157,22 +159,21 @@ impl Sandbox {
             let opened = Keeper::open(folder, &setup.options)
                 .and_then(|opened| Ok((Store::folder(opened.0.content())?, opened)));
             match opened {
-                Ok((objects, (keeper, account, aside))) => {
+                Ok((objects, (opened, whole, aside))) => {
                     // After a crash there may be content that no object names, and tasks that no call was told of.
-                    objects.sweep(&account.s3);
-                    kept.tasks = account.ecs.task_ids().cloned().collect();
-                    if !keeper.has_aside() {
-                        let there = account.ec2.instances.iter().filter(|instance| !instance.gone());
-                        let instances = there.map(|instance| instance.id.clone()).collect();
+                    objects.sweep(&whole.s3);
+                    kept.tasks = whole.task_ids().cloned().collect();
+                    if !opened.has_aside() {
+                        let instances = whole.instance_ids().cloned().collect();
                         setup.engine.keep_only(&kept.tasks, &instances, setup.clock_start);
                     }
                     set_aside = aside;
                     store = objects;
-                    kept.account = account;
-                    kept.keeper = Some(keeper);
+                    kept.whole = whole;
+                    keeper = Some(opened);
                 }
                 Err(error) => {
-                    kept.fault = Some(format!("the account in {} cannot be opened: {error}", folder.display()));
+                    fault = Some(format!("the account in {} cannot be opened: {error}", folder.display()));
                     kept.closed = true;
                 }
             }
@@ -187,6 +188,8 @@ impl Sandbox {
             endpoint: setup.endpoint,
             clock: Clock::starting(setup.clock_start),
             state: Mutex::new(kept),
+            keeper,
+            fault: Mutex::new(fault),
             store,
             set_aside,
             requests: AtomicU64::new(0),
@@ -211,7 +214,7 @@ impl Sandbox {
         copy.store = store;
         {
             let (kept, mut copied) = (self.lock(), copy.lock());
-            copied.account = kept.account.clone();
+            copied.whole = kept.whole.clone();
             copied.tasks.clone_from(&kept.tasks);
         }
         Some(Arc::new(copy))
@@ -219,7 +222,7 @@ impl Sandbox {
 
     /// Why the account could not be loaded or kept, if so.
     pub fn fault(&self) -> Option<String> {
-        self.lock().fault.clone()
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was set aside when the account was opened, if anything.
@@ -247,25 +250,58 @@ impl Sandbox {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// The account as it is now, settled; what is changed is kept. Must not be called from inside an engine's call.
-    pub fn with_account<T>(&self, f: impl FnOnce(&mut Account, &Cx) -> T) -> T {
+    /// The account as it is now in its first region, settled; what is changed is kept. Must not be called from inside an
+    /// engine's call.
+    pub fn with_account<T>(&self, f: impl FnOnce(&mut Account<'_>, &Cx) -> T) -> T {
+        self.with_whole(|whole, cx| f(&mut whole.at(&cx.options.region), cx))
+    }
+
+    fn with_whole<T>(&self, f: impl FnOnce(&mut One<Whole>, &Cx) -> T) -> T {
         let cx = self.cx();
         let mut kept = self.lock();
-        kept.account.settle(&cx);
-        let out = f(&mut kept.account, &cx);
+        kept.whole.settle(&cx);
+        let out = f(&mut kept.whole, &cx);
         // A failure is kept as the fault, which the next request reports.
-        let _fault = self.keep(&mut kept);
+        let _fault = self.keep(kept);
         out
+    }
+
+    /// Puts what somebody makes of the JSON of [`Sandbox::portrait`] in the place of IAM and of the first region: for states
+    /// that no request leads to.
+    ///
+    /// # Errors
+    /// JSON of another shape.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) -> Result<(), String> {
+        let mut all = self.portrait().map_err(|error| error.to_string())?;
+        change(&mut all);
+        self.with_account(|account, _| account.set(&mut all))
+    }
+
+    /// The account as JSON, the first region's EC2, ECS and Logs beside IAM and S3.
+    ///
+    /// # Errors
+    /// What cannot be written as JSON.
+    pub fn portrait(&self) -> serde_json::Result<Value> {
+        let region = self.options().region.clone();
+        let mut all = self.with_whole(|whole, _| whole.json())?;
+        let here = all["regions"][&region].take();
+        for service in ["ec2", "ecs", "logs"] {
+            all[service] = here[service].clone();
+        }
+        if let Value::Object(members) = &mut all {
+            members.remove("regions");
+        }
+        Ok(all)
     }
 
     /// How often each operation was called, by `service:Operation`, e.g. `iam:CreateRole`.
     pub fn counts(&self) -> BTreeMap<String, usize> {
-        self.lock().account.counts.clone()
+        self.lock().whole.counts.clone()
     }
 
     /// How often each operation was refused and with what, by `service:Operation Code`.
     pub fn refusals(&self) -> BTreeMap<String, usize> {
-        self.lock().account.refusals.clone()
+        self.lock().whole.refusals.clone()
     }
 
     /// How the sandbox is set.
@@ -273,12 +309,17 @@ impl Sandbox {
         self.options.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether anything runs in it.
+    pub fn busy(&self) -> bool {
+        self.with_whole(|whole, _| whole.busy())
+    }
+
     /// Sets it otherwise from now on.
     pub fn set(&self, settings: Settings) {
-        self.with_account(|account, _| {
-            account.s3.conflicts = settings.conflicts;
+        self.with_whole(|whole, _| {
+            whole.s3.conflicts = settings.conflicts;
             // Whoever asks for throttling starts with full buckets.
-            account.throttle = throttle::Buckets::default();
+            whole.throttle.clear();
         });
         let mut options = self.options.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut options).settings = settings;
@@ -296,25 +337,27 @@ impl Sandbox {
     pub fn reset(&self) -> Result<(), ApiError> {
         let cx = self.cx();
         let mut kept = self.lock();
-        for instance in kept.account.ec2.instances.iter().filter(|instance| !instance.gone()) {
-            self.engine.end_instance(&instance.id, cx.now);
+        kept.whole.instance_ids().for_each(|instance| self.engine.end_instance(instance, cx.now));
+        kept.whole = One::new(Whole::new(&cx.options));
+        kept.whole.s3.conflicts = cx.options.settings.conflicts;
+        if let Some(keeper) = &self.keeper {
+            // What there was goes with the same transaction that keeps the empty account.
+            keeper.clear();
         }
-        kept.account = Account::new(&cx.options);
-        kept.account.s3.conflicts = cx.options.settings.conflicts;
-        self.keep(&mut kept)?;
-        self.store.sweep(&kept.account.s3);
-        let removed = kept.keeper.as_ref().map_or(Ok(()), Keeper::remove_aside);
+        self.keep(kept)?;
+        self.store.sweep(&s3::State::default());
+        let removed = self.keeper.as_ref().map_or(Ok(()), Keeper::remove_aside);
         removed.map_err(|error| front::unavailable(&format!("what was set aside cannot be removed: {error}")))
     }
 
     /// What exists in the account, by service and kind.
     pub fn status(&self) -> Value {
-        self.with_account(|account, _| account.status())
+        self.with_whole(|whole, _| whole.status())
     }
 
     /// Makes a bucket, or finds that it is there.
     pub fn create_bucket(&self, name: &str) {
-        self.with_account(|account, cx| account.s3.create_bucket(name, cx.now));
+        self.with_account(|account, cx| account.s3.create_bucket(name, &cx.options.region, cx.now));
     }
 
     /// Puts an object as its owner would, without a request.
@@ -351,16 +394,31 @@ impl Sandbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what changed, and only then lets go of content that nothing names any more.
-    fn keep(&self, kept: &mut Kept) -> Result<(), ApiError> {
-        kept.keep().map_err(|fault| front::unavailable(&fault))?;
-        for blob in std::mem::take(&mut kept.account.s3.garbage) {
-            self.store.remove(blob);
+    /// Keeps what changed, and only then lets go of content that nothing names any more. Others may have the account
+    /// meanwhile, but whoever sees the change waits until it is durable too.
+    fn keep(&self, mut kept: MutexGuard<'_, Kept>) -> Result<(), ApiError> {
+        if kept.closed {
+            return Err(front::unavailable(&self.fault().unwrap_or_default()));
         }
-        let Kept { account, tasks, .. } = kept;
-        let there = account.ecs.task_ids().cloned().collect();
-        tasks.difference(&there).for_each(|task| self.engine.forget(task));
-        *tasks = there;
+        let number = match &self.keeper {
+            Some(keeper) => keeper.enter(&mut kept.whole),
+            None => kept.whole.drain(&[], &mut None).map(|()| 0).map_err(Into::into),
+        };
+        let mut garbage = std::mem::take(&mut kept.whole.s3.garbage);
+        let gone = kept.gone_tasks();
+        drop(kept);
+        let done = number.and_then(|number| {
+            let settled = self.keeper.as_ref().map_or(Ok(Vec::new()), |keeper| keeper.settle(number))?;
+            garbage.extend(settled);
+            Ok(())
+        });
+        let fault = done.err().map(|error| format!("the account cannot be kept: {error}"));
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fault);
+        if let Some(fault) = fault {
+            return Err(front::unavailable(&fault));
+        }
+        garbage.into_iter().for_each(|blob| self.store.remove(blob));
+        gone.iter().for_each(|task| self.engine.forget(task));
         Ok(())
     }
 

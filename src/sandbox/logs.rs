@@ -8,21 +8,30 @@ use serde_json::{Value, json};
 use super::account::Account;
 use super::input::{number, text};
 use super::service::{Answer, ApiError, Cx, Documented, unserved};
+use super::table::{Record, Stored, Table};
 
 pub mod events;
 pub mod groups;
+mod kept;
 mod search;
 
 /// What the account holds of CloudWatch Logs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
-    groups: Vec<groups::Group>,
+    #[serde(skip)]
+    groups: Table<String, groups::Group>,
+}
+
+impl Record for State {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![("groups", &mut self.groups)]
+    }
 }
 
 impl State {
     /// What exists of it.
     pub fn status(&self) -> Value {
-        json!({ "log_groups": self.groups.iter().map(|one| json!({ "name": one.name })).collect::<Vec<_>>() })
+        json!({ "log_groups": self.groups.keys().map(|name| json!({ "name": name })).collect::<Vec<_>>() })
     }
 }
 
@@ -75,7 +84,7 @@ pub fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Value) -> 
 
 /// Lets time pass: events older than their group's retention go.
 pub fn settle(account: &mut Account, cx: &Cx) {
-    groups::expire(&mut account.logs, cx);
+    groups::expire(account.logs, cx);
 }
 
 pub use events::{open, seal};

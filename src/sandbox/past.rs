@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::account::Account;
+use super::account::{Account, Whole};
 use super::connector::mutates;
 use super::engine::{Engine, Launch, Process};
 use super::front::dispatch;
@@ -24,7 +24,7 @@ pub(super) struct Behind(pub(super) Duration);
 #[derive(Debug, Default)]
 pub(super) struct Past {
     within: Duration,
-    copies: VecDeque<(Timestamp, Account)>,
+    copies: VecDeque<(Timestamp, Whole)>,
 }
 
 impl Past {
@@ -34,19 +34,19 @@ impl Past {
     }
 
     /// Before the first call: what there was until then.
-    pub(super) fn begin(&mut self, account: &Account, now: Timestamp) {
+    pub(super) fn begin(&mut self, whole: &Whole, now: Timestamp) {
         if !self.within.is_zero() && self.copies.is_empty() {
-            self.copies.push_back((now, copy(account)));
+            self.copies.push_back((now, whole.copy()));
         }
     }
 
     /// After a call of this name, `service:Operation`.
-    pub(super) fn note(&mut self, account: &Account, now: Timestamp, name: &str) {
+    pub(super) fn note(&mut self, whole: &Whole, now: Timestamp, name: &str) {
         let Some((last, _)) = self.copies.back() else { return };
         if !mutates(name) && *last + OFTEN > now {
             return;
         }
-        self.copies.push_back((now, copy(account)));
+        self.copies.push_back((now, whole.copy()));
         // The last one of before the window is what there was at its beginning.
         while self.copies.get(1).is_some_and(|(at, _)| *at + self.within < now) {
             self.copies.pop_front();
@@ -54,19 +54,19 @@ impl Past {
     }
 
     /// The account as it was that long ago, or as far back as is known; none where no past is kept of a service.
-    pub(super) fn at(&self, service: &str, now: Timestamp, behind: Behind) -> Option<Account> {
+    pub(super) fn at(&self, service: &str, now: Timestamp, behind: Behind) -> Option<Whole> {
         if !matches!(service, "iam" | "ec2" | "ecs" | "logs") {
             return None;
         }
-        let then = |(at, _): &&(Timestamp, Account)| *at + behind.0 <= now;
-        self.copies.iter().rev().find(then).or(self.copies.front()).map(|(_, account)| copy(account))
+        let then = |(at, _): &&(Timestamp, Whole)| *at + behind.0 <= now;
+        self.copies.iter().rev().find(then).or(self.copies.front()).map(|(_, whole)| whole.copy())
     }
 }
 
 /// What is answered to a change where it is asked for in the past, since what it is about was not there yet:
 /// `InvalidGroup.NotFound` right after CreateSecurityGroup, say, or that a rule which is to be revoked is not known.
 pub(super) fn unheard(
-    past: &mut Account,
+    past: &mut Account<'_>,
     cx: &Cx,
     caller: &Caller,
     (service, operation): (&str, &str),
@@ -81,19 +81,6 @@ pub(super) fn unheard(
     let answer = dispatch(past, &cx, caller, service, operation, input.clone());
     let unknown = |answer: &serde_json::Value| answer.get("unknownIpPermissionSet").is_some();
     Some(answer).filter(|answer| answer.as_ref().map_or_else(unseen, unknown))
-}
-
-/// All that may be seen late. The rest is not asked for.
-fn copy(account: &Account) -> Account {
-    Account {
-        id: account.id.clone(),
-        region: account.region.clone(),
-        iam: account.iam.clone(),
-        ec2: account.ec2.clone(),
-        ecs: account.ecs.clone(),
-        logs: account.logs.clone(),
-        ..Account::default()
-    }
 }
 
 /// Runs nothing: what is done in the past has no effect.

@@ -38,9 +38,9 @@ const NOW: &str = "now";
 pub struct Endpoint {
     /// `http://127.0.0.1:<port>`.
     pub url: String,
-    /// The region it plays.
+    /// The region that clients use where nobody names one.
     pub region: String,
-    /// The account it plays.
+    /// The account's number.
     pub account: String,
     /// What runs its tasks.
     pub engine: String,
@@ -113,9 +113,9 @@ pub struct Handshake {
     pub socket: PathBuf,
     /// What runs its tasks.
     pub engine: String,
-    /// The region it plays.
+    /// The region that clients use where nobody names one.
     pub region: String,
-    /// The account it plays.
+    /// The account's number.
     pub account: String,
     /// Somebody runs it in a terminal: it ends when they say so.
     #[serde(default)]

@@ -66,7 +66,7 @@ impl Service for Served {
     }
 
     fn busy(&self) -> bool {
-        self.0.with_account(|account, _| account.busy())
+        self.0.busy()
     }
 
     fn note(&self) -> Option<String> {

@@ -37,8 +37,8 @@ pub enum Refusal {
     Mismatch,
     /// The request's time is too far from ours.
     Expired(String),
-    /// Signed for another region.
-    Region(String),
+    /// Signed for a region that is not enabled.
+    Region,
     /// The body is not the one that was signed.
     Body,
 }

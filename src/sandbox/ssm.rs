@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::account::Account;
-use super::images::{IMAGES, Image};
+use super::images::{self, Image};
 use super::input::{flag, number, page, text};
 use super::service::{Answer, ApiError, Cx, Documented, epoch, unserved};
 
@@ -59,8 +59,8 @@ impl Parameter {
 }
 
 /// All parameters, in the alphabet's order.
-fn parameters() -> Vec<Parameter> {
-    let mut all: Vec<Parameter> = IMAGES.iter().flat_map(of_image).collect();
+fn parameters(account: &Account) -> Vec<Parameter> {
+    let mut all: Vec<Parameter> = images::of(&account.region).iter().flat_map(of_image).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }
@@ -112,7 +112,7 @@ fn several(account: &Account, input: &Value) -> Answer {
              less than or equal to 10, and greater than or equal to 1",
         ));
     }
-    let all = parameters();
+    let all = parameters(account);
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for given in names {
         let (name, selector) = read_name(given)?;
@@ -130,7 +130,7 @@ fn several(account: &Account, input: &Value) -> Answer {
 fn one(account: &Account, input: &Value) -> Answer {
     let given = text(input, "Name").ok_or_else(|| invalid("Value null at 'name': Member must not be null"))?;
     let (name, selector) = read_name(given)?;
-    let all = parameters();
+    let all = parameters(account);
     let parameter = all.iter().find(|parameter| parameter.name == name);
     let parameter =
         parameter.ok_or_else(|| ApiError::new("ParameterNotFound", format!("Parameter {name} not found.")))?;
@@ -153,7 +153,7 @@ fn by_path(account: &Account, cx: &Cx, input: &Value) -> Answer {
     }
     let inside = format!("{}/", path.trim_end_matches('/'));
     let recursive = flag(input, "Recursive") == Some(true);
-    let mut found = parameters();
+    let mut found = parameters(account);
     found.retain(|parameter| parameter.name.strip_prefix(&inside).is_some_and(|rest| recursive || !rest.contains('/')));
     let (some, next) = page(found, text(input, "NextToken"), Some(most), cx.options.settings.page, "InvalidNextToken")?;
     let mut answer = json!({"Parameters": some.iter().map(|one| one.shown(account, None)).collect::<Vec<_>>()});

@@ -44,7 +44,14 @@ fn what_is_listed_is_served() {
     let mut bench = super::bench::Bench::new(|_| unreachable!());
     for service in SERVICES.into_iter().filter(|service| *service != "s3") {
         for (operation, _) in operations(service) {
-            let answer = front::dispatch(&mut bench.account, &bench.cx, &Caller::Root, service, operation, json!({}));
+            let answer = front::dispatch(
+                &mut bench.whole.at("eu-west-2"),
+                &bench.cx,
+                &Caller::Root,
+                service,
+                operation,
+                json!({}),
+            );
             if let Err(error) = answer {
                 assert!(!error.message.contains("does not serve"), "{service}:{operation}: {error:?}");
             }

@@ -379,8 +379,8 @@ async fn faults_break_calls_before_or_after_they_take_effect() {
 async fn parameters_hold_images() {
     let sandbox = Sandbox::new(setup());
     let ssm = aws_sdk_ssm::Client::new(&sdk_config(&sandbox, Wire::default()));
-    let answer = ssm.get_parameters().names(images::IMAGES[0].parameter).names("/no").send().await.unwrap();
-    assert_eq!(answer.parameters()[0].value(), Some(images::IMAGES[0].id));
+    let answer = ssm.get_parameters().names(images::of("eu-west-2")[0].parameter).names("/no").send().await.unwrap();
+    assert_eq!(answer.parameters()[0].value(), Some(images::of("eu-west-2")[0].id.as_str()));
     assert_eq!(answer.invalid_parameters(), ["/no"]);
     assert_eq!(code(ssm.get_parameter().name("/no").send().await), "ParameterNotFound");
     assert_eq!(code(ssm.describe_parameters().send().await), "UnknownOperationException");

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::account::Account;
 use super::input::{list, number};
 use super::s3;
 use super::service::{ApiError, Cx};
@@ -139,7 +138,7 @@ pub(super) fn refusal(service: &str) -> ApiError {
 /// # Errors
 /// `ThrottlingException`, or EC2's `RequestLimitExceeded`, where there are too many.
 pub(super) fn call(
-    account: &mut Account,
+    buckets: &mut Buckets,
     cx: &Cx,
     service: &str,
     operation: &str,
@@ -155,7 +154,7 @@ pub(super) fn call(
         "ssm" => shared(service, SSM, operation),
         _ => Vec::new(),
     };
-    if account.throttle.take(cx.now, &takes) {
+    if buckets.take(cx.now, &takes) {
         return Ok(());
     }
     Err(refusal(service))
@@ -188,13 +187,13 @@ fn shared(service: &str, table: &[Shared], operation: &str) -> Vec<Take> {
 ///
 /// # Errors
 /// `SlowDown` where there are too many under one prefix.
-pub(super) fn s3(account: &mut Account, cx: &Cx, call: &s3::Call) -> Result<(), ApiError> {
+pub(super) fn s3(buckets: &mut Buckets, cx: &Cx, call: &s3::Call) -> Result<(), ApiError> {
     if !cx.options.settings.throttle {
         return Ok(());
     }
     let (kind, capacity) = if call.reads() { ("reads", S3_READS) } else { ("writes", S3_WRITES) };
     let take = Take { bucket: format!("s3:{kind} {}", call.prefix()), tokens: 1.0, capacity, rate: capacity };
-    if account.throttle.take(cx.now, &[take]) {
+    if buckets.take(cx.now, &[take]) {
         return Ok(());
     }
     Err(refusal("s3"))
@@ -220,7 +219,13 @@ mod tests {
     /// How many calls in a row pass before one is refused, and with what.
     fn burst(bench: &mut Bench, service: &str, operations: &[&str], input: &Value) -> (usize, ApiError) {
         for (n, operation) in operations.iter().cycle().enumerate() {
-            if let Err(error) = call(&mut bench.account, &bench.cx, service, operation, input) {
+            if let Err(error) = call(
+                bench.whole.throttle.entry("eu-west-2".to_owned()).or_default(),
+                &bench.cx,
+                service,
+                operation,
+                input,
+            ) {
                 return (n, error);
             }
         }
@@ -289,10 +294,26 @@ mod tests {
         assert_eq!(burst(&mut bench, "ec2", &["RunInstances"], &many).0, 1, "1000 instances at once");
         let one = json!({ "MaxCount": "1" });
         assert!(
-            call(&mut bench.account, &bench.cx, "ec2", "RunInstances", &one).is_ok(),
+            call(
+                bench.whole.throttle.entry("eu-west-2".to_owned()).or_default(),
+                &bench.cx,
+                "ec2",
+                "RunInstances",
+                &one
+            )
+            .is_ok(),
             "a refused call takes nothing"
         );
-        assert!(call(&mut bench.account, &bench.cx, "ec2", "StopInstances", &json!({"InstanceId": ["i-1"]})).is_ok());
+        assert!(
+            call(
+                bench.whole.throttle.entry("eu-west-2".to_owned()).or_default(),
+                &bench.cx,
+                "ec2",
+                "StopInstances",
+                &json!({"InstanceId": ["i-1"]})
+            )
+            .is_ok()
+        );
         bench.wait(100);
         assert_eq!(burst(&mut bench, "ec2", &["RunInstances"], &many).0, 0, "200 more in 100 s are not enough");
     }
@@ -301,11 +322,25 @@ mod tests {
     fn nothing_is_throttled_unasked_nor_where_aws_names_no_number() {
         let mut bench = bench();
         for _ in 0..2000 {
-            call(&mut bench.account, &bench.cx, "iam", "CreateRole", &json!({})).unwrap();
+            call(
+                bench.whole.throttle.entry("eu-west-2".to_owned()).or_default(),
+                &bench.cx,
+                "iam",
+                "CreateRole",
+                &json!({}),
+            )
+            .unwrap();
         }
         bench.cx.options = Arc::new(Options::default());
         for _ in 0..200 {
-            call(&mut bench.account, &bench.cx, "ecs", "DeleteTaskDefinitions", &json!({})).unwrap();
+            call(
+                bench.whole.throttle.entry("eu-west-2".to_owned()).or_default(),
+                &bench.cx,
+                "ecs",
+                "DeleteTaskDefinitions",
+                &json!({}),
+            )
+            .unwrap();
         }
     }
 
@@ -316,7 +351,10 @@ mod tests {
         let put = |key: &str| s3::Call::example("PUT", "b", key);
         let mut burst = |call: &s3::Call| {
             (0..)
-                .find(|_| s3(&mut bench.account, &bench.cx, call).is_err_and(|error| error.code == "SlowDown"))
+                .find(|_| {
+                    s3(bench.whole.throttle.entry("eu-west-2".to_owned()).or_default(), &bench.cx, call)
+                        .is_err_and(|error| error.code == "SlowDown")
+                })
                 .unwrap()
         };
         assert_eq!(burst(&put("a/1")), 3500);

@@ -263,7 +263,7 @@ impl Lab {
     /// The account, all in it come to rest, to compare accounts by.
     pub async fn portrait(&self) -> Vec<String> {
         tokio::time::sleep(Duration::from_secs(60)).await;
-        portrait::of(&self.sandbox.with_account(|account, _| serde_json::to_value(&*account).unwrap()))
+        portrait::of(&self.sandbox.portrait().unwrap())
     }
 
     /// The command lines that were started, sorted.

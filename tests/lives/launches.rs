@@ -67,13 +67,12 @@ async fn a_launch_that_was_heard_with_other_parameters_is_waited_for_once_and_to
     // What an earlier version of this tool would have left: the tokens of this launch, bound to something else.
     let lab = without_capacity();
     assert_eq!(lab.apply(STACK).await, Exit::Failed);
-    lab.sandbox.with_account(|account, _| {
-        let mut ec2 = serde_json::to_value(&account.ec2).unwrap();
-        for token in ec2["tokens"].as_array_mut().unwrap() {
+    let change = |all: &mut serde_json::Value| {
+        for token in all["ec2"]["tokens"].as_array_mut().unwrap() {
             token["request"] = "something else".into();
         }
-        account.ec2 = serde_json::from_value(ec2).unwrap();
-    });
+    };
+    lab.sandbox.edit(change).unwrap();
     let began = Instant::now();
     lab.sandbox.set(Settings::default());
     assert_eq!(lab.apply(STACK).await, Exit::Done);

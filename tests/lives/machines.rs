@@ -171,11 +171,9 @@ async fn two_types_of_an_instance_applied_at_once_leave_the_older_one() {
             tokio::time::sleep(Duration::from_millis(later)).await;
             apply::apply(second, &wish, &consent).await
         });
-        let living = lab.sandbox.with_account(|account, _| {
-            let account = serde_json::to_value(&*account).unwrap();
-            let all = account["ec2"]["instances"].as_array().unwrap().clone();
-            all.iter().filter(|one| !matches!(one["life"].as_str(), Some("terminated" | "shutting-down"))).count()
-        });
+        let account = lab.sandbox.portrait().unwrap();
+        let all = account["ec2"]["instances"].as_array().unwrap().iter();
+        let living = all.filter(|one| !matches!(one["life"].as_str(), Some("terminated" | "shutting-down"))).count();
         assert!(living <= 1, "{later}: {ends:?}");
         assert!(lab.fake.launches().iter().all(|one| one.instance == lab.fake.launches()[0].instance), "{later}");
         assert_eq!(lab.apply(STACK).await, Exit::Done, "{later}");

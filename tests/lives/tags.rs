@@ -39,17 +39,13 @@ async fn what_others_have_tagged_stays_and_is_no_difference_on_any_kind() {
     let always = edited("lifetime        = \"run\"", "lifetime        = \"always\"");
     assert_eq!(lab.apply(&always).await, Exit::Done);
     let mut kinds = std::collections::BTreeSet::new();
-    lab.sandbox.with_account(|account, _| {
-        let mut all = serde_json::to_value(&*account).unwrap();
-        each(&mut all, "", &mut |at, tags| {
+    let change = |all: &mut serde_json::Value| {
+        each(all, "", &mut |at, tags| {
             kinds.insert(at.split('/').take(3).collect::<Vec<_>>().join("/"));
             tags.insert("CreatedBy".to_owned(), "a lambda".into());
         });
-        account.iam = serde_json::from_value(all["iam"].take()).unwrap();
-        account.ec2 = serde_json::from_value(all["ec2"].take()).unwrap();
-        account.ecs = serde_json::from_value(all["ecs"].take()).unwrap();
-        account.logs = serde_json::from_value(all["logs"].take()).unwrap();
-    });
+    };
+    lab.sandbox.edit(change).unwrap();
     for kind in ["roles", "policies", "profiles", "key_pairs", "groups", "instances", "clusters", "definitions"] {
         assert!(kinds.iter().any(|at| at.ends_with(kind)), "{kind}: {kinds:?}");
     }
@@ -60,15 +56,12 @@ async fn what_others_have_tagged_stays_and_is_no_difference_on_any_kind() {
     let other = always.replace("project = \"ngs\"", "group = \"x\"");
     assert_eq!(lab.apply(&other).await, Exit::Done);
     assert_eq!(steps(&lab.plan(&other).await), Vec::<String>::new());
-    lab.sandbox.with_account(|account, _| {
-        let mut all = serde_json::to_value(&*account).unwrap();
-        each(&mut all, "", &mut |at, tags| {
-            if compared(at) {
-                let keys: Vec<&str> =
-                    ["CreatedBy", "group", "project"].into_iter().filter(|key| tags.contains_key(*key)).collect();
-                assert_eq!(keys, ["CreatedBy", "group"], "{at}: {tags:?}");
-            }
-        });
+    each(&mut lab.sandbox.portrait().unwrap(), "", &mut |at, tags| {
+        if compared(at) {
+            let keys: Vec<&str> =
+                ["CreatedBy", "group", "project"].into_iter().filter(|key| tags.contains_key(*key)).collect();
+            assert_eq!(keys, ["CreatedBy", "group"], "{at}: {tags:?}");
+        }
     });
     // None at all in the file: ours are gone, theirs is not.
     let none = always.replace("tags   = { project = \"ngs\" }\n", "");

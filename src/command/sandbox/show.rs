@@ -14,7 +14,7 @@ pub fn status(status: &Value) -> String {
     if exists.is_null() {
         return "there was never a sandbox here\n".to_owned();
     }
-    let _infallible = writeln!(out, "account {} in {}\n", text(&exists["account"]), text(&exists["region"]));
+    let _infallible = writeln!(out, "account {}\n", text(&exists["account"]));
     let services = exists.as_object().into_iter().flatten();
     let kinds = services.filter_map(|(service, kinds)| Some((service, kinds.as_object()?)));
     let mut empty = true;

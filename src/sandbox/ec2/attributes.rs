@@ -22,7 +22,7 @@ pub(super) fn describe(account: &mut Account, cx: &Cx, input: &Value) -> Answer 
         "disableApiTermination" => json!({"value": instance.protected}),
         "instanceInitiatedShutdownBehavior" => json!({"value": instance.shutdown}),
         "rootDeviceName" => {
-            json!({"value": images::by_id(&instance.image).map_or("/dev/xvda", |image| image.root_device)})
+            json!({"value": images::by_id(&account.region, &instance.image).map_or("/dev/xvda", |image| image.root_device)})
         }
         "groupSet" => instance.groups.iter().map(|id| json!({"groupId": id})).collect(),
         other => return Err(invalid(format!("the sandbox does not serve the attribute '{other}'"))),
@@ -64,7 +64,11 @@ pub(super) fn modify(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         ));
     }
     let ids = texts(input, "GroupId");
-    let new_groups = if ids.is_empty() { None } else { Some(groups::resolve(&account.ec2, &ids, &[], network::VPC)?) };
+    let new_groups = if ids.is_empty() {
+        None
+    } else {
+        Some(groups::resolve(account.ec2, &ids, &[], &network::default_vpc(&account.region))?)
+    };
     let instance = instances::find(&mut account.ec2, cx, required(input, "InstanceId")?)?;
     if matches!(instance.life, Life::Terminated | Life::ShuttingDown) {
         return Err(ApiError::new(

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::network::{self, VPC};
+use super::network::{self, default_vpc};
 use super::rules::{self, Rule, Target};
 use super::{Filter, Tags, filtered, invalid, page_size, paged, required, tag_set, tag_types, tags_for, well_formed};
 use crate::account::Account;
 use crate::ec2::State;
 use crate::input::{text, texts};
+use crate::regions;
 use crate::service::{Answer, ApiError, Cx};
 
 const DEFAULT: &str = "sg-0f1e2d3c4b5a69788";
@@ -19,27 +20,23 @@ pub struct Group {
     pub(super) id: String,
     pub(super) name: String,
     description: String,
-    #[serde(default = "default_vpc")]
     pub(super) vpc: String,
     pub(super) tags: Tags,
 }
 
-fn default_vpc() -> String {
-    VPC.to_owned()
-}
-
 /// The group `default` of the default VPC, and its two rules.
-pub(super) fn default_group() -> (Group, Vec<Rule>) {
+pub(super) fn default_group(region: &str) -> (Group, Vec<Rule>) {
+    let id = regions::id_in(region, DEFAULT);
     let group = Group {
-        id: DEFAULT.to_owned(),
+        id: id.clone(),
         name: "default".to_owned(),
         description: "default VPC security group".to_owned(),
-        vpc: default_vpc(),
+        vpc: default_vpc(region),
         tags: Tags::new(),
     };
-    let rule = |id: &str, egress, target| Rule {
-        id: id.to_owned(),
-        group: DEFAULT.to_owned(),
+    let rule = |rule: &str, egress, target| Rule {
+        id: regions::id_in(region, rule),
+        group: id.clone(),
         egress,
         protocol: "-1".to_owned(),
         from: None,
@@ -48,7 +45,7 @@ pub(super) fn default_group() -> (Group, Vec<Rule>) {
         description: None,
         tags: Tags::new(),
     };
-    let inward = rule("sgr-0a1b2c3d4e5f60718", false, Target::Group(DEFAULT.to_owned()));
+    let inward = rule("sgr-0a1b2c3d4e5f60718", false, Target::Group(id.clone()));
     let outward = rule("sgr-0b2c3d4e5f6071829", true, Target::Cidr4("0.0.0.0/0".to_owned()));
     (group, vec![inward, outward])
 }
@@ -101,8 +98,8 @@ pub(super) fn resolve(state: &State, ids: &[String], names: &[String], vpc: &str
     for name in names {
         found.push(state.group_of(&json!({"GroupName": name}))?.id.clone());
     }
-    if found.is_empty() && vpc == VPC {
-        found.push(DEFAULT.to_owned());
+    if found.is_empty() && vpc == default_vpc(&state.region) {
+        found.push(regions::id_in(&state.region, DEFAULT));
     }
     Ok(found)
 }
@@ -121,7 +118,7 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     if name.eq_ignore_ascii_case("default") {
         return Err(ApiError::new("InvalidGroup.Reserved", format!("The security group '{name}' is reserved")));
     }
-    let vpc = text(input, "VpcId").unwrap_or(VPC).to_owned();
+    let vpc = text(input, "VpcId").map_or_else(|| default_vpc(&account.region), str::to_owned);
     if !network::has_vpc(account, &vpc) {
         return Err(ApiError::new("InvalidVpcID.NotFound", format!("The vpc ID '{vpc}' does not exist")));
     }

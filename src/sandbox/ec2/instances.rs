@@ -120,7 +120,7 @@ impl Metadata {
 }
 
 /// An instance.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     /// `i-…`
     pub id: String,
@@ -244,7 +244,8 @@ fn seconds_later(at: Timestamp, seconds: i64) -> Timestamp {
 /// Lets instances' time pass.
 pub(super) fn settle(account: &mut Account, cx: &Cx) {
     let mut ended = Vec::new();
-    for instance in &mut account.ec2.instances {
+    let alive = |instance: &Instance| instance.life != Life::Terminated;
+    account.ec2.instances.revise(alive, |instance| {
         instance.deadline_seen |= instance.tagged_deadline().is_some();
         while let Some((next, at)) = instance.due(cx) {
             if instance.life == Life::Running {
@@ -258,23 +259,18 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
                 ended.push((instance.id.clone(), at));
             }
         }
-    }
+    });
     for (id, at) in &ended {
         ecs::instance_ends(account, cx, id);
         cx.engine.end_instance(id, cx.now);
-        for volume in &mut account.ec2.volumes {
-            if volume.instance.as_ref() == Some(id) && !volume.disk.delete_on_termination {
-                volume.instance = None;
-            }
-        }
+        let outlives = |volume: &super::volumes::Volume| {
+            volume.instance.as_ref() == Some(id) && !volume.disk.delete_on_termination
+        };
+        account.ec2.volumes.change(outlives, |volume| volume.instance = None);
         account.ec2.volumes.retain(|volume| volume.instance.as_ref() != Some(id));
-        for token in &mut account.ec2.tokens {
-            if token.made(id) {
-                token.over = token.over.max(Some(*at));
-            }
-        }
+        account.ec2.tokens.change(|token| token.made(id), |token| token.over = token.over.max(Some(*at)));
     }
-    let State { instances, tokens, .. } = &mut account.ec2;
+    let State { instances, tokens, .. } = &mut *account.ec2;
     instances.retain(|instance| !instance.gone() || seconds_later(instance.since, REMEMBERED) > cx.now);
     tokens.retain(|token| {
         instances.iter().any(|instance| token.made(&instance.id))
@@ -297,8 +293,7 @@ fn not_found(ids: &[String]) -> ApiError {
 pub(super) fn find<'a>(state: &'a mut State, cx: &Cx, id: &str) -> Result<&'a mut Instance, ApiError> {
     state
         .instances
-        .iter_mut()
-        .find(|instance| instance.id == id && instance.visible(cx))
+        .find_mut(|instance| instance.id == id && instance.visible(cx))
         .ok_or_else(|| not_found(&[id.to_owned()]))
 }
 
@@ -406,22 +401,25 @@ fn to_change(account: &Account, cx: &Cx, input: &Value) -> Result<Vec<String>, A
 
 fn change(account: &mut Account, cx: &Cx, ids: &[String], next: impl Fn(Life) -> Life) -> Answer {
     let mut changes = Vec::new();
-    for instance in account.ec2.instances.iter_mut().filter(|instance| ids.contains(&instance.id)) {
-        let before = instance.life;
-        let after = next(before);
-        if after != before {
-            instance.to(after, cx.now);
-            instance.reason = (after != Life::Pending).then(|| {
-                (
-                    "Client.UserInitiatedShutdown".to_owned(),
-                    "Client.UserInitiatedShutdown: User initiated shutdown".to_owned(),
-                )
-            });
-        }
-        changes.push(json!({
-            "instanceId": instance.id, "currentState": after.shown(), "previousState": before.shown(),
-        }));
-    }
+    account.ec2.instances.change(
+        |instance| ids.contains(&instance.id),
+        |instance| {
+            let before = instance.life;
+            let after = next(before);
+            if after != before {
+                instance.to(after, cx.now);
+                instance.reason = (after != Life::Pending).then(|| {
+                    (
+                        "Client.UserInitiatedShutdown".to_owned(),
+                        "Client.UserInitiatedShutdown: User initiated shutdown".to_owned(),
+                    )
+                });
+            }
+            changes.push(json!({
+                "instanceId": instance.id, "currentState": after.shown(), "previousState": before.shown(),
+            }));
+        },
+    );
     Ok(json!({"instancesSet": changes}))
 }
 

@@ -121,7 +121,7 @@ pub(super) fn describe(account: &Account, input: &Value) -> Answer {
     let with_key = flag(input, "IncludePublicKey") == Some(true);
     let found = filtered(
         input,
-        pairs,
+        pairs.iter(),
         |pair| &pair.tags,
         &[
             ("key-pair-id", |pair| vec![pair.id.clone()]),
@@ -159,7 +159,7 @@ pub(super) fn delete(account: &mut Account, input: &Value) -> Answer {
     };
     let mut answer = json!({"return": true});
     if let Some(place) = place {
-        answer["keyPairId"] = json!(pairs.remove(place).id);
+        answer["keyPairId"] = json!(pairs.remove(place).map(|pair| pair.id));
     }
     Ok(answer)
 }

@@ -8,16 +8,26 @@ use super::{filtered, no_tags, page_size, paged, required, well_formed};
 use crate::account::Account;
 use crate::ec2::instances::Instance;
 use crate::input::{flag, texts};
+use crate::regions;
 use crate::service::{Answer, ApiError, Cx};
 
-/// The default VPC.
+/// The default VPC, as it is called in `eu-west-2`.
 pub const VPC: &str = "vpc-0d3f4a17b29c5e681";
 
-const SUBNETS: [(&str, &str, &str); 3] = [
-    ("subnet-0a51c7e93d2b4f860", "a", "172.31.0.0/20"),
-    ("subnet-0b62d8fa4e3c50971", "b", "172.31.16.0/20"),
-    ("subnet-0c73e90b5f4d61a82", "c", "172.31.32.0/20"),
+/// The default subnets, in the order of the zones, as they are called in `eu-west-2`.
+const SUBNETS: [&str; 6] = [
+    "subnet-0a51c7e93d2b4f860",
+    "subnet-0b62d8fa4e3c50971",
+    "subnet-0c73e90b5f4d61a82",
+    "subnet-0d84fa1c605e72b93",
+    "subnet-0e950b2d716f83ca4",
+    "subnet-0fa61c3e827094db5",
 ];
+
+/// The default VPC of a region.
+pub fn default_vpc(region: &str) -> String {
+    regions::id_in(region, VPC)
+}
 
 /// Where a subnet's route table leads what is not for its VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +70,11 @@ pub struct Network {
     pub endpoints: Vec<(String, String)>,
 }
 
+struct Vpc {
+    id: String,
+    default: bool,
+}
+
 struct Zone {
     name: String,
     region: String,
@@ -69,16 +84,18 @@ struct Zone {
 pub fn all_subnets(account: &Account) -> Vec<Subnet> {
     let network = &account.ec2.network;
     let changed = |id: &str| network.subnets.iter().any(|one| one.id == id);
-    let begun = (0..).zip(SUBNETS).filter(|(_, (id, ..))| !changed(id)).map(|(n, (id, letter, cidr))| Subnet {
-        id: id.to_owned(),
-        vpc: VPC.to_owned(),
-        zone: format!("{}{letter}", account.region),
-        cidr: cidr.to_owned(),
+    let region = &account.region;
+    let begun = (0..).zip(SUBNETS).zip(regions::zone_letters(region)).map(|((n, id), letter)| Subnet {
+        id: regions::id_in(region, id),
+        vpc: default_vpc(region),
+        zone: format!("{region}{letter}"),
+        cidr: format!("172.31.{}.0/20", n * 16),
         third_byte: n * 16,
         default: true,
         public: true,
         way: Way::Gateway,
     });
+    let begun = begun.filter(|subnet| !changed(&subnet.id));
     let mut all: Vec<Subnet> = begun.chain(network.subnets.iter().cloned()).collect();
     all.sort_by(|one, other| one.id.cmp(&other.id));
     all
@@ -117,7 +134,7 @@ pub(super) fn subnet(account: &Account, id: &str) -> Result<Subnet, ApiError> {
 
 fn vpc_ids(account: &Account) -> Vec<String> {
     let mut all: Vec<String> = all_subnets(account).into_iter().map(|subnet| subnet.vpc).collect();
-    all.push(VPC.to_owned());
+    all.push(default_vpc(&account.region));
     all.sort_unstable();
     all.dedup();
     all
@@ -135,23 +152,26 @@ pub(super) fn vpcs(account: &Account, cx: &Cx, input: &Value) -> Answer {
     if let Some(id) = ids.iter().find(|id| !has_vpc(account, id)) {
         return Err(unknown("vpc", "vpc", "InvalidVpcID.NotFound", "InvalidVpcID.Malformed", id));
     }
-    let default = |id: &String| vec![(id == VPC).to_string()];
+    let default = default_vpc(&account.region);
+    let all = vpc_ids(account).into_iter().map(|id| Vpc { default: id == default, id }).collect::<Vec<_>>();
+    let default = |one: &Vpc| vec![one.default.to_string()];
     let mut found = filtered(
         input,
-        vpc_ids(account),
+        all,
         no_tags,
         &[
-            ("vpc-id", |id| vec![id.clone()]),
+            ("vpc-id", |one| vec![one.id.clone()]),
             ("is-default", default),
             ("isDefault", default),
             ("state", |_| vec!["available".to_owned()]),
             ("cidr", |_| vec!["172.31.0.0/16".to_owned()]),
         ],
     )?;
-    found.retain(|id| ids.is_empty() || ids.contains(id));
-    let vpc = |id: String| {
+    found.retain(|one| ids.is_empty() || ids.contains(&one.id));
+    let vpc = |one: Vpc| {
         json!({
-        "vpcId": id, "ownerId": account.id, "state": "available", "cidrBlock": "172.31.0.0/16", "isDefault": id == VPC,
+        "vpcId": one.id, "ownerId": account.id, "state": "available", "cidrBlock": "172.31.0.0/16",
+        "isDefault": one.default,
         "instanceTenancy": "default", "dhcpOptionsId": "dopt-0e84fa1c605e72b93", "tagSet": [],
         "cidrBlockAssociationSet": [{
             "cidrBlock": "172.31.0.0/16", "associationId": "vpc-cidr-assoc-0f95ab2d716f83ca4",
@@ -225,7 +245,8 @@ struct Table {
 /// The default VPC's main table leads to an internet gateway, another VPC's nowhere; a subnet with another way has a table
 /// of its own.
 fn tables(account: &Account) -> Vec<Table> {
-    let main = |vpc: &str| if vpc == VPC { Way::Gateway } else { Way::None };
+    let default = default_vpc(&account.region);
+    let main = |vpc: &str| if vpc == default { Way::Gateway } else { Way::None };
     let id = |of: &str| format!("rtb-{}", of.split_once('-').map_or(of, |(_, id)| id));
     let mains = vpc_ids(account).into_iter().map(|vpc| Table { id: id(&vpc), subnet: None, way: main(&vpc), vpc });
     let own = all_subnets(account).into_iter().filter(|subnet| subnet.way != main(&subnet.vpc));
@@ -304,9 +325,9 @@ pub(super) fn endpoints(account: &Account, cx: &Cx, input: &Value) -> Answer {
 /// DescribeAvailabilityZones.
 pub(super) fn zones(account: &Account, _cx: &Cx, input: &Value) -> Answer {
     let names = texts(input, "ZoneName");
-    let zone = |(_, letter, _): (_, &str, _)| format!("{}{letter}", account.region);
-    let all: Vec<Zone> =
-        SUBNETS.into_iter().map(|one| Zone { name: zone(one), region: account.region.clone() }).collect();
+    let region = &account.region;
+    let zone = |letter| Zone { name: format!("{region}{letter}"), region: region.clone() };
+    let all: Vec<Zone> = regions::zone_letters(region).map(zone).collect();
     if let Some(name) = names.iter().find(|name| !all.iter().any(|zone| zone.name == **name)) {
         return Err(super::invalid(format!("Invalid availability zone: [{name}]")));
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::groups::check_letters;
-use super::network::VPC;
+use super::network::default_vpc;
 use super::{Tags, filtered, invalid, page_size, paged, required, tag_set, tag_types, tags_for, well_formed};
 use crate::account::Account;
 use crate::ec2::State;
@@ -234,7 +234,8 @@ fn shown(account: &Account, rule: &Rule) -> Value {
         Target::Cidr6(cidr) => one["cidrIpv6"] = json!(cidr),
         Target::PrefixList(prefix) => one["prefixListId"] = json!(prefix),
         Target::Group(group) => {
-            one["referencedGroupInfo"] = json!({"groupId": group, "userId": account.id, "vpcId": VPC});
+            one["referencedGroupInfo"] =
+                json!({"groupId": group, "userId": account.id, "vpcId": default_vpc(&account.region)});
         }
     }
     if let Some(description) = &rule.description {
@@ -401,7 +402,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
     }
     let mut found = filtered(
         input,
-        all,
+        all.iter(),
         |rule| &rule.tags,
         &[("group-id", |rule| vec![rule.group.clone()]), ("security-group-rule-id", |rule| vec![rule.id.clone()])],
     )?;

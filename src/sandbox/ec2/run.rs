@@ -121,7 +121,7 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
     if least < 1 || least > count || count > 20 {
         return Err(invalid(format!("Value ({least}..{count}) for parameters minCount and maxCount is invalid.")));
     }
-    let image = types::image(required(input, "ImageId")?)?;
+    let image = types::image(&account.region, required(input, "ImageId")?)?;
     let type_name = text(input, "InstanceType").unwrap_or("t3.micro");
     let instance_type =
         types::by_name(type_name).ok_or_else(|| invalid(format!("Invalid value '{type_name}' for InstanceType.")))?;
@@ -272,7 +272,7 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
             reservation: reservation.clone(),
             index,
             client_token: token.unwrap_or_default().to_owned(),
-            image: launch.image.id.to_owned(),
+            image: launch.image.id.clone(),
             architecture: launch.image.architecture.to_owned(),
             instance_type: launch.instance_type.name.clone(),
             vcpus: launch.instance_type.vcpus,

@@ -20,7 +20,7 @@ pub(super) fn shown(account: &Account, instance: &Instance) -> Value {
         "rootDeviceType": "ebs", "virtualizationType": "hvm", "hypervisor": "xen", "enaSupport": true,
         "ebsOptimized": false, "sourceDestCheck": true, "clientToken": instance.client_token,
         "tagSet": tag_set(&instance.tags), "metadataOptions": instance.metadata.shown(if instance.life == Life::Pending { "pending" } else { "applied" }),
-        "rootDeviceName": images::by_id(&instance.image).map_or("/dev/xvda", |image| image.root_device),
+        "rootDeviceName": images::by_id(&account.region, &instance.image).map_or("/dev/xvda", |image| image.root_device),
         "cpuOptions": {"coreCount": (instance.vcpus / 2).max(1), "threadsPerCore": 2.min(instance.vcpus)},
         "platformDetails": "Linux/UNIX", "usageOperation": "RunInstances", "currentInstanceBootMode": "legacy-bios",
     });

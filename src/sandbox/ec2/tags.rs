@@ -70,16 +70,15 @@ fn find<'a>(state: &'a mut State, cx: &Cx, id: &str) -> Result<Tagged<'a>, ApiEr
         }),
         "vol" => state
             .volumes
-            .iter_mut()
-            .find(|volume| volume.id == id)
+            .find_mut(|volume| volume.id == id)
             .map(|volume| plain(&mut volume.tags))
             .ok_or_else(|| ApiError::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist."))),
         "sg" => {
-            state.groups.iter_mut().find(|group| group.id == id).map(|group| plain(&mut group.tags)).ok_or_else(|| {
+            state.groups.find_mut(|group| group.id == id).map(|group| plain(&mut group.tags)).ok_or_else(|| {
                 ApiError::new("InvalidGroup.NotFound", format!("The security group '{id}' does not exist"))
             })
         }
-        "sgr" => state.rules.iter_mut().find(|rule| rule.id == id).map(|rule| plain(&mut rule.tags)).ok_or_else(|| {
+        "sgr" => state.rules.find_mut(|rule| rule.id == id).map(|rule| plain(&mut rule.tags)).ok_or_else(|| {
             ApiError::new(
                 "InvalidSecurityGroupRuleId.NotFound",
                 format!("The security group rule ID '{id}' does not exist"),
@@ -87,8 +86,7 @@ fn find<'a>(state: &'a mut State, cx: &Cx, id: &str) -> Result<Tagged<'a>, ApiEr
         }),
         "key" => state
             .key_pairs
-            .iter_mut()
-            .find(|pair| pair.id == id)
+            .find_mut(|pair| pair.id == id)
             .map(|pair| plain(&mut pair.tags))
             .ok_or_else(|| ApiError::new("InvalidKeyPair.NotFound", format!("The key pair '{id}' does not exist"))),
         prefix if well_formed(id, prefix) => {

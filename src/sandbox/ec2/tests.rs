@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::engine::fake::Outcome;
-use crate::images::IMAGES;
+use crate::images;
 
 fn bench() -> Bench {
     Bench::new(|_| Outcome::default())
@@ -91,7 +91,7 @@ fn launches_are_checked() {
     let cases = [
         ("ImageId", json!("ami-0000000000000000f"), "InvalidAMIID.NotFound"),
         ("ImageId", json!("ami-x"), "InvalidAMIID.Malformed"),
-        ("ImageId", json!(IMAGES[1].id), "InvalidParameterValue"),
+        ("ImageId", json!(images::of("eu-west-2")[1].id), "InvalidParameterValue"),
         ("InstanceType", json!("r9.huge"), "InvalidParameterValue"),
         ("InstanceType", json!("m5.4xlarge"), "InsufficientInstanceCapacity"),
         ("KeyName", json!("nobody"), "InvalidKeyPair.NotFound"),
@@ -110,8 +110,8 @@ fn launches_are_checked() {
     }
     let error = bench.try_ec2("RunInstances", with(Bench::launch("t"), "IamInstanceProfile", json!({"Name": "x"})));
     assert!(error.unwrap_err().message.contains("Invalid IAM Instance Profile name"));
-    assert!(bench.account.ec2.instances.is_empty());
-    bench.account.iam.profiles.get_mut("s-instance").unwrap().created = bench.cx.now;
+    assert!(bench.account().ec2.instances.is_empty());
+    bench.account().iam.profiles.get_mut("s-instance").unwrap().created = bench.cx.now;
     assert_eq!(bench.ec2_refuses("RunInstances", Bench::launch("t")), "InvalidParameterValue");
     bench.wait(1);
     bench.run_instance("t");

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{filtered, no_tags, page_size, paged, well_formed};
-use crate::images::{self, IMAGES, Image, OWNER};
+use crate::account::Account;
+use crate::images::{self, Image, OWNER};
 use crate::input::texts;
 use crate::service::{Answer, ApiError, Cx};
 
@@ -125,8 +126,8 @@ pub(super) fn instance_types(cx: &Cx, input: &Value) -> Answer {
 }
 
 /// The image of this id, or the refusal that EC2 gives.
-pub(super) fn image(id: &str) -> Result<&'static Image, ApiError> {
-    images::by_id(id).ok_or_else(|| {
+pub(super) fn image(region: &str, id: &str) -> Result<&'static Image, ApiError> {
+    images::by_id(region, id).ok_or_else(|| {
         if well_formed(id, "ami") {
             ApiError::new("InvalidAMIID.NotFound", format!("The image id '[{id}]' does not exist"))
         } else {
@@ -136,18 +137,18 @@ pub(super) fn image(id: &str) -> Result<&'static Image, ApiError> {
 }
 
 /// DescribeImages.
-pub(super) fn images(cx: &Cx, input: &Value) -> Answer {
+pub(super) fn images(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let ids = texts(input, "ImageId");
     for id in &ids {
-        image(id)?;
+        image(&account.region, id)?;
     }
     let owners = texts(input, "Owner");
     let mut found = filtered(
         input,
-        IMAGES,
+        images::of(&account.region),
         no_tags,
         &[
-            ("image-id", |one| vec![one.id.to_owned()]),
+            ("image-id", |one| vec![one.id.clone()]),
             ("name", |one| vec![one.name.to_owned()]),
             ("architecture", |one| vec![one.architecture.to_owned()]),
             ("state", |_| vec!["available".to_owned()]),
@@ -159,7 +160,7 @@ pub(super) fn images(cx: &Cx, input: &Value) -> Answer {
         ],
     )?;
     let owned = owners.is_empty() || owners.iter().any(|owner| owner == "amazon" || owner == OWNER);
-    found.retain(|one| owned && (ids.is_empty() || ids.iter().any(|id| id == one.id)));
+    found.retain(|one| owned && (ids.is_empty() || ids.contains(&one.id)));
     let shown = |one: &Image| {
         json!({
             "imageId": one.id, "imageLocation": format!("amazon/{}", one.name), "imageState": "available",

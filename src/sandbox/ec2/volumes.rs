@@ -50,7 +50,7 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
         throughput: Some(125),
         encrypted: false,
         delete_on_termination: true,
-        snapshot: Some(image.snapshot.to_owned()),
+        snapshot: Some(image.snapshot.clone()),
     }];
     for mapping in list(input, "BlockDeviceMapping") {
         let device = required(mapping, "DeviceName")?;
@@ -102,7 +102,7 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
             throughput: throughput.or(if gp3 { Some(125) } else { None }),
             encrypted,
             delete_on_termination: flag(ebs, "DeleteOnTermination").unwrap_or(true),
-            snapshot: root.then(|| image.snapshot.to_owned()),
+            snapshot: root.then(|| image.snapshot.clone()),
         };
         match disks.iter_mut().find(|have| have.device == device) {
             Some(have) if root && have.size_gib == image.size_gib => *have = disk,
@@ -178,7 +178,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
     }
     let mut chosen = filtered(
         input,
-        all,
+        all.iter(),
         |volume| &volume.tags,
         &[
             ("volume-id", |volume| vec![volume.id.clone()]),

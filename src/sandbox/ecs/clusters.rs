@@ -71,7 +71,7 @@ pub(super) fn create(account: &mut Account, input: &Value) -> Answer {
         given => json!(given),
     };
     let new = Cluster { name: name.to_owned(), active: true, tags, settings };
-    match account.ecs.clusters.iter_mut().find(|cluster| cluster.name == name) {
+    match account.ecs.clusters.find_mut(|cluster| cluster.name == name) {
         Some(cluster) if cluster.active => {}
         Some(cluster) => {
             *cluster = new;
@@ -130,7 +130,7 @@ pub(super) fn delete(account: &mut Account, input: &Value) -> Answer {
             "The Cluster cannot be deleted while Tasks are active.",
         ));
     }
-    let cluster = account.ecs.clusters.iter_mut().find(|cluster| cluster.name == name).ok_or_else(not_found)?;
+    let cluster = account.ecs.clusters.find_mut(|cluster| cluster.name == name).ok_or_else(not_found)?;
     cluster.active = false;
     let cluster = cluster.clone();
     Ok(json!({"cluster": shown(account, &cluster, true, true)}))

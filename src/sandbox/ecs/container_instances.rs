@@ -39,7 +39,7 @@ impl Status {
 }
 
 /// A container instance.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerInstance {
     pub(super) id: String,
     pub(super) cluster: String,
@@ -138,13 +138,15 @@ fn agent_up(account: &Account, instance: &Instance, cx: &Cx) -> Option<Timestamp
 pub(super) fn settle(account: &mut Account, cx: &Cx) {
     let agents = account.ec2.instances.iter().filter_map(|one| Some((one.id.clone(), agent_up(account, one, cx)?)));
     let agents: BTreeMap<String, Timestamp> = agents.collect();
-    for instance in &account.ec2.instances {
+    for instance in account.ec2.instances.iter() {
         let Some(&up) = agents.get(&instance.id) else { continue };
+        let state = &mut *account.ecs;
+        if state.container_instances.iter().any(|known| known.instance == instance.id) {
+            continue;
+        }
         let user_data = UserData::of(instance.user_data.as_deref());
         let Some(cluster) = user_data.cluster().map(str::to_owned) else { continue };
-        let state = &mut account.ecs;
-        let active = state.clusters.iter().any(|known| known.name == cluster && known.active);
-        if !active || state.container_instances.iter().any(|known| known.instance == instance.id) {
+        if !state.clusters.iter().any(|known| known.name == cluster && known.active) {
             continue;
         }
         let id = state.id("container-instance", up);
@@ -170,7 +172,7 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
             tags: Tags::new(),
         });
     }
-    for known in &mut account.ecs.container_instances {
+    account.ecs.container_instances.revise(ContainerInstance::registered, |known| {
         let instance = account.ec2.instances.iter().find(|instance| instance.id == known.instance);
         let ends = instance.is_none_or(|instance| matches!(instance.life, Life::ShuttingDown | Life::Terminated));
         // Of an instance that was stopped first nobody tells ECS that it is terminated.
@@ -181,7 +183,7 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
         known.connected = known.registered()
             && !cx.options.settings.hung.contains(&known.instance)
             && agents.contains_key(&known.instance);
-    }
+    });
     let hour = SignedDuration::from_hours(1);
     let alive: Vec<String> = account.ec2.instances.iter().map(|instance| instance.id.clone()).collect();
     account.ecs.container_instances.retain(|known| {

@@ -94,7 +94,7 @@ pub(super) fn register(account: &mut Account, cx: &Cx, input: &Value) -> Answer 
     let body = normal::body(input)?;
     let tags = read_tags(input)?;
     let family = required(input, "family")?.to_owned();
-    let revision = account.ecs.revisions.entry(family.clone()).or_default();
+    let revision = account.ecs.revisions.get_or_insert_with(family.clone(), || 0);
     *revision += 1;
     let new = Definition {
         family,
@@ -209,7 +209,7 @@ pub(super) fn delete(account: &mut Account, _cx: &Cx, input: &Value) -> Answer {
 
 /// What was told to go goes once no task uses it.
 pub(super) fn settle(account: &mut Account) {
-    let State { definitions, tasks, .. } = &mut account.ecs;
+    let State { definitions, tasks, .. } = &mut *account.ecs;
     definitions.retain(|one| {
         one.life != Life::DeleteInProgress
             || tasks.iter().any(|task| task.holds() && task.definition == one.full_name())

@@ -95,20 +95,20 @@ impl Part<'_> {
     }
 
     /// The values of secrets, of which the sandbox has the public parameters; or why the task cannot start.
-    fn secrets(&self) -> Result<Vec<(String, String)>, String> {
+    fn secrets(&self, region: &str) -> Result<Vec<(String, String)>, String> {
         list(self.definition, "secrets")
             .iter()
             .map(|one| {
                 let from = text(one, "valueFrom").unwrap_or_default();
                 let parameter = from.split_once(":parameter").map_or(from, |(_, name)| name);
-                let image = images::by_parameter(parameter).ok_or_else(|| {
+                let image = images::by_parameter(region, parameter).ok_or_else(|| {
                     format!(
                         "ResourceInitializationError: unable to pull secrets or registry auth: execution resource \
                          retrieval failed: unable to retrieve secrets from ssm: service call has been retried 1 \
                          time(s): invalid parameters: {parameter}"
                     )
                 })?;
-                Ok((text(one, "name").unwrap_or_default().to_owned(), image.id.to_owned()))
+                Ok((text(one, "name").unwrap_or_default().to_owned(), image.id.clone()))
             })
             .collect()
     }
@@ -145,7 +145,7 @@ impl Part<'_> {
                 .to_owned());
         }
         let mut environment = self.environment();
-        environment.extend(self.secrets()?);
+        environment.extend(self.secrets(&account.region)?);
         for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
             environment.entry(name.to_owned()).or_insert_with(|| account.region.clone());
         }

@@ -1,5 +1,7 @@
 //! RunTask: its checks, placement, and its idempotency, whose answer to a changed request names the tasks.
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,7 +19,7 @@ use crate::service::{Answer, ApiError, Cx};
 use crate::{logs, lookups};
 
 /// A client token, and what was asked and started under it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
     pub(super) cluster: String,
     token: String,
@@ -30,15 +32,23 @@ pub struct Token {
 
 /// Tokens live for a day, or until an hour after their tasks.
 pub(super) fn settle(account: &mut Account, cx: &Cx) {
-    let State { tokens, tasks, .. } = &mut account.ecs;
+    let State { tokens, tasks, .. } = &mut *account.ecs;
+    let by_id: HashMap<&str, &Task> = tasks.iter().map(|task| (task.id.as_str(), task)).collect();
     let later = |at: Timestamp, hours| at.checked_add(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MAX);
-    tokens.retain_mut(|token| {
-        let of: Vec<&Task> = tasks.iter().filter(|task| token.tasks.contains(&task.id)).collect();
-        if !of.is_empty() {
-            token.over =
-                if of.iter().any(|task| task.holds()) { None } else { of.iter().filter_map(|task| task.stopped).max() };
-        }
-        let forgotten = of.is_empty() && token.over.is_none();
+    let of =
+        |token: &Token| -> Vec<&Task> { token.tasks.iter().filter_map(|id| by_id.get(id.as_str()).copied()).collect() };
+    tokens.revise(
+        |_| true,
+        |token| {
+            let of = of(token);
+            if !of.is_empty() {
+                let over = of.iter().filter_map(|task| task.stopped).max();
+                token.over = if of.iter().any(|task| task.holds()) { None } else { over };
+            }
+        },
+    );
+    tokens.retain(|token| {
+        let forgotten = of(token).is_empty() && token.over.is_none();
         !forgotten && later(token.made, 24) > cx.now && token.over.is_none_or(|over| later(over, 1) > cx.now)
     });
 }

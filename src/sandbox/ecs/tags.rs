@@ -14,7 +14,7 @@ fn find<'a>(account: &'a mut Account, input: &Value) -> Result<&'a mut Tags, Api
     let (kind, name) = rest.split_once('/').ok_or_else(|| invalid(format!("Invalid resource ARN: {given}")))?;
     let state = &mut account.ecs;
     match kind {
-        "cluster" => match state.clusters.iter_mut().find(|cluster| cluster.name == name) {
+        "cluster" => match state.clusters.find_mut(|cluster| cluster.name == name) {
             None => Err(ApiError::new("ClusterNotFoundException", "Cluster not found.")),
             Some(cluster) if !cluster.active => {
                 Err(invalid("The specified cluster is inactive. Specify an active cluster and try again."))
@@ -23,17 +23,13 @@ fn find<'a>(account: &'a mut Account, input: &Value) -> Result<&'a mut Tags, Api
         },
         "task-definition" => state
             .definitions
-            .iter_mut()
-            .find(|definition| definition.full_name() == name)
+            .find_mut(|definition| definition.full_name() == name)
             .map(|definition| &mut definition.tags)
             .ok_or_else(absent),
-        "task" => {
-            state.tasks.iter_mut().find(|task| task.id == last(name)).map(|task| &mut task.tags).ok_or_else(absent)
-        }
+        "task" => state.tasks.find_mut(|task| task.id == last(name)).map(|task| &mut task.tags).ok_or_else(absent),
         "container-instance" => state
             .container_instances
-            .iter_mut()
-            .find(|instance| instance.id == last(name))
+            .find_mut(|instance| instance.id == last(name))
             .map(|instance| &mut instance.tags)
             .ok_or_else(absent),
         _ => Err(absent()),

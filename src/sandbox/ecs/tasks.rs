@@ -36,7 +36,7 @@ impl Status {
 }
 
 /// A container of a task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Container {
     pub(super) id: String,
     /// The name that the engine knows it by.
@@ -90,7 +90,7 @@ impl Container {
 }
 
 /// A task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     pub(super) id: String,
     pub(super) cluster: String,
@@ -215,14 +215,12 @@ pub(super) fn end_credentials(account: &mut Account) {
 /// Lets tasks' time pass, or only that of the tasks on one instance; ends what ended and keeps what it wrote.
 pub(super) fn settle(account: &mut Account, cx: &Cx, instance: Option<&str>) {
     let mut ended = Vec::new();
-    for task in account.ecs.tasks.iter_mut().filter(|task| task.holds()) {
-        if instance.is_some_and(|instance| task.instance != instance) {
-            continue;
-        }
+    let theirs = |task: &Task| task.holds() && instance.is_none_or(|instance| task.instance == instance);
+    account.ecs.tasks.revise(theirs, |task| {
         let host = account.ec2.instances.iter().find(|host| host.id == task.instance);
         // Nobody tells ECS what becomes of a task on a machine that hangs, nor the machine what ECS wants of it.
         if cx.options.settings.hung.contains(&task.instance) && host.is_some_and(|host| host.life == Life::Running) {
-            continue;
+            return;
         }
         task.see(cx, host);
         if task.holds() {
@@ -234,7 +232,7 @@ pub(super) fn settle(account: &mut Account, cx: &Cx, instance: Option<&str>) {
         if !task.holds() {
             ended.extend(task.containers.iter().filter_map(|container| container.log.clone()));
         }
-    }
+    });
     for (group, stream) in ended {
         logs::seal(account, cx, &group, &stream);
     }
@@ -247,13 +245,12 @@ pub(super) fn settle(account: &mut Account, cx: &Cx, instance: Option<&str>) {
 
 /// The container instance was deregistered by force: its tasks are over for ECS, though their processes go on.
 pub(super) fn abandon(account: &mut Account, cx: &Cx, container_instance: &str) {
-    let on_it =
-        account.ecs.tasks.iter_mut().filter(|task| task.holds() && task.container_instance == container_instance);
     let mut logs = Vec::new();
-    for task in on_it {
+    let on_it = |task: &Task| task.holds() && task.container_instance == container_instance;
+    account.ecs.tasks.change(on_it, |task| {
         task.end(cx.now, "UserInitiated", "Container instance deregistration forced by user");
         logs.extend(task.containers.iter().filter_map(|container| container.log.clone()));
-    }
+    });
     for (group, stream) in logs {
         logs::seal(account, cx, &group, &stream);
     }

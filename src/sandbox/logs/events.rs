@@ -1,14 +1,18 @@
 //! Log streams and their events, put by a request or written by a task.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::groups::{self, Group, group_of};
+use super::kept::Events;
 use super::{at_most, invalid, required};
 use crate::account::Account;
 use crate::input::{flag, list, number, page, text};
 use crate::service::{Answer, ApiError, Cx};
+use crate::table::{Record, Stored};
 
 /// The most events of an answer.
 pub(super) const MOST: i64 = 10_000;
@@ -23,7 +27,7 @@ const HOUR: i64 = 3_600_000;
 pub(super) struct Event(pub(super) i64, pub(super) i64, pub(super) String);
 
 impl Event {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.2.len() + 26
     }
 }
@@ -35,22 +39,28 @@ pub struct Stream {
     created: Timestamp,
     /// The task that writes it, while the engine holds what it wrote.
     task: Option<String>,
-    events: Vec<Event>,
-    /// How many were dropped at the head for their age: tokens count them.
-    expired: usize,
+    #[serde(skip)]
+    events: Events,
+}
+
+impl Record for Stream {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![("events", &mut self.events)]
+    }
 }
 
 impl Stream {
     pub(super) fn bytes(&self) -> usize {
-        self.events.iter().map(Event::bytes).sum()
+        self.events.bytes()
+    }
+
+    /// Whether anything in it is older. What a task still writes is left alone.
+    pub(super) fn has_older(&self, oldest: i64) -> bool {
+        self.task.is_none() && self.events.list().first().is_some_and(|event| event.0 < oldest)
     }
 
     pub(super) fn expire(&mut self, oldest: i64) {
-        let old = self.events.iter().take_while(|event| event.0 < oldest).count();
-        if self.task.is_none() {
-            self.events.drain(..old);
-            self.expired += old;
-        }
+        self.events.expire(oldest);
     }
 
     fn written(&self, cx: &Cx) -> Vec<Event> {
@@ -59,11 +69,15 @@ impl Stream {
         cx.engine.log(task, cx.now).into_iter().map(line).collect()
     }
 
-    pub(super) fn all(&self, cx: &Cx) -> Vec<Event> {
-        let mut events = self.events.clone();
-        events.extend(self.written(cx));
+    pub(super) fn all(&self, cx: &Cx) -> Cow<'_, [Event]> {
+        let written = self.written(cx);
+        if written.is_empty() {
+            return Cow::Borrowed(self.events.list());
+        }
+        let mut events = self.events.list().to_vec();
+        events.extend(written);
         events.sort_by_key(|event| event.0);
-        events
+        Cow::Owned(events)
     }
 }
 
@@ -72,17 +86,12 @@ fn no_stream() -> ApiError {
 }
 
 pub(super) fn stream<'a>(group: &'a Group, name: &str) -> Result<&'a Stream, ApiError> {
-    group.streams.iter().find(|stream| stream.name == name).ok_or_else(no_stream)
+    group.streams.get(name).ok_or_else(no_stream)
 }
 
 fn add(group: &mut Group, name: &str, task: Option<&str>, now: Timestamp) {
-    group.streams.push(Stream {
-        name: name.to_owned(),
-        created: now,
-        task: task.map(str::to_owned),
-        events: Vec::new(),
-        expired: 0,
-    });
+    let (task, events) = (task.map(str::to_owned), Events::default());
+    group.streams.insert(name.to_owned(), Stream { name: name.to_owned(), created: now, task, events });
 }
 
 /// Opens the stream that a task writes to, as the awslogs driver does, making the group only if it was told to.
@@ -94,7 +103,7 @@ pub fn open(account: &mut Account, cx: &Cx, group: &str, name: &str, task: &str,
         account.logs.add_group(group, std::collections::BTreeMap::new(), cx.now);
     }
     let group = account.logs.group_mut(group)?;
-    match group.streams.iter_mut().find(|stream| stream.name == name) {
+    match group.streams.get_mut(name) {
         Some(stream) => stream.task = Some(task.to_owned()),
         None => add(group, name, Some(task), cx.now),
     }
@@ -104,8 +113,9 @@ pub fn open(account: &mut Account, cx: &Cx, group: &str, name: &str, task: &str,
 /// Keeps what a task wrote: it has ended, or what ran it goes. A group deleted meanwhile keeps nothing.
 pub fn seal(account: &mut Account, cx: &Cx, group: &str, name: &str) {
     let Ok(group) = account.logs.group_mut(group) else { return };
-    if let Some(stream) = group.streams.iter_mut().find(|stream| stream.name == name) {
-        stream.events = stream.all(cx);
+    if let Some(stream) = group.streams.get_mut(name) {
+        let written = stream.written(cx);
+        stream.events.add(written);
         stream.task = None;
     }
 }
@@ -134,7 +144,7 @@ pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Ans
     }
     let mut found: Vec<(Option<i64>, Value)> = group
         .streams
-        .iter()
+        .values()
         .filter(|stream| stream.name.starts_with(prefix.unwrap_or_default()))
         .map(|stream| {
             let events = stream.all(cx);
@@ -175,7 +185,7 @@ pub(super) fn put(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     let name = required(input, "logStreamName")?;
     let group = account.logs.group_mut(required(input, "logGroupName")?)?;
     let retained = group.retained_since(cx.now);
-    let stream = group.streams.iter_mut().find(|stream| stream.name == name).ok_or_else(no_stream)?;
+    let stream = group.streams.get_mut(name).ok_or_else(no_stream)?;
     let mut new = Vec::new();
     for event in list(input, "logEvents") {
         let at = number(event, "timestamp").ok_or_else(|| invalid("An event has no timestamp"))?;
@@ -212,8 +222,7 @@ pub(super) fn put(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     if far < new.len() {
         rejected.insert("tooNewLogEventStartIndex".to_owned(), far.into());
     }
-    stream.events.extend(new.drain(..far).skip(valid.start));
-    stream.events.sort_by_key(|event| event.0);
+    stream.events.add(new.drain(..far).skip(valid.start).collect());
     let mut answer = json!({"nextSequenceToken": "49039859569518213600000000000000000000000000000000000001"});
     if !rejected.is_empty() {
         answer["rejectedLogEventsInfo"] = Value::Object(rejected);
@@ -231,18 +240,16 @@ fn place(token: &str) -> Option<(bool, usize)> {
     }
 }
 
-pub(super) fn in_time(event: &Event, input: &Value, last: impl Fn(i64, i64) -> bool) -> bool {
-    number(input, "startTime").is_none_or(|start| event.0 >= start)
-        && number(input, "endTime").is_none_or(|end| last(event.0, end))
-}
-
 /// GetLogEvents: at either end the token repeats.
 pub(super) fn get(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let stream = stream(group_of(account, input)?, required(input, "logStreamName")?)?;
     let limit = usize::try_from(at_most(input, MOST)?).unwrap_or(usize::MAX);
-    let events: Vec<Event> =
-        stream.all(cx).into_iter().filter(|event| in_time(event, input, |at, end| at < end)).collect();
-    let (gone, count) = (stream.expired, events.len());
+    let all = stream.all(cx);
+    let before = |time: i64| all.partition_point(|event| event.0 < time);
+    let start = number(input, "startTime").map_or(0, before);
+    let end = number(input, "endTime").map_or(all.len(), before);
+    let events = all.get(start..end).unwrap_or_default();
+    let (gone, count) = (stream.events.expired(), events.len());
     let (first, last) = match text(input, "nextToken") {
         Some(token) => {
             let (forward, at) = place(token).ok_or_else(|| invalid("The specified nextToken is invalid."))?;

@@ -11,6 +11,7 @@ use super::{State, at_most, invalid, no_group, required};
 use crate::account::Account;
 use crate::input::{list, number, page, text};
 use crate::service::{Answer, ApiError, Cx};
+use crate::table::{Record, Stored, Table};
 
 const RETENTIONS: [i64; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
@@ -24,7 +25,14 @@ pub struct Group {
     created: Timestamp,
     retention_days: Option<i64>,
     tags: BTreeMap<String, String>,
-    pub(super) streams: Vec<Stream>,
+    #[serde(skip)]
+    pub(super) streams: Table<String, Stream>,
+}
+
+impl Record for Group {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![("streams", &mut self.streams)]
+    }
 }
 
 impl Group {
@@ -54,20 +62,21 @@ impl Group {
 
 impl State {
     pub(super) fn group(&self, name: &str) -> Result<&Group, ApiError> {
-        self.groups.iter().find(|group| group.name == name).ok_or_else(no_group)
+        self.groups.get(name).ok_or_else(no_group)
     }
 
     pub(super) fn group_mut(&mut self, name: &str) -> Result<&mut Group, ApiError> {
-        self.groups.iter_mut().find(|group| group.name == name).ok_or_else(no_group)
+        self.groups.get_mut(name).ok_or_else(no_group)
     }
 
     pub(super) fn add_group(&mut self, name: &str, tags: BTreeMap<String, String>, now: Timestamp) -> &mut Group {
-        let place = self.groups.partition_point(|group| group.name.as_str() < name);
-        self.groups.insert(
-            place,
-            Group { name: name.to_owned(), created: now, retention_days: None, tags, streams: Vec::new() },
-        );
-        &mut self.groups[place]
+        self.groups.get_or_insert_with(name.to_owned(), || Group {
+            name: name.to_owned(),
+            created: now,
+            retention_days: None,
+            tags,
+            streams: Table::default(),
+        })
     }
 }
 
@@ -135,11 +144,11 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let found: Vec<Value> = account
         .logs
         .groups
-        .iter()
+        .values()
         .filter(|group| group.name.starts_with(prefix) && group.name.contains(pattern))
         .map(|group| {
             let plain = arn(account, &group.name);
-            let bytes: usize = group.streams.iter().map(Stream::bytes).sum();
+            let bytes: usize = group.streams.values().map(Stream::bytes).sum();
             let mut one = json!({
                 "logGroupName": group.name, "creationTime": group.created.as_millisecond(), "metricFilterCount": 0,
                 "arn": format!("{plain}:*"), "logGroupArn": plain, "storedBytes": bytes, "logGroupClass": "STANDARD",
@@ -166,7 +175,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
 /// DeleteLogGroup.
 pub(super) fn delete(account: &mut Account, input: &Value) -> Answer {
     let name = account.logs.group(required(input, "logGroupName")?)?.name.clone();
-    account.logs.groups.retain(|group| group.name != name);
+    account.logs.groups.remove(&name);
     Ok(json!({}))
 }
 
@@ -232,9 +241,14 @@ pub(super) fn list_tags_by_name(account: &mut Account, input: &Value) -> Answer 
 
 /// Drops what is older than its group's retention.
 pub(super) fn expire(state: &mut State, cx: &Cx) {
-    for group in &mut state.groups {
-        if let Some(oldest) = group.retained_since(cx.now) {
-            group.streams.iter_mut().for_each(|stream| stream.expire(oldest));
-        }
+    let mut old = Vec::new();
+    for (name, group) in state.groups.iter().filter(|(_, group)| group.retention_days.is_some()) {
+        let Some(oldest) = group.retained_since(cx.now) else { continue };
+        let streams = group.streams.iter().filter(|(_, stream)| stream.has_older(oldest));
+        old.extend(streams.map(|(stream, _)| (name.clone(), stream.clone(), oldest)));
+    }
+    for (group, stream, oldest) in old {
+        let stream = state.groups.get_mut(&group).and_then(|group| group.streams.get_mut(&stream));
+        stream.into_iter().for_each(|stream| stream.expire(oldest));
     }
 }

@@ -1,10 +1,12 @@
 //! FilterLogEvents: a group's streams searched together, by patterns of terms.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::events::{Event, MOST, in_time, stream};
+use super::events::{Event, MOST, stream};
 use super::groups::group_of;
 use super::{at_most, invalid};
 use crate::account::Account;
@@ -30,29 +32,35 @@ pub(super) fn filter(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let pattern = Pattern::read(text(input, "filterPattern").unwrap_or_default())?;
     let (backwards, token) = direction(input)?;
     let limit = at_most(input, MOST)?;
-    let mut found: Vec<(Event, Value)> = Vec::new();
-    for stream in &group.streams {
-        if stream.name.starts_with(prefix) && (names.is_empty() || names.contains(&stream.name)) {
-            let (mut at, mut nth) = (None, 0);
-            for event in stream.all(cx) {
-                nth = if at == Some(event.0) { nth + 1 } else { 0 };
-                at = Some(event.0);
-                if in_time(&event, input, |at, end| at <= end) && pattern.matches(&event.2) {
-                    let shown = json!({
-                        "logStreamName": stream.name, "timestamp": event.0, "ingestionTime": event.1,
-                        "message": event.2, "eventId": event_id(&stream.name, event.0, nth),
-                    });
-                    found.push((event, shown));
-                }
+    let of_stream =
+        |name: &String| name.starts_with(prefix) && (names.is_empty() || names.iter().any(|one| one == name));
+    let streams = group.streams.iter().filter(|(name, _)| of_stream(name));
+    let all: Vec<(&String, Cow<'_, [Event]>)> = streams.map(|(name, stream)| (name, stream.all(cx))).collect();
+    let (start, end) = (number(input, "startTime"), number(input, "endTime"));
+    let mut found: Vec<(&Event, &String, usize)> = Vec::new();
+    for (name, events) in &all {
+        let (mut at, mut nth) = (None, 0);
+        for event in events.iter() {
+            nth = if at == Some(event.0) { nth + 1 } else { 0 };
+            at = Some(event.0);
+            let in_time = start.is_none_or(|start| event.0 >= start) && end.is_none_or(|end| event.0 <= end);
+            if in_time && pattern.matches(&event.2) {
+                found.push((event, name, nth));
             }
         }
     }
-    found.sort_by_key(|(event, _)| (event.0, event.1));
+    found.sort_by_key(|(event, ..)| (event.0, event.1));
     if backwards {
         found.reverse();
     }
-    let shown: Vec<Value> = found.into_iter().map(|(_, shown)| shown).collect();
-    let (some, next) = page(shown, token, Some(limit), usize::MAX, "InvalidParameterException")?;
+    let (some, next) = page(found, token, Some(limit), usize::MAX, "InvalidParameterException")?;
+    let shown = |(event, name, nth): (&Event, &String, usize)| {
+        json!({
+            "logStreamName": name, "timestamp": event.0, "ingestionTime": event.1, "message": event.2,
+            "eventId": event_id(name, event.0, nth),
+        })
+    };
+    let some: Vec<Value> = some.into_iter().map(shown).collect();
     let mut answer = json!({"events": some, "searchedLogStreams": []});
     if let Some(next) = next {
         answer["nextToken"] = json!(if backwards { format!("{BACKWARDS}{next}") } else { next });

@@ -6,14 +6,14 @@ use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Cx, unserved};
 use super::super::wire;
 use super::state::{State, Versioning};
-use super::{Call, Content, NAMESPACE, Reply, keeping, regions, xml};
+use super::{Call, Content, NAMESPACE, Reply, keeping, xml};
 
 pub(super) fn list(account: &Account) -> Reply {
     let mut out = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
     wire::element(&mut out, "ID", &account.id);
     out.push_str("</Owner><Buckets>");
-    for (name, bucket) in &account.s3.buckets {
-        let region = regions::of(account, bucket);
+    for (name, bucket) in account.s3.buckets.iter() {
+        let region = bucket.region.as_str();
         let bucket = json!({"Name": name, "CreationDate": seconds(bucket.created), "BucketRegion": region});
         wire::write_xml(&mut out, "Bucket", &bucket, "member");
     }
@@ -23,11 +23,11 @@ pub(super) fn list(account: &Account) -> Reply {
 
 pub(super) fn head(account: &Account, call: &Call) -> Result<Reply, ApiError> {
     let bucket = account.s3.bucket(&call.bucket)?;
-    Ok(Reply::empty(200).header("x-amz-bucket-region", regions::of(account, bucket)))
+    Ok(Reply::empty(200).header("x-amz-bucket-region", bucket.region.as_str()))
 }
 
 pub(super) fn location(account: &Account, call: &Call) -> Result<Reply, ApiError> {
-    let region = regions::of(account, account.s3.bucket(&call.bucket)?);
+    let region = account.s3.bucket(&call.bucket)?.region.as_str();
     // us-east-1 is written as nothing, for reasons of age.
     let region = if region == "us-east-1" { "" } else { region };
     let out = format!("<LocationConstraint xmlns=\"{NAMESPACE}\">{region}</LocationConstraint>");
@@ -54,15 +54,12 @@ pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Repl
         return Err(ApiError::new("IllegalLocationConstraintException", message));
     }
     // North Virginia answers as if it had made it, for reasons of age.
-    let is_there = account.s3.buckets.get(name).map(|bucket| regions::of(account, bucket));
+    let is_there = account.s3.buckets.get(name).map(|bucket| bucket.region.as_str());
     if is_there.is_some_and(|region| region != "us-east-1" || region != call.region) {
         let message = "Your previous request to create the named bucket succeeded and you already own it.";
         return Err(ApiError::new("BucketAlreadyOwnedByYou", message).status(409));
     }
-    account.s3.create_bucket(name, cx.now);
-    if call.region != account.region {
-        account.s3.bucket_mut(name)?.region = Some(call.region.clone());
-    }
+    account.s3.create_bucket(name, &call.region, cx.now);
     Ok(Reply::empty(200).header("location", format!("/{name}")))
 }
 

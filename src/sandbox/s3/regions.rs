@@ -4,17 +4,11 @@ use serde_json::json;
 
 use super::super::account::Account;
 use super::super::service::ApiError;
-use super::state::Bucket;
 use super::{Call, Operation};
 
 /// Regions that an account has to enable: S3 has a third answer about buckets there (boto3#2622), and is taken here to name
 /// no region in it.
 const ENABLED_FIRST: &[&str] = &["af-south-1", "ap-east-1", "eu-south-1", "me-south-1"];
-
-/// A bucket's region: the account's, unless it was made in another.
-pub(super) fn of<'a>(account: &'a Account, bucket: &'a Bucket) -> &'a str {
-    bucket.region.as_deref().unwrap_or(&account.region)
-}
 
 /// Whether a request has come to the endpoint of its bucket's region.
 ///
@@ -23,7 +17,7 @@ pub(super) fn of<'a>(account: &'a Account, bucket: &'a Bucket) -> &'a str {
 /// both answers for a wrong region, and leaves the region's name out of the second one to HeadObject (botocore#1413).
 pub(in super::super) fn reached(account: &Account, call: &Call) -> Result<(), ApiError> {
     let bucket = account.s3.buckets.get(&call.bucket);
-    let region = bucket.map_or(account.region.as_str(), |bucket| of(account, bucket));
+    let region = bucket.map_or(account.region.as_str(), |bucket| &bucket.region);
     if call.region == region || call.operation == Operation::CreateBucket {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use super::{Call, Operation};
 
 /// A task's rights; the account's owner has all.
 pub(super) struct Rights<'a> {
-    pub(super) account: &'a Account,
+    pub(super) account: &'a Account<'a>,
     pub(super) caller: &'a Caller,
 }
 

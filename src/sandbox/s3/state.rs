@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::service::ApiError;
 use super::super::sigv4::sha256_hex;
+use super::super::table::{Record, Stored, Table, plain_records};
 use super::checksum::Declared;
 use super::keeping::{Encryption, Keeping};
 use super::store::{Staged, Store};
@@ -19,9 +20,11 @@ const NULL: &str = "null";
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// Buckets by name.
-    pub buckets: BTreeMap<String, Bucket>,
+    #[serde(skip)]
+    pub buckets: Table<String, Bucket>,
     /// Multipart uploads in progress, by id.
-    pub uploads: BTreeMap<String, Upload>,
+    #[serde(skip)]
+    pub uploads: Table<String, Upload>,
     /// How many contents, uploads and versions were numbered.
     pub serial: u64,
     /// How many conditional writes are still to meet a race (409 `ConditionalRequestConflict`).
@@ -48,9 +51,8 @@ pub struct Bucket {
     pub created: Timestamp,
     /// Its versioning state; `None` until one is set.
     pub versioning: Option<Versioning>,
-    /// Its region, where that is another than the account's.
-    #[serde(default)]
-    pub region: Option<String>,
+    /// Its region.
+    pub region: String,
     /// Its policy.
     #[serde(default)]
     pub policy: Option<serde_json::Value>,
@@ -58,7 +60,22 @@ pub struct Bucket {
     #[serde(default)]
     pub encryption: Option<Encryption>,
     /// Each key's versions, newest first; a key has at least one.
-    pub keys: BTreeMap<String, Vec<Version>>,
+    #[serde(skip)]
+    pub keys: Table<String, Vec<Version>>,
+}
+
+plain_records!(Vec<Version>, Upload);
+
+impl Record for Bucket {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![("keys", &mut self.keys)]
+    }
+}
+
+impl Record for State {
+    fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
+        vec![("buckets", &mut self.buckets), ("uploads", &mut self.uploads)]
+    }
 }
 
 /// A version of a key.
@@ -184,14 +201,14 @@ fn current(versions: &[Version]) -> Option<(&Version, &Object)> {
 
 impl State {
     /// Makes a bucket, or finds that it is there.
-    pub fn create_bucket(&mut self, name: &str, now: Timestamp) {
-        self.buckets.entry(name.to_owned()).or_insert_with(|| Bucket {
+    pub fn create_bucket(&mut self, name: &str, region: &str, now: Timestamp) {
+        self.buckets.get_or_insert_with(name.to_owned(), || Bucket {
             created: now,
             versioning: None,
-            region: None,
+            region: region.to_owned(),
             policy: None,
             encryption: None,
-            keys: BTreeMap::new(),
+            keys: Table::default(),
         });
     }
 
@@ -282,7 +299,7 @@ impl State {
             }
         };
         let version = Version { id: id.clone(), modified: now, object };
-        self.bucket_mut(bucket)?.keys.entry(key.to_owned()).or_default().insert(0, version);
+        self.bucket_mut(bucket)?.keys.get_or_insert_with(key.to_owned(), Vec::new).insert(0, version);
         Ok(versioning.map(|_| id))
     }
 
