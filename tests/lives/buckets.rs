@@ -38,8 +38,8 @@ fn conflicts(prepared: &Prepared) -> String {
 #[tokio::test(start_paused = true)]
 async fn buckets_of_other_regions_are_read_and_written_there() {
     let lab = Lab::new();
-    bucket(&lab, "lab-reads", |bucket| bucket.region = Some("us-east-1".to_owned()));
-    bucket(&lab, "lab-results", |bucket| bucket.region = Some("eu-central-1".to_owned()));
+    bucket(&lab, "lab-reads", |bucket| bucket.region = "us-east-1".to_owned());
+    bucket(&lab, "lab-results", |bucket| bucket.region = "eu-central-1".to_owned());
     let planned = lab.plan(STACK).await.text(false);
     for (bucket, region) in [("lab-reads", "us-east-1"), ("lab-results", "eu-central-1")] {
         assert!(
@@ -59,7 +59,7 @@ async fn buckets_of_other_regions_are_read_and_written_there() {
     for region in ["us-east-1", "eu-south-1"] {
         let scene = in_parts();
         let lab = scene.set().await;
-        bucket(&lab, "lab-reads", |bucket| bucket.region = Some(region.to_owned()));
+        bucket(&lab, "lab-reads", |bucket| bucket.region = region.to_owned());
         assert_eq!(scene.act(&lab, lab.wire.clone()).await, Some(Exit::Done), "{region}");
         assert_eq!(super::steps(&lab.plan(&scene.stack).await), Vec::<String>::new(), "{region}");
     }
@@ -69,7 +69,7 @@ async fn buckets_of_other_regions_are_read_and_written_there() {
 async fn a_denial_elsewhere_names_both_regions() {
     let lab = Lab::new();
     bucket(&lab, "lab-reads", |bucket| {
-        bucket.region = Some("us-east-1".to_owned());
+        bucket.region = "us-east-1".to_owned();
         bucket.policy = Some(denied_without(&json!({"Null": {"s3:x-amz-server-side-encryption": "true"}})));
     });
     let aws = lab.aws();
