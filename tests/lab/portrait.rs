@@ -53,7 +53,11 @@ fn plain(value: &Value) -> Value {
                     Some((stack, _)) => (format!("{stack}/instances/{at}"), "a claim".into()),
                     None => (name.clone(), "a ledger".into()),
                 },
-                None => (name.clone(), plain(member)),
+                // Each stream is called after its task.
+                None => match member.as_object().filter(|_| name == "streams") {
+                    Some(streams) => (name.clone(), plain(&streams.values().cloned().collect())),
+                    None => (name.clone(), plain(member)),
+                },
             })
             .collect(),
         Value::Array(items) => {
