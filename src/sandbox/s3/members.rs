@@ -1,8 +1,8 @@
 //! What a request may carry: for each operation the headers, parameters (`?prefix`) and elements of the body
-//! (`Delete/Object/Key`) that are taken, and those that are refused by name.
+//! (`Delete.Object.Key`) that are taken, and those that are refused by name.
 //!
 //! One list for all: what refuses goes by it, and so does the documentation. The names are those of botocore's model of S3.
-//! `name: a | b` is taken with these values only. What is on neither list and begins with `x-amz-` is refused as well.
+//! `name=a|b` is taken with these values only. What is on neither list and begins with `x-amz-` is refused as well.
 
 use super::super::account::Account;
 use super::super::service::{ApiError, unserved};
@@ -34,7 +34,7 @@ const FRAME: &[&str] = &[
     "x-amz-user-agent",
 ];
 /// Who owns the bucket, which is weighed, and who pays, which is always the owner here.
-const OWNER: &[&str] = &["x-amz-expected-bucket-owner", "x-amz-request-payer: requester"];
+const OWNER: &[&str] = &["x-amz-expected-bucket-owner", "x-amz-request-payer=requester"];
 const EXPECTED: &[&str] = &["x-amz-expected-bucket-owner"];
 const SOURCE: &[&str] = &[
     "x-amz-copy-source",
@@ -79,10 +79,10 @@ const KEPT: &[&str] = &[
     "content-type",
     "expires",
     "x-amz-meta-*",
-    "x-amz-acl: bucket-owner-full-control",
+    "x-amz-acl=bucket-owner-full-control",
     "x-amz-server-side-encryption",
     "x-amz-server-side-encryption-aws-kms-key-id",
-    "x-amz-server-side-encryption-bucket-key-enabled: false",
+    "x-amz-server-side-encryption-bucket-key-enabled=false",
     "x-amz-storage-class",
     "x-amz-website-redirect-location",
 ];
@@ -117,7 +117,7 @@ const OTHER_SUMS: &[&str] = &[
 /// How a body is checked.
 const CHECKED: &[&str] = &["content-md5", "x-amz-sdk-checksum-algorithm"];
 const PAGE: &[&str] = &["?delimiter", "?encoding-type", "?prefix"];
-const RESTORED: &[&str] = &["x-amz-optional-object-attributes: RestoreStatus"];
+const RESTORED: &[&str] = &["x-amz-optional-object-attributes=RestoreStatus"];
 
 const TABLE: &[Members] = &[
     Members {
@@ -131,10 +131,10 @@ const TABLE: &[Members] = &[
             CHECKED,
             SUMS,
             &[
-                "x-amz-acl: private",
-                "x-amz-bucket-object-lock-enabled: false",
-                "x-amz-object-ownership: BucketOwnerEnforced",
-                "CreateBucketConfiguration/LocationConstraint",
+                "x-amz-acl=private",
+                "x-amz-bucket-object-lock-enabled=false",
+                "x-amz-object-ownership=BucketOwnerEnforced",
+                "CreateBucketConfiguration.LocationConstraint",
             ],
         ],
         refuses: &[&[
@@ -144,9 +144,9 @@ const TABLE: &[Members] = &[
             "x-amz-grant-read-acp",
             "x-amz-grant-write",
             "x-amz-grant-write-acp",
-            "CreateBucketConfiguration/Bucket",
-            "CreateBucketConfiguration/Location",
-            "CreateBucketConfiguration/Tags",
+            "CreateBucketConfiguration.Bucket",
+            "CreateBucketConfiguration.Location",
+            "CreateBucketConfiguration.Tags",
         ]],
     },
     Members { operation: Operation::DeleteBucket, takes: &[EXPECTED], refuses: &[] },
@@ -159,14 +159,14 @@ const TABLE: &[Members] = &[
             EXPECTED,
             CHECKED,
             SUMS,
-            &["?versioning", "VersioningConfiguration/Status", "VersioningConfiguration/MfaDelete: Disabled"],
+            &["?versioning", "VersioningConfiguration.Status", "VersioningConfiguration.MfaDelete=Disabled"],
         ],
         refuses: &[&["x-amz-mfa"]],
     },
     Members { operation: Operation::GetBucketPolicy, takes: &[EXPECTED, &["?policy"]], refuses: &[] },
     Members {
         operation: Operation::PutBucketPolicy,
-        takes: &[EXPECTED, CHECKED, SUMS, &["?policy", "x-amz-confirm-remove-self-bucket-access: false"]],
+        takes: &[EXPECTED, CHECKED, SUMS, &["?policy", "x-amz-confirm-remove-self-bucket-access=false"]],
         refuses: &[],
     },
     Members { operation: Operation::DeleteBucketPolicy, takes: &[EXPECTED, &["?policy"]], refuses: &[] },
@@ -178,12 +178,12 @@ const TABLE: &[Members] = &[
             SUMS,
             &[
                 "?encryption",
-                "ServerSideEncryptionConfiguration/Rule/ApplyServerSideEncryptionByDefault/SSEAlgorithm",
-                "ServerSideEncryptionConfiguration/Rule/ApplyServerSideEncryptionByDefault/KMSMasterKeyID",
-                "ServerSideEncryptionConfiguration/Rule/BucketKeyEnabled: false",
+                "ServerSideEncryptionConfiguration.Rule.ApplyServerSideEncryptionByDefault.SSEAlgorithm",
+                "ServerSideEncryptionConfiguration.Rule.ApplyServerSideEncryptionByDefault.KMSMasterKeyID",
+                "ServerSideEncryptionConfiguration.Rule.BucketKeyEnabled=false",
             ],
         ],
-        refuses: &[&["ServerSideEncryptionConfiguration/Rule/BlockedEncryptionTypes"]],
+        refuses: &[&["ServerSideEncryptionConfiguration.Rule.BlockedEncryptionTypes"]],
     },
     Members {
         operation: Operation::ListObjects,
@@ -216,16 +216,16 @@ const TABLE: &[Members] = &[
             &[
                 "?restore",
                 "?versionId",
-                "RestoreRequest/Days",
-                "RestoreRequest/GlacierJobParameters/Tier: Standard | Bulk | Expedited",
+                "RestoreRequest.Days",
+                "RestoreRequest.GlacierJobParameters.Tier=Standard|Bulk|Expedited",
             ],
         ],
         refuses: &[&[
-            "RestoreRequest/Description",
-            "RestoreRequest/OutputLocation",
-            "RestoreRequest/SelectParameters",
-            "RestoreRequest/Tier",
-            "RestoreRequest/Type",
+            "RestoreRequest.Description",
+            "RestoreRequest.OutputLocation",
+            "RestoreRequest.SelectParameters",
+            "RestoreRequest.Tier",
+            "RestoreRequest.Type",
         ]],
     },
     Members {
@@ -242,8 +242,8 @@ const TABLE: &[Members] = &[
             CONDITIONS,
             &[
                 "x-amz-checksum-algorithm",
-                "x-amz-metadata-directive: COPY | REPLACE",
-                "x-amz-tagging-directive: COPY | REPLACE",
+                "x-amz-metadata-directive=COPY|REPLACE",
+                "x-amz-tagging-directive=COPY|REPLACE",
             ],
         ],
         refuses: &[NOT_KEPT, SSE_C, SOURCE_SSE_C, &["x-amz-object-annotation-directive"]],
@@ -264,13 +264,13 @@ const TABLE: &[Members] = &[
             OWNER,
             CHECKED,
             SUMS,
-            &["?delete", "Delete/Object/Key", "Delete/Object/VersionId", "Delete/Object/ETag", "Delete/Quiet"],
+            &["?delete", "Delete.Object.Key", "Delete.Object.VersionId", "Delete.Object.ETag", "Delete.Quiet"],
         ],
         refuses: &[&[
             "x-amz-bypass-governance-retention",
             "x-amz-mfa",
-            "Delete/Object/LastModifiedTime",
-            "Delete/Object/Size",
+            "Delete.Object.LastModifiedTime",
+            "Delete.Object.Size",
         ]],
     },
     Members {
@@ -309,24 +309,24 @@ const TABLE: &[Members] = &[
                 "?uploadId",
                 "x-amz-checksum-type",
                 "x-amz-mp-object-size",
-                "CompleteMultipartUpload/Part/ETag",
-                "CompleteMultipartUpload/Part/PartNumber",
-                "CompleteMultipartUpload/Part/ChecksumCRC32",
-                "CompleteMultipartUpload/Part/ChecksumCRC32C",
-                "CompleteMultipartUpload/Part/ChecksumCRC64NVME",
-                "CompleteMultipartUpload/Part/ChecksumSHA1",
-                "CompleteMultipartUpload/Part/ChecksumSHA256",
+                "CompleteMultipartUpload.Part.ETag",
+                "CompleteMultipartUpload.Part.PartNumber",
+                "CompleteMultipartUpload.Part.ChecksumCRC32",
+                "CompleteMultipartUpload.Part.ChecksumCRC32C",
+                "CompleteMultipartUpload.Part.ChecksumCRC64NVME",
+                "CompleteMultipartUpload.Part.ChecksumSHA1",
+                "CompleteMultipartUpload.Part.ChecksumSHA256",
             ],
         ],
         refuses: &[
             SSE_C,
             OTHER_SUMS,
             &[
-                "CompleteMultipartUpload/Part/ChecksumMD5",
-                "CompleteMultipartUpload/Part/ChecksumSHA512",
-                "CompleteMultipartUpload/Part/ChecksumXXHASH128",
-                "CompleteMultipartUpload/Part/ChecksumXXHASH3",
-                "CompleteMultipartUpload/Part/ChecksumXXHASH64",
+                "CompleteMultipartUpload.Part.ChecksumMD5",
+                "CompleteMultipartUpload.Part.ChecksumSHA512",
+                "CompleteMultipartUpload.Part.ChecksumXXHASH128",
+                "CompleteMultipartUpload.Part.ChecksumXXHASH3",
+                "CompleteMultipartUpload.Part.ChecksumXXHASH64",
             ],
         ],
     },
@@ -352,12 +352,12 @@ impl Members {
 
     fn standing(&self, name: &str, value: &str) -> Standing {
         let mut taken = self.takes.iter().copied().flatten();
-        if let Some(entry) = taken.find(|entry| entry.split(": ").next().is_some_and(|known| fits(known, name))) {
-            let Some((_, values)) = entry.split_once(": ") else { return Standing::Taken };
-            let known = values.split(" | ").any(|known| known.eq_ignore_ascii_case(value));
+        if let Some(entry) = taken.find(|entry| entry.split('=').next().is_some_and(|known| fits(known, name))) {
+            let Some((_, values)) = entry.split_once('=') else { return Standing::Taken };
+            let known = values.split('|').any(|known| known.eq_ignore_ascii_case(value));
             return if known { Standing::Taken } else { Standing::Refused };
         }
-        let refused = |entry: &&str| fits(entry, name) || name.starts_with(&format!("{entry}/"));
+        let refused = |entry: &&str| fits(entry, name) || name.starts_with(&format!("{entry}."));
         if self.refuses.iter().copied().flatten().any(refused) { Standing::Refused } else { Standing::Unknown }
     }
 }
@@ -413,7 +413,7 @@ pub(super) fn body(call: &Call, root: &str) -> Result<xml::Element, ApiError> {
 
 fn check_element(operation: Operation, members: &Members, element: &xml::Element, path: &str) -> Result<(), ApiError> {
     for child in &element.children {
-        let path = format!("{path}/{}", child.name);
+        let path = format!("{path}.{}", child.name);
         match members.standing(&path, child.text()) {
             Standing::Taken => {}
             Standing::Refused => return Err(refusal(operation, &path, child.text())),
@@ -426,7 +426,7 @@ fn check_element(operation: Operation, members: &Members, element: &xml::Element
 
 /// Whether a path leads to something that is taken.
 fn leads(members: &Members, path: &str) -> bool {
-    members.takes.iter().copied().flatten().any(|entry| entry.starts_with(&format!("{path}/")))
+    members.takes.iter().copied().flatten().any(|entry| entry.starts_with(&format!("{path}.")))
 }
 
 /// The refusal of a member by its name, in S3's own words where S3 would refuse it too: ACLs where the bucket's owner is
@@ -452,7 +452,7 @@ fn refusal(operation: Operation, name: &str, value: &str) -> ApiError {
         );
     }
     let mut error = unserved("s3", &format!("{} with {name}", operation.name()));
-    let member = if name.contains('/') { "Element" } else { "Header" };
+    let member = if name.contains('.') { "Element" } else { "Header" };
     error.more = Some(serde_json::json!({ member: name }));
     error
 }
@@ -470,7 +470,7 @@ mod tests {
         served.sort_unstable();
         assert_eq!(listed, served);
         for (name, takes, refuses) in members() {
-            let mut all: Vec<&str> = takes.iter().chain(&refuses).filter_map(|one| one.split(": ").next()).collect();
+            let mut all: Vec<&str> = takes.iter().chain(&refuses).filter_map(|one| one.split('=').next()).collect();
             all.sort_unstable();
             let whole = all.len();
             all.dedup();
