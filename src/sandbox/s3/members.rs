@@ -2,7 +2,7 @@
 //! (`Delete.Object.Key`) that are taken, and those that are refused by name.
 //!
 //! One list for all: what refuses goes by it, and so does the documentation. The names are those of botocore's model of S3.
-//! `name=a|b` is taken with these values only. What is on neither list and begins with `x-amz-` is refused as well.
+//! `name=a|b` is taken with these values only. What is on neither list and begins with `x-amz-` or `if-` is refused as well.
 
 use super::super::account::Account;
 use super::super::service::{ApiError, unserved};
@@ -383,11 +383,18 @@ pub(super) fn check_headers(account: &Account, call: &Call) -> Result<(), ApiErr
     for (name, value) in &call.headers {
         let (name, value) = (name.as_str(), value.to_str().unwrap_or_default());
         let unknown = name.starts_with("x-amz-") && !FRAME.contains(&name);
+        let unknown = unknown || name.starts_with("if-") || name == "range";
         match members.standing(name, value) {
             Standing::Taken => {}
             Standing::Unknown if !unknown => {}
             Standing::Refused | Standing::Unknown => return Err(refusal(call.operation, name, value)),
         }
+    }
+    // What comes behind the body is named before it.
+    if let Some(trailer) = call.header("x-amz-trailer").map(str::to_lowercase)
+        && !matches!(members.standing(&trailer, ""), Standing::Taken)
+    {
+        return Err(refusal(call.operation, &trailer, ""));
     }
     for name in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
         let Some(expected) = call.header(name) else { continue };

@@ -248,7 +248,7 @@ def _(aws):
        says="No bucket is called like an IP address, with two dots together, or with a beginning or end that is reserved.")
 def _(aws):
     for name in ("192.168.5.123", "foo..bar", "xn--" + aws.name(), "sthree-" + aws.name(), "amzn-s3-demo-" + aws.name(),
-                 aws.name() + "-s3alias", aws.name() + "--ol-s3", aws.name() + ".mrap", aws.name() + "--x-s3"):
+                 aws.name() + "-s3alias", aws.name() + "--ol-s3", aws.name() + ".mrap"):
         refused("InvalidBucketName", aws.s3.create_bucket, Bucket=name, **place(aws), status=400)
 
 
