@@ -166,7 +166,7 @@ const TABLE: &[Members] = &[
     Members { operation: Operation::GetBucketPolicy, takes: &[EXPECTED, &["?policy"]], refuses: &[] },
     Members {
         operation: Operation::PutBucketPolicy,
-        takes: &[EXPECTED, CHECKED, SUMS, &["?policy", "x-amz-confirm-remove-self-bucket-access=false"]],
+        takes: &[EXPECTED, CHECKED, SUMS, &["?policy", "x-amz-confirm-remove-self-bucket-access=false", "Policy"]],
         refuses: &[],
     },
     Members { operation: Operation::DeleteBucketPolicy, takes: &[EXPECTED, &["?policy"]], refuses: &[] },
