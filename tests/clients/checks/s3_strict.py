@@ -4,17 +4,13 @@ The facts are in our own words. Where AWS's pages do not say, the page is a reco
 """
 
 import base64
+import urllib.error
+import urllib.request
 import zlib
 from datetime import datetime, timedelta, timezone
 
-import botocore.auth
-import botocore.awsrequest
-import botocore.exceptions
-import urllib.error
-import urllib.request
-
 from . import REFUSAL, check, contains, equal, refused, true
-from .buckets import API, MIB, bucket, got, place, put, version
+from .buckets import API, bucket, got, place, put, version
 from .s3_multipart import begin, complete, part
 
 INTEGRITY = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html"
