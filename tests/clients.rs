@@ -325,7 +325,12 @@ fn an_account_of_another_tool_is_set_aside_and_said() {
     fs::write(project.account().join("account.json"), r#"{"schema": 99, "account": {}}"#).unwrap();
     fs::write(project.account().join("objects/1"), "ACGT").unwrap();
     let (code, _, err) = project.run("env", &[]);
-    assert!(code == Some(0) && err.contains("an older version of seqstack wrote it") && err.contains("account.json.set-aside.0"), "{err}");
+    assert!(
+        code == Some(0)
+            && err.contains("an older version of seqstack wrote it")
+            && err.contains("account.json.set-aside.0"),
+        "{err}"
+    );
     assert!(project.run("env", &[]).2.is_empty(), "it is said once");
     assert!(project.ok("status", &[]).contains("an older version of seqstack wrote it"), "and shown while it is so");
     assert_eq!(fs::read(project.account().join("objects.set-aside.0/1")).unwrap(), b"ACGT");

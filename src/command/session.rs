@@ -190,7 +190,8 @@ async fn make_bucket(aws: &Aws, name: &str, region: &str) -> Result<(), Problem>
     aws.s3
         .create_bucket()
         .bucket(name)
-        .create_bucket_configuration(place)
+        // S3 wants no place named where it is us-east-1.
+        .set_create_bucket_configuration((region != "us-east-1").then_some(place))
         .send()
         .await
         .or_aws("s3:CreateBucket")

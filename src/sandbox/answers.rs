@@ -98,6 +98,11 @@ pub(super) fn worded(protocol: Protocol, refusal: &Refusal) -> ApiError {
             ("UnrecognizedClientException", "The security token included in the request is invalid.".into(), 400)
         }
         Refusal::Region => ("AuthFailure", "AWS was not able to validate the provided access credentials".into(), 401),
+        Refusal::Unserved(what) => (
+            if s3 { "NotImplemented" } else { "IncompleteSignature" },
+            format!("the sandbox does not serve {what}: sign the headers, with X-Amz-Date among them"),
+            if s3 { 501 } else { 400 },
+        ),
         Refusal::Body => (
             if s3 { "XAmzContentSHA256Mismatch" } else { "InvalidSignatureException" },
             "The provided 'x-amz-content-sha256' header does not match what was computed.".into(),
@@ -176,7 +181,7 @@ pub(super) fn fail(protocol: Protocol, id: &str, head: bool, error: &ApiError) -
             code_and_message(&mut out);
             out.push_str(&format!("<RequestId>{id}</RequestId><HostId>sandbox</HostId></Error>"));
             // Neither an answer to HEAD nor 304 has a body; the SDK goes by the status then.
-            xml_response(error.status, if head || error.status == 304 { String::new() } else { out })
+            s3_response(error.status, if head || error.status == 304 { String::new() } else { out })
         }
     };
     for (name, value) in &error.headers {
@@ -199,6 +204,13 @@ pub(super) fn name_request(response: &mut Response<Bytes>, id: &str) {
 pub(super) fn xml_response(status: u16, body: String) -> Response<Bytes> {
     let text = if body.is_empty() { body } else { format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}") };
     response(status, "text/xml", text.into())
+}
+
+/// S3's XML has another type than that of the other services.
+pub(super) fn s3_response(status: u16, body: String) -> Response<Bytes> {
+    let mut response = xml_response(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
 }
 
 pub(super) fn json_response(status: u16, body: &Value) -> Response<Bytes> {

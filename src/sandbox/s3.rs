@@ -11,9 +11,10 @@ use http::{HeaderMap, Method, Response};
 use jiff::Timestamp;
 
 use super::account::Account;
-use super::answers::{name_request, xml_response};
+use super::answers::{name_request, s3_response};
 use super::service::{ApiError, Caller, Cx};
 use super::wire::{self, Trailers};
+pub use members::{Listed, members};
 pub use operation::{OPERATIONS, Operation};
 pub(super) use regions::reached;
 pub use state::State;
@@ -25,6 +26,7 @@ mod conditions;
 mod delete;
 pub mod keeping;
 mod listing;
+mod members;
 mod multipart;
 mod objects;
 mod operation;
@@ -122,6 +124,7 @@ impl Call {
             "content-language",
             "cache-control",
             "expires",
+            REDIRECT,
         ];
         let mut kept = BTreeMap::new();
         let mut metadata = 0;
@@ -136,11 +139,12 @@ impl Call {
             } else if !KEPT.contains(&name) {
                 continue;
             }
+            if name == REDIRECT && !["/", "http://", "https://"].iter().any(|start| text.starts_with(start)) {
+                let message = "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.";
+                return Err(ApiError::new("InvalidRedirectLocation", message));
+            }
             if name == "content-encoding" {
-                // How the request was framed is not how the object is encoded.
-                let real: Vec<&str> =
-                    text.split(',').map(str::trim).filter(|one| !one.is_empty() && *one != "aws-chunked").collect();
-                text = real.join(",");
+                text = encoding(&text);
                 if text.is_empty() {
                     continue;
                 }
@@ -159,15 +163,27 @@ impl Call {
     }
 }
 
+/// Where a website's visitor is sent instead of this object.
+const REDIRECT: &str = "x-amz-website-redirect-location";
+
+/// How an object is encoded: how the request was framed is no part of it.
+fn encoding(text: &str) -> String {
+    let framed = |one: &&str| one.trim() != "aws-chunked";
+    if text.split(',').all(|one| framed(&one)) {
+        return text.to_owned();
+    }
+    text.split(',').filter(framed).collect::<Vec<_>>().join(",").trim().to_owned()
+}
+
 impl Call {
     /// A parameter that says how much is wanted at most: S3's largest page where it does not.
     fn at_most(&self, name: &str) -> Result<usize, ApiError> {
         let Some(text) = self.parameter(name) else { return Ok(LARGEST_PAGE) };
-        let wanted: i32 = text.parse().map_err(|_| {
-            ApiError::new("InvalidArgument", format!("Provided {name} not an integer or within integer range"))
-        })?;
+        let wanted: i32 = text
+            .parse()
+            .map_err(|_| argument(name, text, &format!("Provided {name} not an integer or within integer range")))?;
         let wanted = usize::try_from(wanted).map_err(|_| {
-            ApiError::new("InvalidArgument", format!("Argument {name} must be an integer between 0 and 2147483647"))
+            argument(name, text, &format!("Argument {name} must be an integer between 0 and 2147483647"))
         })?;
         Ok(wanted.min(LARGEST_PAGE))
     }
@@ -230,7 +246,7 @@ impl Reply {
     /// The response on the wire.
     pub(super) fn into_response(self, id: &str, head: bool) -> Response<Bytes> {
         let mut response = match self.content {
-            Content::Xml(text) => xml_response(self.status, text),
+            Content::Xml(text) => s3_response(self.status, text),
             Content::Loaded(bytes) if !head => Response::new(bytes),
             _ => Response::new(Bytes::new()),
         };
@@ -250,13 +266,32 @@ pub(super) fn http_date(at: Timestamp) -> String {
     at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
+/// `InvalidArgument`, with the argument's name and value.
+fn argument(name: &str, value: &str, message: &str) -> ApiError {
+    ApiError {
+        more: Some(serde_json::json!({"ArgumentName": name, "ArgumentValue": value})),
+        ..ApiError::new("InvalidArgument", message)
+    }
+}
+
 fn no_such_bucket(name: &str) -> ApiError {
-    ApiError::new("NoSuchBucket", format!("The specified bucket does not exist: {name}")).status(404)
+    ApiError {
+        more: Some(serde_json::json!({ "BucketName": name })),
+        ..ApiError::new("NoSuchBucket", "The specified bucket does not exist").status(404)
+    }
 }
 
 /// `NoSuchKey`.
 pub(super) fn no_such_key(key: &str) -> ApiError {
-    ApiError::new("NoSuchKey", format!("The specified key does not exist: {key}")).status(404)
+    ApiError {
+        more: Some(serde_json::json!({ "Key": key })),
+        ..ApiError::new("NoSuchKey", "The specified key does not exist.").status(404)
+    }
+}
+
+/// Whom the buckets of an account, and what is in them, belong to: its canonical user's id.
+fn owner(account: &Account) -> serde_json::Value {
+    serde_json::json!({ "ID": super::sigv4::sha256_hex(format!("canonical user of {}", account.id).as_bytes()) })
 }
 
 fn precondition(header: &str) -> ApiError {
@@ -280,6 +315,10 @@ pub(super) fn handle(
     staged: Option<Staged>,
 ) -> Result<Reply, ApiError> {
     rights::authorise(account, caller, call)?;
+    members::check_headers(account, call)?;
+    if members::checks_body(call.operation) {
+        checksum::check(call)?;
+    }
     match call.operation {
         Operation::ListBuckets => Ok(buckets::list(account)),
         Operation::CreateBucket => buckets::create(account, cx, call),

@@ -41,6 +41,8 @@ pub enum Refusal {
     Region,
     /// The body is not the one that was signed.
     Body,
+    /// Signed in a way that AWS knows and the sandbox does not.
+    Unserved(&'static str),
 }
 
 /// What an `Authorization` header says.
@@ -67,8 +69,15 @@ impl Signed {
     /// [`Refusal::Missing`] or [`Refusal::Incomplete`].
     pub fn read(parts: &Parts) -> Result<Self, Refusal> {
         let incomplete = |what: &str| Refusal::Incomplete(format!("Authorization header requires {what}."));
+        let query = parts.uri.query().unwrap_or_default();
+        if query.contains("X-Amz-Signature=") || query.contains("AWSAccessKeyId=") {
+            return Err(Refusal::Unserved("presigned addresses"));
+        }
         let header = parts.headers.get(http::header::AUTHORIZATION).ok_or(Refusal::Missing)?;
         let header = header.to_str().map_err(|_| incomplete("printable characters"))?;
+        if header.starts_with("AWS ") {
+            return Err(Refusal::Unserved("Signature Version 2"));
+        }
         let fields = header.strip_prefix("AWS4-HMAC-SHA256").ok_or_else(|| incomplete("'AWS4-HMAC-SHA256'"))?;
         let (mut credential, mut headers, mut signature) = (None, None, None);
         for field in fields.split(',') {
@@ -86,11 +95,11 @@ impl Signed {
         let [key, date, region, service, "aws4_request"] = scope[..] else {
             return Err(incomplete("a credential of key/date/region/service/aws4_request"));
         };
-        let at = parts
-            .headers
-            .get("x-amz-date")
-            .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| incomplete("existence of an 'X-Amz-Date' header"))?;
+        let at = parts.headers.get("x-amz-date").and_then(|value| value.to_str().ok());
+        let at = at.ok_or_else(|| match parts.headers.get(http::header::DATE) {
+            Some(_) => Refusal::Unserved("requests that are dated by Date alone"),
+            None => incomplete("existence of either a 'X-Amz-Date' or a 'Date' header"),
+        })?;
         Ok(Self {
             key: key.to_owned(),
             date: date.to_owned(),

@@ -6,7 +6,7 @@
 
 use std::borrow::Borrow;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::hash::Hasher;
 use std::ops::{Deref, DerefMut, Index, IndexMut, RangeBounds};
 
@@ -129,7 +129,7 @@ fn digest(bytes: &[u8]) -> u64 {
 
 /// A record, and the digest of what is kept of it on disk.
 #[derive(Clone, Debug, Default)]
-struct Row<V> {
+pub struct Row<V> {
     value: V,
     kept: Option<u64>,
 }
@@ -186,6 +186,9 @@ impl<V: Record> Row<V> {
 pub fn from_json<V: Record>(json: Value) -> Result<V, String> {
     Ok(Row::from_json(json)?.value)
 }
+
+/// The rows of a range of keys.
+pub type Range<'a, K, V> = std::iter::Map<btree_map::Range<'a, K, Row<V>>, fn((&'a K, &'a Row<V>)) -> (&'a K, &'a V)>;
 
 /// Rows by their keys: a `BTreeMap` to read; what is changed is found by its key first.
 #[derive(Clone, Debug)]
@@ -292,7 +295,7 @@ impl<K: Key, V> Table<K, V> {
     }
 
     /// The rows of a range of keys.
-    pub fn range<Q: Ord + ?Sized, R: RangeBounds<Q>>(&self, range: R) -> impl DoubleEndedIterator<Item = (&K, &V)>
+    pub fn range<Q: Ord + ?Sized>(&self, range: impl RangeBounds<Q>) -> Range<'_, K, V>
     where
         K: Borrow<Q>,
     {

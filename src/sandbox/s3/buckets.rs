@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use super::super::account::{Account, seconds};
-use super::super::service::{ApiError, Cx, unserved};
+use super::super::service::{ApiError, Cx};
 use super::super::wire;
-use super::state::{State, Versioning};
-use super::{Call, Content, NAMESPACE, Reply, keeping, xml};
+use super::state::Versioning;
+use super::{Call, Content, NAMESPACE, Reply, keeping, members, xml};
 
 pub(super) fn list(account: &Account) -> Reply {
-    let mut out = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\"><Owner>");
-    wire::element(&mut out, "ID", &account.id);
-    out.push_str("</Owner><Buckets>");
+    let mut out = format!("<ListAllMyBucketsResult xmlns=\"{NAMESPACE}\">");
+    wire::write_xml(&mut out, "Owner", &super::owner(account), "member");
+    out.push_str("<Buckets>");
     for (name, bucket) in account.s3.buckets.iter() {
         let region = bucket.region.as_str();
         let bucket = json!({"Name": name, "CreationDate": seconds(bucket.created), "BucketRegion": region});
@@ -34,18 +34,37 @@ pub(super) fn location(account: &Account, call: &Call) -> Result<Reply, ApiError
     Ok(Reply { content: Content::Xml(out), ..Reply::empty(200) })
 }
 
-pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
-    let name = &call.bucket;
-    let fits = (3..=63).contains(&name.len())
+/// Prefixes and suffixes that no name of a bucket has.
+const RESERVED: (&[&str], &[&str]) =
+    (&["xn--", "sthree-", "amzn-s3-demo-"], &["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"]);
+
+/// Whether a bucket can have this name (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>).
+fn is_name(name: &str) -> bool {
+    let (prefixes, suffixes) = RESERVED;
+    (3..=63).contains(&name.len())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
-    if !fits {
-        return Err(ApiError::new("InvalidBucketName", "The specified bucket is not valid."));
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && !name.contains("..")
+        && name.parse::<std::net::Ipv4Addr>().is_err()
+        && !prefixes.iter().any(|prefix| name.starts_with(prefix))
+        && !suffixes.iter().any(|suffix| name.ends_with(suffix))
+}
+
+pub(super) fn create(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
+    let name = &call.bucket;
+    if !is_name(name) {
+        let more = Some(json!({ "BucketName": name }));
+        return Err(ApiError { more, ..ApiError::new("InvalidBucketName", "The specified bucket is not valid.") });
     }
     let configuration =
-        if call.body.is_empty() { None } else { Some(xml::read(&call.body, "CreateBucketConfiguration")?) };
+        if call.body.is_empty() { None } else { Some(members::body(call, "CreateBucketConfiguration")?) };
     let asked = configuration.as_ref().and_then(|root| root.child("LocationConstraint"));
+    // North Virginia is named by naming nothing.
+    if asked == Some("us-east-1") && call.region == "us-east-1" {
+        let message = "The specified location-constraint is not valid";
+        return Err(ApiError::new("InvalidLocationConstraint", message));
+    }
     if asked.unwrap_or("us-east-1") != call.region {
         let what = asked.unwrap_or("unspecified");
         let message = format!(
@@ -70,14 +89,12 @@ pub(super) fn delete(account: &mut Account, call: &Call) -> Result<Reply, ApiErr
     }
     account.s3.buckets.remove(&call.bucket);
     // Uploads in progress do not keep a bucket from being deleted; they go with it.
-    let State { uploads, garbage, .. } = &mut account.s3;
-    uploads.retain(|_, upload| {
-        let kept = upload.bucket != call.bucket;
-        if !kept {
-            garbage.extend(upload.parts.values().map(|part| part.blob));
-        }
-        kept
-    });
+    let uploads = account.s3.uploads.iter().filter(|(_, upload)| upload.bucket == call.bucket);
+    let ids: Vec<String> = uploads.map(|(id, _)| id.clone()).collect();
+    for id in ids {
+        let gone = account.s3.uploads.remove(&id);
+        account.s3.garbage.extend(gone.iter().flat_map(|upload| upload.parts.values().map(|part| part.blob)));
+    }
     Ok(Reply::empty(204))
 }
 
@@ -88,10 +105,7 @@ pub(super) fn versioning(account: &Account, call: &Call) -> Result<Reply, ApiErr
 
 pub(super) fn set_versioning(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
     account.s3.bucket(&call.bucket)?;
-    let configuration = xml::read(&call.body, "VersioningConfiguration")?;
-    if let Some(other) = configuration.children.iter().find(|child| child.name != "Status") {
-        return Err(unserved("s3", &format!("PutBucketVersioning with {}", other.name)));
-    }
+    let configuration = members::body(call, "VersioningConfiguration")?;
     let status = match configuration.child("Status") {
         Some("Enabled") => Versioning::Enabled,
         Some("Suspended") => Versioning::Suspended,
@@ -128,8 +142,42 @@ pub(super) fn delete_policy(account: &mut Account, call: &Call) -> Result<Reply,
 }
 
 pub(super) fn set_encryption(account: &mut Account, call: &Call) -> Result<Reply, ApiError> {
-    let configuration = xml::read(&call.body, "ServerSideEncryptionConfiguration")?;
+    let configuration = members::body(call, "ServerSideEncryptionConfiguration")?;
     let encryption = keeping::Encryption::of_bucket(&configuration)?;
     account.s3.bucket_mut(&call.bucket)?.encryption = Some(encryption);
     Ok(Reply::empty(200))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn names_of_buckets() {
+        for name in ["abc", "a.b-c.1", "192.168.5.1234", "my-bucket-xn--x"] {
+            assert!(is_name(name), "{name}");
+        }
+        let long = "a".repeat(64);
+        for name in [
+            "ab",
+            &long,
+            "Abc",
+            "-abc",
+            "abc-",
+            ".abc",
+            "a_b",
+            "foo..bar",
+            "192.168.5.123",
+            "xn--abc",
+            "sthree-abc",
+            "amzn-s3-demo-abc",
+            "abc-s3alias",
+            "abc--ol-s3",
+            "abc.mrap",
+            "abc--x-s3",
+            "abc--table-s3",
+        ] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
 }

@@ -12,9 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::super::service::ApiError;
 use super::super::wire::Trailers;
-use super::{Call, xml};
+use super::{Call, Reply, xml};
 
 const ALGORITHMS: &[&str] = &["crc32", "crc32c", "crc64nvme", "sha1", "sha256"];
+/// What S3 adds by itself to what came without a checksum
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>).
+const ADDED: &str = "crc64nvme";
 
 /// What the checksums of an upload in parts are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,11 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// What holds where CreateMultipartUpload declares nothing.
+    pub(super) fn nothing() -> Self {
+        Self { algorithm: ADDED.to_owned(), whole: true }
+    }
+
     /// What CreateMultipartUpload declares; none where it declares nothing.
     pub(super) fn read(call: &Call) -> Result<Option<Self>, ApiError> {
         let invalid = |message: String| Err(ApiError::new("InvalidRequest", message));
@@ -39,12 +47,7 @@ impl Declared {
                 None => Ok(None),
             };
         };
-        if !ALGORITHMS.contains(&algorithm.as_str()) {
-            let known = ALGORITHMS.iter().map(|one| one.to_uppercase()).collect::<Vec<_>>().join(", ");
-            return invalid(format!(
-                "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{known}]"
-            ));
-        }
+        known(&algorithm)?;
         let (only_whole, only_parts) = (algorithm == "crc64nvme", algorithm.starts_with("sha"));
         let whole = match kind.as_deref() {
             None => only_whole,
@@ -83,6 +86,47 @@ impl Declared {
         let sum = BASE64_STANDARD.encode(sum.finalize());
         Ok(if self.whole { sum } else { format!("{sum}-{count}") })
     }
+}
+
+fn known(algorithm: &str) -> Result<(), ApiError> {
+    if ALGORITHMS.contains(&algorithm) {
+        return Ok(());
+    }
+    let known = ALGORITHMS.iter().map(|one| one.to_uppercase()).collect::<Vec<_>>().join(", ");
+    let message =
+        format!("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{known}]");
+    Err(ApiError::new("InvalidRequest", message))
+}
+
+/// What is kept of a checksum: its header's name and its value.
+pub(super) type Kept = (String, String);
+
+/// The checksum that S3 adds to content that came with none.
+pub(super) fn added(content: &[u8]) -> Result<Kept, ApiError> {
+    Ok((format!("x-amz-checksum-{ADDED}"), of(ADDED, content)?))
+}
+
+/// The checksum of a copy: by the algorithm that is asked for, else by the source's.
+pub(super) fn of_copy(call: &Call, source: Option<&Kept>, content: &[u8]) -> Result<Kept, ApiError> {
+    let asked = call.header("x-amz-checksum-algorithm").map(str::to_lowercase);
+    let algorithm = asked.as_deref().or(source.map(by)).unwrap_or(ADDED);
+    known(algorithm)?;
+    Ok((format!("x-amz-checksum-{algorithm}"), of(algorithm, content)?))
+}
+
+/// The algorithm of a checksum.
+pub(super) fn by(kept: &Kept) -> &str {
+    kept.0.strip_prefix("x-amz-checksum-").unwrap_or_default()
+}
+
+/// Whether a checksum is of the whole content or of its parts' checksums; those end with the number of parts.
+pub(super) fn kind(kept: &Kept) -> &'static str {
+    if kept.1.contains('-') { "COMPOSITE" } else { "FULL_OBJECT" }
+}
+
+/// Says a checksum in the headers of an answer.
+pub(super) fn told(reply: Reply, kept: &Kept) -> Reply {
+    reply.header(&kept.0, &kept.1).header("x-amz-checksum-type", kind(kept))
 }
 
 /// The XML element that carries a checksum by this algorithm.
@@ -138,10 +182,18 @@ pub(super) fn check(call: &Call) -> Result<(), ApiError> {
         let message = "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.";
         return Err(ApiError::new("InvalidRequest", message));
     }
-    if let Some((name, value)) = &call.checksum {
-        let algorithm = name.strip_prefix("x-amz-checksum-").unwrap_or_default();
-        if *value != of(algorithm, &call.body)? {
-            return Err(bad(algorithm));
+    if ALGORITHMS.iter().filter(|one| call.header(&format!("x-amz-checksum-{one}")).is_some()).count() > 1 {
+        let message = "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.";
+        return Err(ApiError::new("InvalidRequest", message));
+    }
+    if let Some(sent) = &call.checksum {
+        let expected = of(by(sent), &call.body)?;
+        let bytes = |text: &str| BASE64_STANDARD.decode(text).map(|bytes| bytes.len()).ok();
+        if bytes(&sent.1) != bytes(&expected) {
+            return Err(ApiError::new("InvalidRequest", format!("Value for {} header is invalid.", sent.0)));
+        }
+        if sent.1 != expected {
+            return Err(bad(&by(sent).to_uppercase()));
         }
     }
     Ok(())

@@ -6,8 +6,8 @@ use super::super::account::Account;
 use super::super::service::{ApiError, Caller, Cx};
 use super::operation::delete_right;
 use super::rights::Rights;
-use super::state::Deleted;
-use super::{Call, LARGEST_PAGE, Reply, checksum, conditions, xml};
+use super::state::{Deleted, no_such_version};
+use super::{Call, LARGEST_PAGE, Reply, conditions, members, xml};
 
 /// What is to be deleted.
 struct Wanted<'a> {
@@ -37,8 +37,7 @@ pub(super) fn many(account: &mut Account, cx: &Cx, caller: &Caller, call: &Call)
     if call.checksum.is_none() && call.header("content-md5").is_none() {
         return Err(ApiError::new("InvalidRequest", "Missing required header for this request: Content-MD5"));
     }
-    checksum::check(call)?;
-    let root = xml::read(&call.body, "Delete")?;
+    let root = members::body(call, "Delete")?;
     let objects: Vec<&xml::Element> = root.each("Object").collect();
     if objects.is_empty() || objects.len() > LARGEST_PAGE {
         return Err(xml::malformed());
@@ -53,13 +52,17 @@ pub(super) fn many(account: &mut Account, cx: &Cx, caller: &Caller, call: &Call)
             .and_then(|()| delete(account, cx, &call.bucket, &wanted));
         match deleted {
             Ok(deleted) => done.push(shown(&wanted, &deleted)),
-            Err(error) => errors.push(json!({
-                "Key": key, "VersionId": wanted.version, "Code": error.code, "Message": error.message,
-            })),
+            // Of one key alone this would be a bad argument.
+            Err(error) if error.code == "InvalidArgument" => errors.push(failed(&wanted, &no_such_version(key, ""))),
+            Err(error) => errors.push(failed(&wanted, &error)),
         }
     }
     let quiet = root.child("Quiet") == Some("true");
     Ok(Reply::xml("DeleteResult", &json!({"Deleted": if quiet { Vec::new() } else { done }, "Error": errors})))
+}
+
+fn failed(wanted: &Wanted<'_>, error: &ApiError) -> Value {
+    json!({"Key": wanted.key, "VersionId": wanted.version, "Code": error.code, "Message": error.message})
 }
 
 fn shown(wanted: &Wanted<'_>, deleted: &Deleted) -> Value {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Cx};
 use super::state::Bucket;
-use super::{Call, Reply, http_date, xml};
+use super::{Call, Reply, http_date, members, xml};
 
 /// S3's class for what says nothing.
 const STANDARD: &str = "STANDARD";
@@ -167,7 +167,7 @@ impl Keeping {
 
 /// RestoreObject: a copy of what is archived, for some days.
 pub(super) fn restore(account: &mut Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
-    let request = xml::read(&call.body, "RestoreRequest")?;
+    let request = members::body(call, "RestoreRequest")?;
     let days: Option<i64> = request.child("Days").and_then(|days| days.parse().ok()).filter(|days| *days > 0);
     let bucket = account.s3.bucket_mut(&call.bucket)?;
     bucket.read(&call.key, call.parameter("versionId"))?;

@@ -1,5 +1,6 @@
 //! Listings: of objects, of their versions, and of uploads in progress, in pages and by prefixes.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use jiff::Timestamp;
@@ -7,10 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Cx};
+use super::super::table::Table;
 use super::super::wire;
+use super::checksum::{self, Declared};
 use super::objects::quoted;
-use super::state::{Object, Upload, Version};
-use super::{Call, Reply};
+use super::state::{NULL, Object, Upload, Version, current, number_of};
+use super::{Call, Reply, argument, owner};
 
 /// S3's XML has no element around a list: its items stand side by side under the list's name.
 pub(super) fn write_flat(out: &mut String, members: &Map<String, Value>) {
@@ -42,7 +45,9 @@ impl<'a> Asked<'a> {
         let encoded = match call.parameter("encoding-type") {
             None => false,
             Some("url") => true,
-            Some(_) => return Err(ApiError::new("InvalidArgument", "Invalid Encoding Method specified in Request")),
+            Some(other) => {
+                return Err(argument("encoding-type", other, "Invalid Encoding Method specified in Request"));
+            }
         };
         let most = call.at_most(most)?;
         Ok(Self {
@@ -60,37 +65,73 @@ impl<'a> Asked<'a> {
         if self.encoded { wire::encode_key(key) } else { key.to_owned() }
     }
 
-    /// One page of what comes after a key; the items are in the keys' order, and start there or at the prefix.
-    fn page<T>(&self, items: impl Iterator<Item = (&'a str, T)>, after: &str) -> Page<'a, T> {
-        let mut last: Option<&str> = None;
-        let mut entries = items.take_while(|(key, _)| key.starts_with(self.prefix)).filter_map(|(key, item)| {
-            let group = self.delimiter.and_then(|delimiter| {
-                let at = key[self.prefix.len()..].find(delimiter)?;
-                Some(&key[..self.prefix.len() + at + delimiter.len()])
-            });
-            match group {
-                None => Some(Entry::Item(key, item)),
-                // A group that is not after the marker was shown, or was not asked for.
-                Some(group) if group <= after || last == Some(group) => None,
-                Some(group) => {
-                    last = Some(group);
-                    Some(Entry::Group(group))
-                }
-            }
-        });
-        let shown: Vec<Entry<'a, T>> = entries.by_ref().take(self.page).collect();
-        let more = !shown.is_empty() && entries.next().is_some();
-        Page { shown, more }
+    /// What a key has in common with others, up to the delimiter.
+    fn group<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let delimiter = self.delimiter?;
+        let at = key.get(self.prefix.len()..)?.find(delimiter)?;
+        key.get(..self.prefix.len() + at + delimiter.len())
     }
 
-    /// Where to look for what comes after a key.
-    fn start<'b>(&'b self, after: &'b str) -> (Bound<&'b str>, Bound<&'b str>) {
-        let from = if after >= self.prefix { Bound::Excluded(after) } else { Bound::Included(self.prefix) };
-        (from, Bound::Unbounded)
+    /// One page of what comes after a key: first the rest of that key's own items, then those of the keys that `keys` gives
+    /// from some place on, in order. No key is looked at that is not shown, hidden by a deletion, or the first of a group.
+    fn page<'k, V: 'k, T, K, I>(
+        &self,
+        after: &str,
+        rest: impl IntoIterator<Item = (&'k str, T)>,
+        keys: impl Fn(Bound<&str>) -> K,
+        items: impl Fn(&'k V) -> I,
+    ) -> Page<'k, T>
+    where
+        K: Iterator<Item = (&'k str, &'k V)>,
+        I: Iterator<Item = T>,
+    {
+        let mut page = Page { shown: Vec::new(), more: false };
+        for (key, item) in rest {
+            if key.starts_with(self.prefix) && self.group(key).is_none() && !page.add(self.page, Entry::Item(key, item))
+            {
+                return page;
+            }
+        }
+        let mut from = if after >= self.prefix {
+            Bound::Excluded(after.to_owned())
+        } else {
+            Bound::Included(self.prefix.to_owned())
+        };
+        loop {
+            let mut beyond = None;
+            for (key, value) in keys(from.as_ref().map(String::as_str)) {
+                if !key.starts_with(self.prefix) {
+                    return page;
+                }
+                let Some(group) = self.group(key) else {
+                    for item in items(value) {
+                        if !page.add(self.page, Entry::Item(key, item)) {
+                            return page;
+                        }
+                    }
+                    continue;
+                };
+                // A group that is not after the marker was shown, or was not asked for.
+                if group > after {
+                    if items(value).next().is_none() {
+                        continue;
+                    }
+                    if !page.add(self.page, Entry::Group(group)) {
+                        return page;
+                    }
+                }
+                beyond = after_all(group);
+                break;
+            }
+            match beyond {
+                Some(next) => from = Bound::Included(next),
+                None => return page,
+            }
+        }
     }
 
     /// What all listings answer, and their own members.
-    fn answer<T>(&self, root: &str, call: &Call, page: &Page<'a, T>, most: &str, own: Value) -> Reply {
+    fn answer<T>(&self, root: &str, call: &Call, page: &Page<'_, T>, most: &str, own: Value) -> Reply {
         let groups: Vec<Value> = page
             .shown
             .iter()
@@ -116,6 +157,18 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The least text that is greater than all that begin with this; none where nothing is.
+fn after_all(start: &str) -> Option<String> {
+    let mut text = start.to_owned();
+    while let Some(last) = text.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
 /// What a listing shows: an item under its key, or what keys have in common up to the delimiter.
 enum Entry<'a, T> {
     Item(&'a str, T),
@@ -128,6 +181,17 @@ struct Page<'a, T> {
 }
 
 impl<'a, T> Page<'a, T> {
+    /// Shows one more, or notes that there is more than fits.
+    fn add(&mut self, most: usize, entry: Entry<'a, T>) -> bool {
+        let fits = self.shown.len() < most;
+        if fits {
+            self.shown.push(entry);
+        } else {
+            self.more = !self.shown.is_empty();
+        }
+        fits
+    }
+
     fn items(&self) -> impl Iterator<Item = (&'a str, &T)> {
         self.shown.iter().filter_map(|entry| match entry {
             Entry::Item(key, item) => Some((*key, item)),
@@ -146,10 +210,13 @@ impl<'a, T> Page<'a, T> {
 
 fn object(asked: &Asked<'_>, key: &str, version: &Version, object: &Object) -> Value {
     let keeping = &object.keeping;
+    let checksum = object.checksum.as_ref();
     json!({
         "Key": asked.written(key),
         "LastModified": seconds(version.modified),
         "ETag": quoted(&object.etag),
+        "ChecksumAlgorithm": checksum.map(|sum| checksum::by(sum).to_uppercase()),
+        "ChecksumType": checksum.map(checksum::kind),
         "Size": object.size,
         "StorageClass": keeping.class(),
         "RestoreStatus": asked.restoration.map_or(Value::Null, |now| keeping.restoration(now)),
@@ -159,27 +226,38 @@ fn object(asked: &Asked<'_>, key: &str, version: &Version, object: &Object) -> V
 /// A current object and its version.
 type Current<'a> = (&'a Version, &'a Object);
 
+/// A bucket's keys with their versions, from some place on.
+fn from<'a>(
+    keys: &'a Table<String, Vec<Version>>,
+    place: Bound<&str>,
+) -> impl Iterator<Item = (&'a str, &'a Vec<Version>)> + use<'a> {
+    keys.range::<str>((place, Bound::Unbounded)).map(|(key, versions)| (key.as_str(), versions))
+}
+
 /// A page of the current objects, and its `Contents`.
 fn contents<'a>(
     account: &'a Account,
     call: &Call,
-    asked: &Asked<'a>,
+    asked: &Asked<'_>,
     after: &str,
+    owned: bool,
 ) -> Result<(Page<'a, Current<'a>>, Vec<Value>), ApiError> {
-    let keys = account.s3.bucket(&call.bucket)?.keys.range::<str, _>(asked.start(after));
-    let current = keys.filter_map(|(key, versions)| {
-        let newest = versions.first()?;
-        Some((key.as_str(), (newest, newest.object.as_ref()?)))
+    let keys = &account.s3.bucket(&call.bucket)?.keys;
+    let page = asked.page(after, [], |place| from(keys, place), |versions| current(versions).into_iter());
+    let owner = owned.then(|| owner(account));
+    let shown = page.items().map(|(key, (version, one))| {
+        let mut shown = object(asked, key, version, one);
+        shown["Owner"] = json!(owner);
+        shown
     });
-    let page = asked.page(current, after);
-    let shown = page.items().map(|(key, (version, one))| object(asked, key, version, one)).collect();
+    let shown = shown.collect();
     Ok((page, shown))
 }
 
 pub(super) fn objects(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
     let asked = Asked::read(cx, call, "max-keys")?;
     let marker = call.parameter("marker").unwrap_or_default();
-    let (page, contents) = contents(account, call, &asked, marker)?;
+    let (page, contents) = contents(account, call, &asked, marker, true)?;
     // Without a delimiter the last key says as much.
     let next = page.next().filter(|_| asked.delimiter.is_some()).map(|(key, _)| asked.written(key));
     let own = json!({"Marker": asked.written(marker), "NextMarker": next, "Contents": contents});
@@ -196,7 +274,7 @@ fn read_token(token: &str) -> Result<String, ApiError> {
     text.as_deref()
         .and_then(|text| text.strip_prefix('>'))
         .map(str::to_owned)
-        .ok_or_else(|| ApiError::new("InvalidArgument", "The continuation token provided is incorrect"))
+        .ok_or_else(|| argument("continuation-token", token, "The continuation token provided is incorrect"))
 }
 
 pub(super) fn objects_v2(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
@@ -206,7 +284,8 @@ pub(super) fn objects_v2(account: &Account, cx: &Cx, call: &Call) -> Result<Repl
         Some(token) => read_token(token)?,
         None => start_after.unwrap_or_default().to_owned(),
     };
-    let (page, contents) = contents(account, call, &asked, &after)?;
+    let owned = call.parameter("fetch-owner").is_some_and(|wanted| wanted.eq_ignore_ascii_case("true"));
+    let (page, contents) = contents(account, call, &asked, &after, owned)?;
     let own = json!({
         "StartAfter": start_after.map(|key| asked.written(key)),
         "KeyCount": page.shown.len(),
@@ -222,27 +301,23 @@ pub(super) fn versions(account: &Account, cx: &Cx, call: &Call) -> Result<Reply,
     let keys = &account.s3.bucket(&call.bucket)?.keys;
     let key_marker = call.parameter("key-marker").unwrap_or_default();
     let id_marker = call.parameter("version-id-marker").filter(|id| !id.is_empty());
-    // The versions of the marker's own key that come after the marker's version.
-    let rest: &[Version] = match id_marker {
-        None => &[],
-        Some(id) => {
-            let all = keys.get(key_marker).map(Vec::as_slice).unwrap_or_default();
-            let at = all.iter().position(|version| version.id == id);
-            let invalid = || ApiError::new("InvalidArgument", "Invalid version id specified");
-            &all[at.ok_or_else(invalid)? + 1..]
-        }
+    let rest: Vec<(&str, (&Version, bool))> = match id_marker {
+        None => Vec::new(),
+        Some(id) => rest_of(keys.get(key_marker), id)?.map(|one| (key_marker, one)).collect(),
     };
-    let rest = rest.iter().map(|version| (key_marker, (version, false)));
-    let later = keys.range::<str, _>(asked.start(key_marker)).flat_map(|(key, versions)| {
-        versions.iter().enumerate().map(move |(n, version)| (key.as_str(), (version, n == 0)))
-    });
-    let page = asked.page(rest.chain(later), key_marker);
+    if id_marker.is_some() && key_marker.is_empty() {
+        let message = "A version-id marker cannot be specified without a key marker.";
+        return Err(argument("version-id-marker", id_marker.unwrap_or_default(), message));
+    }
+    let page = asked.page(key_marker, rest, |place| from(keys, place), |versions| numbered(versions));
+    let owner = owner(account);
     let (mut objects, mut markers) = (Vec::new(), Vec::new());
     for (key, (version, latest)) in page.items() {
         let (mut shown, to) = match &version.object {
             Some(one) => (object(&asked, key, version, one), &mut objects),
             None => (json!({"Key": asked.written(key), "LastModified": seconds(version.modified)}), &mut markers),
         };
+        shown["Owner"] = json!(owner);
         shown["VersionId"] = json!(version.id);
         shown["IsLatest"] = json!(latest);
         to.push(shown);
@@ -259,27 +334,47 @@ pub(super) fn versions(account: &Account, cx: &Cx, call: &Call) -> Result<Reply,
     Ok(asked.answer("ListVersionsResult", call, &page, "MaxKeys", own))
 }
 
+/// A key's versions, each with whether it is the latest.
+fn numbered(versions: &[Version]) -> impl Iterator<Item = (&Version, bool)> {
+    versions.iter().enumerate().map(|(n, version)| (version, n == 0))
+}
+
+/// The versions of a key that come after that of this id, which may be deleted by now: who deletes what a page has shown, and
+/// then asks for the next page, misses nothing (localstack#12255).
+fn rest_of<'a>(
+    versions: Option<&'a Vec<Version>>,
+    id: &str,
+) -> Result<impl Iterator<Item = (&'a Version, bool)> + use<'a>, ApiError> {
+    let versions = versions.map(Vec::as_slice).unwrap_or_default();
+    let number = versions.iter().find(|one| one.id == id).map(|one| one.number).or_else(|| number_of(id));
+    // Where the version `null` was is not known any more once it is gone: rather all again than one lost.
+    let number = number.or_else(|| (id == NULL).then_some(u64::MAX));
+    let number = number.ok_or_else(|| argument("version-id-marker", id, "Invalid version id specified"))?;
+    Ok(numbered(versions).skip_while(move |(version, _)| version.number >= number))
+}
+
 pub(super) fn uploads(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, ApiError> {
     account.s3.bucket(&call.bucket)?;
     let asked = Asked::read(cx, call, "max-uploads")?;
     let key_marker = call.parameter("key-marker").unwrap_or_default();
     let id_marker = call.parameter("upload-id-marker").unwrap_or_default();
-    let mut found: Vec<(&str, (&str, &Upload))> = account
-        .s3
-        .uploads
-        .iter()
-        .filter(|(_, upload)| upload.bucket == call.bucket && upload.key.starts_with(asked.prefix))
-        .map(|(id, upload)| (upload.key.as_str(), (id.as_str(), upload)))
-        .filter(|(key, (id, _))| *key > key_marker || (*key == key_marker && !id_marker.is_empty() && *id > id_marker))
-        .collect();
-    found.sort_by_key(|(key, (id, _))| (*key, *id));
-    let page = asked.page(found.into_iter(), key_marker);
+    let mut found: BTreeMap<&str, Vec<(&str, &Upload)>> = BTreeMap::new();
+    for (id, upload) in account.s3.uploads.iter().filter(|(_, upload)| upload.bucket == call.bucket) {
+        found.entry(&upload.key).or_default().push((id, upload));
+    }
+    let own = found.get(key_marker).filter(|_| !id_marker.is_empty()).into_iter().flatten();
+    let rest = own.filter(|(id, _)| *id > id_marker).map(|one| (key_marker, *one));
+    let keys = |place: Bound<&str>| found.range::<str, _>((place, Bound::Unbounded)).map(|(key, all)| (*key, all));
+    let page = asked.page(key_marker, rest, keys, |all| all.iter().copied());
+    let owner = owner(account);
     let shown: Vec<Value> = page
         .items()
         .map(|(key, (id, upload))| {
             json!({
                 "Key": asked.written(key), "UploadId": id, "Initiated": seconds(upload.begun),
-                "StorageClass": upload.keeping.class(),
+                "Initiator": owner, "Owner": owner, "StorageClass": upload.keeping.class(),
+                "ChecksumAlgorithm": upload.declared.as_ref().map(|declared| declared.algorithm.to_uppercase()),
+                "ChecksumType": upload.declared.as_ref().map(Declared::kind),
             })
         })
         .collect();
@@ -292,4 +387,62 @@ pub(super) fn uploads(account: &Account, cx: &Cx, call: &Call) -> Result<Reply, 
         "Upload": shown,
     });
     Ok(asked.answer("ListMultipartUploadsResult", call, &page, "MaxUploads", own))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What a page shows, whether there is more, and how many keys were looked at.
+    fn listed(keys: &BTreeMap<String, bool>, prefix: &str, after: &str, most: usize) -> (Vec<String>, bool, usize) {
+        let asked = Asked { prefix, delimiter: Some("/"), encoded: false, most, page: most, restoration: None };
+        let looked_at = Cell::new(0);
+        let from = |place: Bound<&str>| {
+            let keys = keys.range::<str, _>((place, Bound::Unbounded)).map(|(key, there)| (key.as_str(), there));
+            keys.inspect(|_| looked_at.set(looked_at.get() + 1))
+        };
+        let page = asked.page(after, [], from, |there| there.then_some(()).into_iter());
+        let name = |entry: &Entry<'_, ()>| match entry {
+            Entry::Item(key, ()) => (*key).to_owned(),
+            Entry::Group(group) => (*group).to_owned(),
+        };
+        (page.shown.iter().map(name).collect(), page.more, looked_at.get())
+    }
+
+    #[test]
+    fn a_listing_looks_at_no_more_keys_than_it_shows() {
+        // A hundred folders with a thousand keys each, and one key beside them.
+        let mut keys: BTreeMap<String, bool> =
+            (0..100_000).map(|n| (format!("runs/{:02}/{:03}", n / 1000, n % 1000), true)).collect();
+        keys.insert("runs/readme".to_owned(), true);
+
+        let (shown, more, looked_at) = listed(&keys, "runs/", "", 1000);
+        assert_eq!((shown.len(), more, looked_at), (101, false, 101));
+        let (shown, more, looked_at) = listed(&keys, "runs/", "runs/41/", 2);
+        assert_eq!((shown.as_slice(), more), (["runs/42/", "runs/43/"].map(str::to_owned).as_slice(), true));
+        assert_eq!(looked_at, 4, "the rest of the marker's group is passed over");
+        let (shown, more, looked_at) = listed(&keys, "runs/77/", "runs/77/500", 10);
+        assert_eq!((shown.len(), more, looked_at), (10, true, 11));
+        assert_eq!(shown[0], "runs/77/501");
+        let (shown, more, looked_at) = listed(&keys, "runs/77/999", "", 10);
+        assert_eq!((shown.len(), more, looked_at), (1, false, 2));
+        assert_eq!(listed(&keys, "none/", "", 10), (Vec::new(), false, 1));
+        assert_eq!(listed(&keys, "runs/", "", 0), (Vec::new(), false, 1));
+        // A folder in which all is deleted is no folder.
+        for n in 0..1000 {
+            keys.insert(format!("runs/00/{n:03}"), false);
+        }
+        let (shown, _, looked_at) = listed(&keys, "runs/", "", 1);
+        assert_eq!((shown.as_slice(), looked_at), (["runs/01/".to_owned()].as_slice(), 1002));
+    }
+
+    #[test]
+    fn the_least_text_after_all_that_begin_alike() {
+        assert_eq!(after_all("a/").as_deref(), Some("a0"));
+        assert_eq!(after_all("a\u{d7ff}").as_deref(), Some("a\u{e000}"));
+        assert_eq!(after_all(&format!("a{}", char::MAX)).as_deref(), Some("b"));
+        assert_eq!(after_all(&char::MAX.to_string()), None);
+    }
 }

@@ -1,21 +1,23 @@
 //! Single objects: get, put, copy.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::super::account::{Account, seconds};
 use super::super::service::{ApiError, Caller, Cx};
 use super::super::wire;
-use super::keeping::Keeping;
+use super::keeping::{self, Keeping};
 use super::operation::read_right;
 use super::rights::Rights;
 use super::state::Object;
 use super::store::{Staged, Store};
-use super::{Call, Content, Operation, Reply, checksum, conditions, http_date};
+use super::{Call, Content, Operation, REDIRECT, Reply, checksum, conditions, http_date};
 
 pub(super) fn get(account: &Account, cx: &Cx, store: &Store, call: &Call) -> Result<Reply, ApiError> {
     let bucket = account.s3.bucket(&call.bucket)?;
     let (version, object) = bucket.read(&call.key, call.parameter("versionId"))?;
-    conditions::read(call, &object.etag, version.modified)?;
+    conditions::read(call, &object.etag, version.modified, cx.now)?;
     if call.operation == Operation::GetObject {
         object.keeping.readable(cx.now)?;
     }
@@ -37,26 +39,33 @@ pub(super) fn get(account: &Account, cx: &Cx, store: &Store, call: &Call) -> Res
         None => object.size,
     };
     reply = reply.header("content-length", length.to_string());
-    if !object.headers.contains_key("content-type") {
-        reply = reply.header("content-type", "binary/octet-stream");
-    }
-    for (name, value) in &object.headers {
-        reply = reply.header(name, value);
+    for (name, value) in shown_headers(call, object) {
+        reply = reply.header(&name, value);
     }
     // A checksum of the whole says nothing of a part.
     let wanted = call.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
-    if let Some((name, value)) = &object.checksum
+    if let Some(checksum) = &object.checksum
         && wanted
-        && range.is_none()
+        && length == object.size
     {
-        // The checksum of parts' checksums ends with their number.
-        let kind = if value.contains('-') { "COMPOSITE" } else { "FULL_OBJECT" };
-        reply = reply.header(name, value).header("x-amz-checksum-type", kind);
+        reply = checksum::told(reply, checksum);
     }
     if call.operation == Operation::GetObject {
         reply.content = Content::Stored(store.open(object.blob, object.size)?, range);
     }
     Ok(reply)
+}
+
+/// The headers that were kept with an object, but for what the request wants said instead (`?response-content-type=…`).
+fn shown_headers(call: &Call, object: &Object) -> BTreeMap<String, String> {
+    let mut shown = object.headers.clone();
+    shown.entry("content-type".to_owned()).or_insert_with(|| "binary/octet-stream".to_owned());
+    for (name, value) in &call.query {
+        if let Some(header) = name.strip_prefix("response-") {
+            shown.insert(header.to_owned(), value.clone());
+        }
+    }
+    shown
 }
 
 /// `bytes=a-b` within a size, both ends included; what cannot be understood is no range at all.
@@ -65,7 +74,8 @@ fn range(text: &str, size: u64) -> Result<Option<(u64, u64)>, ApiError> {
     let (from, to) = match (from.parse::<u64>(), to.parse::<u64>()) {
         (Ok(from), Ok(to)) if from <= to => (from, to),
         (Ok(from), Err(_)) if to.is_empty() => (from, u64::MAX),
-        (Err(_), Ok(last)) if from.is_empty() && last > 0 => (size.saturating_sub(last), u64::MAX),
+        (Err(_), Ok(0)) if from.is_empty() => (size, u64::MAX),
+        (Err(_), Ok(last)) if from.is_empty() => (size.saturating_sub(last), u64::MAX),
         _ => return Ok(None),
     };
     if from >= size {
@@ -93,18 +103,19 @@ pub(super) fn put(
     staged: Option<Staged>,
 ) -> Result<Reply, ApiError> {
     let staged = staged.ok_or_else(not_staged)?;
-    checksum::check(call)?;
     let headers = call.kept_headers()?;
     let keeping = Keeping::asked(call, account.s3.bucket(&call.bucket)?)?;
     conditions::write(account, call)?;
     let blob = account.s3.number();
     let (size, etag) = (staged.size(), keeping.encryption.etag(staged.md5(), blob));
-    let object = Object { blob, size, etag, headers, checksum: call.checksum.clone(), keeping };
+    let checksum = match &call.checksum {
+        Some(sent) => sent.clone(),
+        None => checksum::added(&call.body)?,
+    };
     store.commit(staged, blob)?;
-    let mut reply = object.keeping.encryption.told(Reply::empty(200).header("etag", quoted(&object.etag)));
-    if let Some((name, value)) = &object.checksum {
-        reply = reply.header(name, value).header("x-amz-checksum-type", "FULL_OBJECT");
-    }
+    let reply = keeping.encryption.told(Reply::empty(200).header("etag", quoted(&etag)));
+    let reply = checksum::told(reply, &checksum);
+    let object = Object { blob, size, etag, headers, checksum: Some(checksum), keeping };
     let version = account.s3.place(&call.bucket, &call.key, object, cx.now)?;
     Ok(reply.version(version))
 }
@@ -137,7 +148,7 @@ impl Source {
             rights.need("s3:ListBucket", bucket, None, &[])?;
         }
         let (found, object) = from.read(key, version)?;
-        conditions::source(call, &object.etag, found.modified)?;
+        conditions::source(call, &object.etag, found.modified, cx.now)?;
         object.keeping.readable(cx.now)?;
         Ok(Self {
             version: found.id.clone(),
@@ -162,24 +173,41 @@ pub(super) fn copy(
 ) -> Result<Reply, ApiError> {
     let source = Source::find(account, cx, caller, call)?;
     let replaces = call.header("x-amz-metadata-directive").is_some_and(|way| way.eq_ignore_ascii_case("replace"));
-    if !replaces && source.same {
+    if source.same && !replaces && !CHANGES.iter().any(|name| call.header(name).is_some()) {
         return Err(ApiError::new(
             "InvalidRequest",
-            "This copy request is illegal because it is trying to copy an object to itself without changing anything.",
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
-    let headers = if replaces { call.kept_headers()? } else { source.object.headers.clone() };
+    let said = call.kept_headers()?;
+    let headers = if replaces {
+        said
+    } else {
+        // The redirection is never copied: it is what the request says, or none.
+        let copied = source.object.headers.iter().filter(|(name, _)| *name != REDIRECT);
+        let redirect = said.into_iter().filter(|(name, _)| name == REDIRECT);
+        copied.map(|(name, value)| (name.clone(), value.clone())).chain(redirect).collect()
+    };
     conditions::write(account, call)?;
-    let staged = store.stage(&store.open(source.object.blob, source.object.size)?.read(None)?)?;
+    let content = store.open(source.object.blob, source.object.size)?.read(None)?;
+    let checksum = checksum::of_copy(call, source.object.checksum.as_ref(), &content)?;
+    let staged = store.stage(&content)?;
     let blob = account.s3.number();
     let keeping = Keeping::asked(call, account.s3.bucket(&call.bucket)?)?;
-    let object =
-        Object { etag: keeping.encryption.etag(staged.md5(), blob), keeping, blob, headers, ..source.object.clone() };
+    let (size, etag) = (staged.size(), keeping.encryption.etag(staged.md5(), blob));
     store.commit(staged, blob)?;
-    let result = json!({"ETag": quoted(&object.etag), "LastModified": seconds(cx.now)});
+    let mut result = json!({
+        "ETag": quoted(&etag), "LastModified": seconds(cx.now), "ChecksumType": checksum::kind(&checksum),
+    });
+    result[checksum::element(checksum::by(&checksum))] = json!(checksum.1);
+    let reply = source.named(keeping.encryption.told(Reply::xml("CopyObjectResult", &result)));
+    let object = Object { blob, size, etag, headers, checksum: Some(checksum), keeping };
     let version = account.s3.place(&call.bucket, &call.key, object, cx.now)?;
-    Ok(source.named(Reply::xml("CopyObjectResult", &result).version(version)))
+    Ok(reply.version(version))
 }
+
+/// What a copy of an object onto itself can change.
+const CHANGES: &[&str] = &["x-amz-storage-class", "x-amz-checksum-algorithm", keeping::METHOD, keeping::KEY, REDIRECT];
 
 #[cfg(test)]
 mod tests {
@@ -193,5 +221,7 @@ mod tests {
         assert_eq!(range("bytes=-3", 10).unwrap(), Some((7, 9)));
         assert_eq!(range("bytes=5-2", 10).unwrap(), None);
         assert_eq!(range("bytes=10-", 10).unwrap_err().status, 416);
+        assert_eq!(range("bytes=-0", 10).unwrap_err().status, 416);
+        assert_eq!(range("bytes=-15", 10).unwrap(), Some((0, 9)));
     }
 }

@@ -8,56 +8,122 @@ use super::super::service::{ApiError, Documented, unserved};
 
 /// The operations that are served, each with the codes of the errors that it can give.
 pub const OPERATIONS: &[Documented] = &[
-    ("ListBuckets", &["AccessDenied"]),
+    ("ListBuckets", &["AccessDenied", "NotImplemented"]),
     (
         "CreateBucket",
         &[
             "AccessDenied",
+            "BadDigest",
             "BucketAlreadyOwnedByYou",
             "IllegalLocationConstraintException",
+            "InvalidBucketAclWithObjectOwnership",
             "InvalidBucketName",
+            "InvalidBucketOwnerAWSAccountID",
+            "InvalidDigest",
+            "InvalidLocationConstraint",
+            "InvalidRequest",
             "MalformedXML",
+            "NotImplemented",
         ],
     ),
-    ("DeleteBucket", &["AccessDenied", "BucketNotEmpty", "NoSuchBucket"]),
-    ("HeadBucket", &["AccessDenied", "NoSuchBucket"]),
-    ("GetBucketLocation", &["AccessDenied", "NoSuchBucket"]),
-    ("GetBucketVersioning", &["AccessDenied", "NoSuchBucket"]),
+    (
+        "DeleteBucket",
+        &["AccessDenied", "BucketNotEmpty", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"],
+    ),
+    ("HeadBucket", &["AccessDenied", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"]),
+    ("GetBucketLocation", &["AccessDenied", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"]),
+    ("GetBucketVersioning", &["AccessDenied", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"]),
     (
         "PutBucketVersioning",
-        &["AccessDenied", "IllegalVersioningConfigurationException", "MalformedXML", "NoSuchBucket", "NotImplemented"],
+        &[
+            "AccessDenied",
+            "BadDigest",
+            "IllegalVersioningConfigurationException",
+            "InvalidBucketOwnerAWSAccountID",
+            "InvalidDigest",
+            "InvalidRequest",
+            "MalformedXML",
+            "NoSuchBucket",
+            "NotImplemented",
+        ],
     ),
-    ("GetBucketPolicy", &["AccessDenied", "NoSuchBucket", "NoSuchBucketPolicy"]),
-    ("PutBucketPolicy", &["AccessDenied", "MalformedPolicy", "NoSuchBucket"]),
-    ("DeleteBucketPolicy", &["AccessDenied", "NoSuchBucket"]),
-    ("PutBucketEncryption", &["AccessDenied", "InvalidArgument", "MalformedXML", "NoSuchBucket"]),
-    ("ListObjects", &["AccessDenied", "InvalidArgument", "NoSuchBucket"]),
-    ("ListObjectsV2", &["AccessDenied", "InvalidArgument", "NoSuchBucket"]),
-    ("ListObjectVersions", &["AccessDenied", "InvalidArgument", "NoSuchBucket"]),
+    (
+        "GetBucketPolicy",
+        &["AccessDenied", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NoSuchBucketPolicy", "NotImplemented"],
+    ),
+    (
+        "PutBucketPolicy",
+        &[
+            "AccessDenied",
+            "BadDigest",
+            "InvalidBucketOwnerAWSAccountID",
+            "InvalidDigest",
+            "InvalidRequest",
+            "MalformedPolicy",
+            "NoSuchBucket",
+            "NotImplemented",
+        ],
+    ),
+    ("DeleteBucketPolicy", &["AccessDenied", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"]),
+    (
+        "PutBucketEncryption",
+        &[
+            "AccessDenied",
+            "BadDigest",
+            "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
+            "InvalidDigest",
+            "InvalidRequest",
+            "MalformedXML",
+            "NoSuchBucket",
+            "NotImplemented",
+        ],
+    ),
+    (
+        "ListObjects",
+        &["AccessDenied", "InvalidArgument", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"],
+    ),
+    (
+        "ListObjectsV2",
+        &["AccessDenied", "InvalidArgument", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"],
+    ),
+    (
+        "ListObjectVersions",
+        &["AccessDenied", "InvalidArgument", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"],
+    ),
     ("HeadObject", READ),
     ("GetObject", READ),
     (
         "RestoreObject",
         &[
             "AccessDenied",
+            "BadDigest",
+            "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
+            "InvalidDigest",
             "InvalidObjectState",
+            "InvalidRequest",
             "MalformedXML",
             "MethodNotAllowed",
             "NoSuchBucket",
             "NoSuchKey",
             "NoSuchVersion",
+            "NotImplemented",
             "RestoreAlreadyInProgress",
         ],
     ),
     (
         "PutObject",
         &[
+            "AccessControlListNotSupported",
             "AccessDenied",
             "BadDigest",
             "ConditionalRequestConflict",
             "InternalError",
             "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
             "InvalidDigest",
+            "InvalidRedirectLocation",
             "InvalidRequest",
             "InvalidStorageClass",
             "KeyTooLongError",
@@ -71,11 +137,14 @@ pub const OPERATIONS: &[Documented] = &[
     (
         "CopyObject",
         &[
+            "AccessControlListNotSupported",
             "AccessDenied",
             "ConditionalRequestConflict",
             "InternalError",
             "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
             "InvalidObjectState",
+            "InvalidRedirectLocation",
             "InvalidRequest",
             "InvalidStorageClass",
             "KeyTooLongError",
@@ -87,18 +156,46 @@ pub const OPERATIONS: &[Documented] = &[
             "PreconditionFailed",
         ],
     ),
-    ("DeleteObject", &["AccessDenied", "NoSuchBucket", "NoSuchKey", "PreconditionFailed"]),
-    ("DeleteObjects", &["BadDigest", "InvalidDigest", "InvalidRequest", "MalformedXML", "NoSuchBucket"]),
     (
-        "CreateMultipartUpload",
+        "DeleteObject",
         &[
             "AccessDenied",
             "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
+            "NoSuchBucket",
+            "NoSuchKey",
+            "NotImplemented",
+            "PreconditionFailed",
+        ],
+    ),
+    (
+        "DeleteObjects",
+        &[
+            "AccessDenied",
+            "BadDigest",
+            "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
+            "InvalidDigest",
+            "InvalidRequest",
+            "MalformedXML",
+            "NoSuchBucket",
+            "NotImplemented",
+        ],
+    ),
+    (
+        "CreateMultipartUpload",
+        &[
+            "AccessControlListNotSupported",
+            "AccessDenied",
+            "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
+            "InvalidRedirectLocation",
             "InvalidRequest",
             "InvalidStorageClass",
             "KeyTooLongError",
             "MetadataTooLarge",
             "NoSuchBucket",
+            "NotImplemented",
         ],
     ),
     (
@@ -108,9 +205,11 @@ pub const OPERATIONS: &[Documented] = &[
             "BadDigest",
             "InternalError",
             "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
             "InvalidDigest",
             "InvalidRequest",
             "NoSuchUpload",
+            "NotImplemented",
         ],
     ),
     (
@@ -119,17 +218,25 @@ pub const OPERATIONS: &[Documented] = &[
             "AccessDenied",
             "InternalError",
             "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
             "InvalidObjectState",
             "InvalidRequest",
             "NoSuchBucket",
             "NoSuchKey",
             "NoSuchUpload",
             "NoSuchVersion",
+            "NotImplemented",
             "PreconditionFailed",
         ],
     ),
-    ("ListParts", &["AccessDenied", "InvalidArgument", "NoSuchUpload"]),
-    ("ListMultipartUploads", &["AccessDenied", "InvalidArgument", "NoSuchBucket"]),
+    (
+        "ListParts",
+        &["AccessDenied", "InvalidArgument", "InvalidBucketOwnerAWSAccountID", "NoSuchUpload", "NotImplemented"],
+    ),
+    (
+        "ListMultipartUploads",
+        &["AccessDenied", "InvalidArgument", "InvalidBucketOwnerAWSAccountID", "NoSuchBucket", "NotImplemented"],
+    ),
     (
         "CompleteMultipartUpload",
         &[
@@ -138,6 +245,8 @@ pub const OPERATIONS: &[Documented] = &[
             "ConditionalRequestConflict",
             "EntityTooSmall",
             "InternalError",
+            "InvalidArgument",
+            "InvalidBucketOwnerAWSAccountID",
             "InvalidPart",
             "InvalidPartOrder",
             "InvalidRequest",
@@ -149,18 +258,21 @@ pub const OPERATIONS: &[Documented] = &[
             "PreconditionFailed",
         ],
     ),
-    ("AbortMultipartUpload", &["AccessDenied", "NoSuchUpload"]),
+    ("AbortMultipartUpload", &["AccessDenied", "InvalidBucketOwnerAWSAccountID", "NoSuchUpload", "NotImplemented"]),
 ];
 
 const READ: &[&str] = &[
     "AccessDenied",
     "InternalError",
+    "InvalidArgument",
+    "InvalidBucketOwnerAWSAccountID",
     "InvalidObjectState",
     "InvalidRange",
     "MethodNotAllowed",
     "NoSuchBucket",
     "NoSuchKey",
     "NoSuchVersion",
+    "NotImplemented",
     "NotModified",
     "PreconditionFailed",
 ];
@@ -198,8 +310,6 @@ pub enum Operation {
     CompleteMultipartUpload,
     AbortMultipartUpload,
 }
-
-const LISTING: [&str; 4] = ["prefix", "delimiter", "max-keys", "encoding-type"];
 
 impl Operation {
     /// What a request asks for, in path style.
@@ -331,33 +441,7 @@ impl Operation {
 
     /// Whether it knows a query parameter; any other would be dropped in silence, and is refused instead.
     fn knows(self, parameter: &str) -> bool {
-        let listing = || LISTING.contains(&parameter);
-        match self {
-            Self::ListObjects => listing() || parameter == "marker",
-            Self::ListObjectsV2 => {
-                listing() || ["list-type", "continuation-token", "start-after", "fetch-owner"].contains(&parameter)
-            }
-            Self::ListObjectVersions => {
-                listing() || ["versions", "key-marker", "version-id-marker"].contains(&parameter)
-            }
-            Self::ListMultipartUploads => {
-                ["uploads", "prefix", "delimiter", "encoding-type", "max-uploads", "key-marker", "upload-id-marker"]
-                    .contains(&parameter)
-            }
-            Self::ListParts => ["uploadId", "max-parts", "part-number-marker"].contains(&parameter),
-            Self::GetBucketLocation => parameter == "location",
-            Self::GetBucketVersioning | Self::PutBucketVersioning => parameter == "versioning",
-            Self::GetBucketPolicy | Self::PutBucketPolicy | Self::DeleteBucketPolicy => parameter == "policy",
-            Self::PutBucketEncryption => parameter == "encryption",
-            Self::RestoreObject => ["restore", "versionId"].contains(&parameter),
-            Self::HeadObject | Self::GetObject | Self::DeleteObject => parameter == "versionId",
-            Self::DeleteObjects => parameter == "delete",
-            Self::CreateMultipartUpload => parameter == "uploads",
-            Self::UploadPart | Self::UploadPartCopy => ["partNumber", "uploadId"].contains(&parameter),
-            Self::CompleteMultipartUpload | Self::AbortMultipartUpload => parameter == "uploadId",
-            Self::ListBuckets | Self::CreateBucket | Self::DeleteBucket | Self::HeadBucket => false,
-            Self::PutObject | Self::CopyObject => false,
-        }
+        super::members::takes_parameter(self, parameter)
     }
 }
 

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::super::service::ApiError;
 use super::super::sigv4::sha256_hex;
 use super::super::table::{Record, Stored, Table, plain_records};
-use super::checksum::Declared;
+use super::checksum::{self, Declared};
 use super::keeping::{Encryption, Keeping};
 use super::store::{Staged, Store};
-use super::{http_date, no_such_bucket, no_such_key};
+use super::{argument, http_date, no_such_bucket, no_such_key};
 
 /// The version of what was written while there were no versions.
-const NULL: &str = "null";
+pub(super) const NULL: &str = "null";
 
 /// Everything in S3 but the objects' content.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -25,6 +25,9 @@ pub struct State {
     /// Multipart uploads in progress, by id.
     #[serde(skip)]
     pub uploads: Table<String, Upload>,
+    /// The last uploads that were completed, by the number of their content: who completes one again is answered alike.
+    #[serde(skip)]
+    pub completed: Table<u64, Completed>,
     /// How many contents, uploads and versions were numbered.
     pub serial: u64,
     /// How many conditional writes are still to meet a race (409 `ConditionalRequestConflict`).
@@ -64,7 +67,7 @@ pub struct Bucket {
     pub keys: Table<String, Vec<Version>>,
 }
 
-plain_records!(Vec<Version>, Upload);
+plain_records!(Vec<Version>, Upload, Completed);
 
 impl Record for Bucket {
     fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
@@ -74,7 +77,7 @@ impl Record for Bucket {
 
 impl Record for State {
     fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
-        vec![("buckets", &mut self.buckets), ("uploads", &mut self.uploads)]
+        vec![("buckets", &mut self.buckets), ("completed", &mut self.completed), ("uploads", &mut self.uploads)]
     }
 }
 
@@ -83,6 +86,9 @@ impl Record for State {
 pub struct Version {
     /// Its id, or `null`.
     pub id: String,
+    /// Its number, by which it goes before or after another of its key.
+    #[serde(default)]
+    pub number: u64,
     /// When it was written.
     pub modified: Timestamp,
     /// What it is; `None` is a delete marker.
@@ -127,8 +133,28 @@ pub struct Upload {
     pub declared: Option<Declared>,
     /// When it was begun.
     pub begun: Timestamp,
+    /// Whether its key was written or deleted since.
+    #[serde(default)]
+    pub disturbed: bool,
     /// Parts by number.
     pub parts: BTreeMap<u32, Part>,
+}
+
+/// An upload that was completed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Completed {
+    /// The upload's id.
+    pub upload: String,
+    /// The bucket's name.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+    /// The digest of the body that completed it.
+    pub body: String,
+    /// What was answered.
+    pub result: serde_json::Value,
+    /// The version that it made, where that has an id.
+    pub version: Option<String>,
 }
 
 /// A part of a multipart upload.
@@ -177,13 +203,15 @@ impl Bucket {
         let versions = self.keys.get(key).map(Vec::as_slice).unwrap_or_default();
         let found = match version {
             None => versions.first().ok_or_else(|| no_such_key(key))?,
-            Some(id) => versions.iter().find(|one| one.id == id).ok_or_else(|| no_such_version(id))?,
+            Some(id) => versions.iter().find(|one| one.id == id).ok_or_else(|| absent(key, id))?,
         };
         let Some(object) = &found.object else {
             let mut error = no_such_key(key);
             if version.is_some() {
                 let message = "The specified method is not allowed against this resource.";
                 error = ApiError::new("MethodNotAllowed", message).status(405);
+                error.more = Some(serde_json::json!({"ResourceType": "DeleteMarker"}));
+                error.headers.push(("allow", "DELETE".to_owned()));
                 error.headers.push(("last-modified", http_date(found.modified)));
             }
             error.headers.push(("x-amz-delete-marker", "true".to_owned()));
@@ -194,7 +222,8 @@ impl Bucket {
     }
 }
 
-fn current(versions: &[Version]) -> Option<(&Version, &Object)> {
+/// The current object among a key's versions, newest first.
+pub(super) fn current(versions: &[Version]) -> Option<(&Version, &Object)> {
     let newest = versions.first()?;
     Some((newest, newest.object.as_ref()?))
 }
@@ -241,8 +270,9 @@ impl State {
         let blob = self.number();
         let (size, etag) = (staged.size(), encryption.etag(staged.md5(), blob));
         store.commit(staged, blob)?;
+        let sum = checksum::added(&store.open(blob, size)?.read(None)?)?;
         let (headers, keeping) = (BTreeMap::new(), Keeping { encryption, ..Keeping::default() });
-        let object = Object { blob, size, etag: etag.clone(), headers, checksum: None, keeping };
+        let object = Object { blob, size, etag: etag.clone(), headers, checksum: Some(sum), keeping };
         self.place(bucket, key, object, now)?;
         Ok(etag)
     }
@@ -252,7 +282,7 @@ impl State {
         self.serial
     }
 
-    /// An object at a key; gives its version where the bucket has versions.
+    /// An object at a key; gives its version where the bucket's versions have ids.
     pub(super) fn place(
         &mut self,
         bucket: &str,
@@ -260,8 +290,9 @@ impl State {
         object: Object,
         now: Timestamp,
     ) -> Result<Option<String>, ApiError> {
-        self.bucket(bucket)?;
-        self.add(bucket, key, Some(object), now)
+        let id = self.add(bucket, key, Some(object), now)?;
+        // Where versions are suspended S3 names the version `null` of a deletion only.
+        Ok(id.filter(|id| id != NULL))
     }
 
     /// Deletes a version, or what is current: for good where there are no versions, else behind a marker.
@@ -275,12 +306,25 @@ impl State {
         let versioning = self.bucket(bucket)?.versioning;
         match (version, versioning) {
             (Some(id), _) => {
+                // What is deleted already can be deleted again; what never was cannot.
+                if id != NULL && number_of(id).is_none() && self.version(bucket, key, id).is_none() {
+                    return Err(absent(key, id));
+                }
                 let marker = self.remove(bucket, key, id)?.is_some_and(|gone| gone.object.is_none());
+                self.disturb(bucket, key);
                 Ok(Deleted { version: Some(id.to_owned()), marker })
             }
-            (None, None) => self.remove(bucket, key, NULL).map(|_| Deleted::default()),
+            (None, None) => {
+                self.remove(bucket, key, NULL)?;
+                self.disturb(bucket, key);
+                Ok(Deleted::default())
+            }
             (None, Some(_)) => Ok(Deleted { version: self.add(bucket, key, None, now)?, marker: true }),
         }
+    }
+
+    fn version(&self, bucket: &str, key: &str, id: &str) -> Option<&Version> {
+        self.buckets.get(bucket)?.keys.get(key)?.iter().find(|one| one.id == id)
     }
 
     fn add(
@@ -291,16 +335,29 @@ impl State {
         now: Timestamp,
     ) -> Result<Option<String>, ApiError> {
         let versioning = self.bucket(bucket)?.versioning;
+        let number = self.number();
         let id = match versioning {
-            Some(Versioning::Enabled) => sha256_hex(format!("version {}", self.number()).as_bytes())[..32].to_owned(),
+            Some(Versioning::Enabled) => id_of(number),
             Some(Versioning::Suspended) | None => {
                 self.remove(bucket, key, NULL)?;
                 NULL.to_owned()
             }
         };
-        let version = Version { id: id.clone(), modified: now, object };
+        let version = Version { id: id.clone(), number, modified: now, object };
         self.bucket_mut(bucket)?.keys.get_or_insert_with(key.to_owned(), Vec::new).insert(0, version);
+        self.disturb(bucket, key);
         Ok(versioning.map(|_| id))
+    }
+
+    /// Lets the uploads to a key know that it was written or deleted meanwhile.
+    fn disturb(&mut self, bucket: &str, key: &str) {
+        let uploads = self.uploads.iter().filter(|(_, upload)| upload.key == key && upload.bucket == bucket);
+        let ids: Vec<String> = uploads.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if let Some(upload) = self.uploads.get_mut(&id) {
+                upload.disturbed = true;
+            }
+        }
     }
 
     fn remove(&mut self, bucket: &str, key: &str, id: &str) -> Result<Option<Version>, ApiError> {
@@ -323,6 +380,48 @@ impl State {
     }
 }
 
-fn no_such_version(id: &str) -> ApiError {
-    ApiError::new("NoSuchVersion", format!("The specified version does not exist: {id}")).status(404)
+/// The id of the version of this number; who has no such id cannot make one up.
+fn id_of(number: u64) -> String {
+    let digest = sha256_hex(format!("version {number}").as_bytes());
+    let mask = u64::from_str_radix(&digest[..16], 16).unwrap_or_default();
+    format!("{}{:016x}", &digest[..16], mask ^ number)
+}
+
+/// The number of the version of this id; none for what was never given out.
+pub(super) fn number_of(id: &str) -> Option<u64> {
+    let (mask, masked) = id.split_at_checked(16)?;
+    let number = u64::from_str_radix(mask, 16).ok()? ^ u64::from_str_radix(masked, 16).ok()?;
+    (id_of(number) == id).then_some(number)
+}
+
+/// A version that is not there: `NoSuchVersion` for one that was, a bad argument for what was never given out.
+fn absent(key: &str, id: &str) -> ApiError {
+    if id == NULL || number_of(id).is_some() {
+        no_such_version(key, id)
+    } else {
+        argument("versionId", id, "Invalid version id specified")
+    }
+}
+
+/// `NoSuchVersion`.
+pub(super) fn no_such_version(key: &str, id: &str) -> ApiError {
+    ApiError {
+        more: Some(serde_json::json!({"Key": key, "VersionId": id})),
+        ..ApiError::new("NoSuchVersion", "The specified version does not exist.").status(404)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{id_of, number_of};
+
+    #[test]
+    fn ids_tell_their_numbers_to_who_gave_them() {
+        for number in [0, 1, 77, u64::MAX] {
+            assert_eq!(number_of(&id_of(number)), Some(number));
+        }
+        for none in ["", "null", "HPniJFCxqTsMuIH9KX8K8wEjNUgmABCD", &"0".repeat(32)] {
+            assert_eq!(number_of(none), None, "{none}");
+        }
+    }
 }

@@ -15,6 +15,11 @@ pub(super) struct Element {
 }
 
 impl Element {
+    /// Its text without the spaces around it.
+    pub(super) fn text(&self) -> &str {
+        self.text.trim()
+    }
+
     /// The text of the first child of this name.
     pub(super) fn child(&self, name: &str) -> Option<&str> {
         self.each(name).next().map(|child| child.text.trim())

@@ -61,13 +61,15 @@ async fn parts_are_completed_only_with_the_checksums_that_their_upload_declared(
     let (_sandbox, s3) = ready().await;
     let none = || None;
     // The SDK adds CRC32 by itself; where nothing is declared it must not be named at the end.
-    assert_eq!(upload(&s3, none(), |part| part, |done| done).await, "None");
+    assert_eq!(upload(&s3, none(), |part| part, |done| done).await, "Some(FullObject)");
+    let head = s3.head_object().bucket("b").key("k").checksum_mode("ENABLED".into()).send().await.unwrap();
+    assert_eq!(head.checksum_crc64_nvme, Some(sum("crc64nvme")));
     assert_eq!(
         upload(&s3, none(), |part| part, |done| done.checksum_crc32(sum("crc32"))).await,
         "complete: InvalidPart"
     );
     let sha = |part: UploadPartFluentBuilder| part.checksum_sha256(sum("sha256"));
-    assert_eq!(upload(&s3, none(), sha, |done| done).await, "part: InvalidRequest");
+    assert_eq!(upload(&s3, none(), sha, |done| done).await, "Some(FullObject)");
 
     let declared = || Some((Sha256, None));
     assert_eq!(upload(&s3, declared(), |part| part, |done| done).await, "part: InvalidRequest");
@@ -75,9 +77,9 @@ async fn parts_are_completed_only_with_the_checksums_that_their_upload_declared(
     let named = |done: aws_sdk_s3::types::builders::CompletedPartBuilder| done.checksum_sha256(sum("sha256"));
     assert_eq!(upload(&s3, declared(), sha, named).await, "Some(Composite)");
     let wrong = |part: UploadPartFluentBuilder| part.checksum_sha256(sum("sha256").replace('=', "A"));
-    assert_eq!(upload(&s3, declared(), wrong, named).await, "part: BadDigest");
+    assert_eq!(upload(&s3, declared(), wrong, named).await, "part: InvalidRequest");
     let other = |done: aws_sdk_s3::types::builders::CompletedPartBuilder| done.checksum_crc32(sum("crc32"));
-    assert_eq!(upload(&s3, declared(), sha, other).await, "complete: InvalidPart");
+    assert_eq!(upload(&s3, declared(), sha, other).await, "complete: BadDigest");
     let bad = |done: aws_sdk_s3::types::builders::CompletedPartBuilder| done.checksum_sha256(sum("crc32"));
     assert_eq!(upload(&s3, declared(), sha, bad).await, "complete: InvalidPart");
 

@@ -10,7 +10,7 @@ import botocore.exceptions
 
 from . import REFUSAL, check, contains, equal, refused, true
 from .buckets import API, CONDITIONAL, ERRORS, bucket, elsewhere_than, got, keys, place, put
-from . import s3_listing, s3_multipart, s3_versions  # noqa: F401  (more of the same service)
+from . import s3_listing, s3_multipart, s3_strict, s3_versions  # noqa: F401  (more of the same service)
 
 
 @check("s3", "a bucket made again by its owner is refused", REFUSAL, page=ERRORS,
