@@ -166,7 +166,7 @@ def _(aws):
 
 
 @check("ec2", "a group that names itself is deleted", page=page("DeleteSecurityGroup"),
-       says="Only being named by another group keeps a group from being deleted.")
+       says="A rule of another group keeps a group from being deleted, one of its own does not.")
 def _(aws):
     made = group(aws)
     permission = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": made}]}

@@ -23,7 +23,7 @@ def _(aws):
 
 
 @check("ecs", "a cluster without an instance runs nothing", REFUSAL, page=RUN,
-       says="InvalidParameterException is the code for a request that the cluster cannot take as it is.")
+       says="InvalidParameterException is the code for a parameter that is not valid.")
 def _(aws):
     # The message is as aws/amazon-ecs-cli#1122 has it.
     not_run(aws, cluster(aws), definition(aws), "InvalidParameterException", says="No Container Instances")
