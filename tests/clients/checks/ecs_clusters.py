@@ -150,7 +150,7 @@ def _(aws):
     name = cluster(aws)
     host(aws, name)
     run(aws, name, definition(aws))
-    # Its instance is in the way too, and no sentence says which of the two is named first.
+    # Its instance is in the way too, and no page says which of the two is named first.
     refused(("ClusterContainsTasksException", "ClusterContainsContainerInstancesException"),
             aws.ecs.delete_cluster, cluster=name)
 

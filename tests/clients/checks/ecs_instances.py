@@ -128,7 +128,7 @@ def _(aws):
     try:
         tasks = aws.ecs.run_task(cluster=name, taskDefinition=made["family"])["tasks"]
     except aws.ecs.exceptions.InvalidParameterException:
-        tasks = []  # no sentence says whether this is an error or a failure
+        tasks = []  # no page says whether this is an error or a failure
     equal(tasks, [])
 
 
