@@ -204,7 +204,7 @@ pub(super) async fn put_down<W: World>(
 
 /// Tells a task to stop; false where ECS does not know it (any more).
 async fn stopped<W: World>(world: &W, cluster: &str, arn: &str, reason: &str) -> Result<bool, AwsError> {
-    // ECS's `InvalidParameterException`: "The referenced task was not found."
+    // ECS has no code of its own for this: it is an `InvalidParameterException` whose message says so.
     let unknown = |error: &AwsError| error.class == Class::NotFound || error.message.contains("task was not found");
     world.stop_task(cluster, arn, reason).await.or_absent_if(unknown).map(|sent| sent.is_some())
 }

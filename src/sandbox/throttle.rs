@@ -15,7 +15,7 @@ use super::service::{ApiError, Cx};
 /// Operations that share a bucket, how many tokens it holds, and how many it gains a second.
 type Shared = (&'static [&'static str], f64, f64);
 
-/// "Request throttling for the Amazon ECS API": all operations of a category share the same bucket.
+/// All operations of a category share one bucket.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html>
 const ECS: &[Shared] = &[
     (&["CreateCluster", "DeleteCluster"], 20.0, 1.0),
@@ -33,7 +33,7 @@ const ECS: &[Shared] = &[
     ),
 ];
 
-/// "There is a limit of 50 TPS on CreateLogStream operations", "This operation has a limit of 25 transactions per second".
+/// CreateLogStream passes 50 times a second, DescribeLogStreams 25 times.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogStream.html> and
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogStreams.html>
 const LOGS: &[Shared] = &[(&["CreateLogStream"], 50.0, 50.0), (&["DescribeLogStreams"], 25.0, 25.0)];
@@ -42,7 +42,7 @@ const LOGS: &[Shared] = &[(&["CreateLogStream"], 50.0, 50.0), (&["DescribeLogStr
 /// <https://docs.aws.amazon.com/general/latest/gr/ssm.html>
 const SSM: &[Shared] = &[(&["GetParameters"], 40.0, 40.0)];
 
-/// "Request throttling for the Amazon EC2 API": each operation has a bucket of its own, as large as its category says.
+/// Each operation has a bucket of its own, as large as its category says.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
 fn ec2(operation: &str, input: &Value) -> (f64, f64) {
     const UNFILTERED: [&str; 4] =
@@ -77,8 +77,7 @@ fn ec2_resources(operation: &str, input: &Value) -> Option<(f64, f64, f64)> {
     })
 }
 
-/// "Your application can achieve at least 3,500 PUT/COPY/POST/DELETE or 5,500 GET/HEAD requests per second per partitioned
-/// Amazon S3 prefix"; a prefix is taken to be all up to a key's last slash.
+/// At least 3,500 writes or 5,500 reads a second for each prefix; a prefix is taken to be all up to a key's last slash.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 const S3_WRITES: f64 = 3500.0;
 const S3_READS: f64 = 5500.0;

@@ -7,8 +7,8 @@ ENDED = "Essential container in task exited"
 
 
 def settings():
-    """AWS's managed policies: "they are available for use by all AWS customers". moto has them too, but loads them only
-    where this is set before its IAM is first used."""
+    """AWS's managed policies, which every account has. moto has them too, but loads them only where this is set before its
+    IAM is first used."""
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
 
 
@@ -19,8 +19,7 @@ def ec2():
     run = InstanceResponse.run_instances
 
     def run_instances(self):
-        """EbsBlockDevice's Throughput: "The throughput that the volume supports, in MiB/s." moto forgets what is asked
-        for, and the volume has none."""
+        """EbsBlockDevice's Throughput, which a volume keeps. moto forgets what is asked for, and the volume has none."""
         answer = run(self)
         for mapping in self._get_param("BlockDeviceMappings", []):
             for instance in answer.result.instances:
@@ -39,8 +38,8 @@ def ecs():
     from moto.ecs.responses import EC2ContainerServiceResponse as Responses
 
     class Task(models.Task):
-        """SubmitTaskStateChange: "Sent to acknowledge that a task changed states." So a task is what its agent last said.
-        In moto a task runs at once, stops when it has been described four times, and has the exit code 0 before it has
+        """By SubmitTaskStateChange an agent tells that a task's status changed: a task is what its agent last said. In
+        moto a task runs at once, stops when it has been described four times, and has the exit code 0 before it has
         begun."""
 
         __module__ = models.__name__  # moto reads the service from it
@@ -105,9 +104,8 @@ def ecs():
     registered = Responses.register_container_instance
 
     def register_container_instance(self):
-        """ContainerInstance's registeredResources: "the amount of each resource that was available on the container
-        instance when the container agent registered it with Amazon ECS". moto gives every instance 4096 CPU units and
-        7482 MiB, whatever its agent says, and a larger task is placed nowhere."""
+        """ContainerInstance's registeredResources, which are what its agent registers. moto gives every instance 4096 CPU
+        units and 7482 MiB, whatever its agent says, and a larger task is placed nowhere."""
         answer = registered(self)
         instance = answer.result["containerInstance"]
         instance.registered_resources = self._get_param("totalResources")

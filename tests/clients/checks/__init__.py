@@ -1,11 +1,11 @@
 """What the checks share: the register, the clients, and how a check says what it expects.
 
-A check is a function with one parameter, the endpoint under test (`Aws`), registered with the sentence of AWS's
-documentation that it tests:
+A check is a function with one parameter, the endpoint under test (`Aws`), registered with the fact that it tests, in our
+own words, and the page of AWS's documentation that has it:
 
     @check("ecs", "a missing cluster is a failure, not an error", REFUSAL,
            page="https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeClusters.html",
-           says="…the sentence, word for word…")
+           says="MISSING is the reason in failures for a cluster that there is not.")
     def _(aws):
         answer = aws.ecs.describe_clusters(clusters=[aws.name("none")])
         equal([f["reason"] for f in answer["failures"]], ["MISSING"])
@@ -55,7 +55,7 @@ CHECKS: list[Check] = []
 
 
 def check(service, name, kind=ANSWER, *, page, says):
-    """Registers a check. `says` is a sentence of the page, word for word (`…` stands for words left out)."""
+    """Registers a check. `says` is what the page says, in our own words: each number, code and name as it has them."""
     assert service in SERVICES and kind in (ANSWER, REFUSAL, DELAY), (service, kind)
     assert not any(one.service == service and one.name == name for one in CHECKS), name
 
@@ -71,7 +71,7 @@ class NotApplicable(Exception):
 
 
 class Wrong(AssertionError):
-    """The endpoint does not do as the sentence says."""
+    """The endpoint does otherwise."""
 
 
 class Aws:
@@ -216,7 +216,7 @@ def main():
     chosen = chosen[part - 1::parts]
     if args.list:
         for one in chosen:
-            print(f"{one.service}: {one.name} ({one.kind})\n    {one.page}\n    “{one.says}”")
+            print(f"{one.service}: {one.name} ({one.kind})\n    {one.says}\n    {one.page}")
         return 0
     if not args.endpoint:
         parser.error("--endpoint, or AWS_ENDPOINT_URL")
@@ -250,7 +250,7 @@ def main():
         if not args.quiet or outcome == "FAIL":
             print(f"{outcome:4} {one.service}: {one.name}" + (f"\n       {detail}" if detail else ""), flush=True)
         if outcome == "FAIL":
-            print(f"       “{one.says}”\n       {one.page}", flush=True)
+            print(f"       {one.says}\n       {one.page}", flush=True)
     print(f"\n{'service':8} {'checks':>6} {'pass':>5} {'fail':>5} {'n/a':>5}   refusals and delays")
     for service in [*SERVICES, "all"]:
         mine = [one for one in results if service in (one["service"], "all")]

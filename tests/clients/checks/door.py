@@ -160,7 +160,7 @@ def turned_away(aws, service, codes, spoil):
 
 
 @check("door", "what is asked for with a signature is done", page=COMMON("IAM"),
-       says="The request must contain either a valid (registered) AWS access key ID or X.509 certificate.")
+       says="IAM answers a caller whose request is signed with an access key that it knows.")
 def _(aws):
     names = {service: name(aws) for service, (_, _, name) in WAYS.items()}
     for service, (make, _, _) in WAYS.items():
@@ -172,19 +172,20 @@ def _(aws):
 
 
 @check("door", "without a signature nothing is done", REFUSAL, page=COMMON("IAM"),
-       says="The request must contain either a valid (registered) AWS access key ID or X.509 certificate.")
+       says="IAM has the code MissingAuthenticationToken for a request that carries no key at all.")
 def _(aws):
     turned_away(aws, "iam", ["MissingAuthenticationToken"], lambda request: request)
     turned_away(aws, "ecs", ["MissingAuthenticationToken", "MissingAuthenticationTokenException"], lambda request: request)
 
 
-@check("door", "without a signature S3 denies", REFUSAL, page=ERRORS, says="Access Denied")
+@check("door", "without a signature S3 denies", REFUSAL, page=ERRORS,
+       says="S3 refuses with AccessDenied what the caller has no right to.")
 def _(aws):
     turned_away(aws, "s3", ["AccessDenied"], lambda request: request)
 
 
 @check("door", "a key that nobody has is refused", REFUSAL, page=COMMON("IAM"),
-       says="The X.509 certificate or AWS access key ID provided does not exist in our records.")
+       says="InvalidClientTokenId is the code for an access key that AWS does not know.")
 def _(aws):
     stranger = lambda request: request.sign(key="AKIANOBODYHASTHIS000")
     turned_away(aws, "iam", ["InvalidClientTokenId"], stranger)
@@ -192,21 +193,21 @@ def _(aws):
 
 
 @check("door", "a key that nobody has is refused by EC2", REFUSAL, page=EC2_ERRORS,
-       says="The provided credentials could not be validated.")
+       says="AuthFailure is EC2's code for credentials that it cannot check.")
 def _(aws):
     turned_away(aws, "ec2", ["AuthFailure"], lambda request: request.sign(key="AKIANOBODYHASTHIS000"))
     turned_away(aws, "ec2", ["AuthFailure", "SignatureDoesNotMatch"], lambda request: request.sign(secret="a guess"))
 
 
 @check("door", "a key that nobody has is refused by S3", REFUSAL, page=ERRORS,
-       says="The Amazon Web Services access key ID you provided does not exist in our records.")
+       says="InvalidAccessKeyId is S3's code for an access key that AWS does not know.")
 def _(aws):
     turned_away(aws, "s3", ["InvalidAccessKeyId"], lambda request: request.sign(key="AKIANOBODYHASTHIS000"))
 
 
 @check("door", "a secret that is guessed is refused", REFUSAL, page=ERRORS,
-       says="""The request signature we calculated does not match the signature you provided. Check your Amazon Web Services
-       secret access key and signing method.""")
+       says="""SignatureDoesNotMatch is the code where the signature that S3 computes is another than the caller's, as by
+       another secret.""")
 def _(aws):
     guess = lambda request: request.sign(secret="a guess")
     turned_away(aws, "s3", ["SignatureDoesNotMatch"], guess)
@@ -215,7 +216,7 @@ def _(aws):
 
 
 @check("door", "a signature that is none is refused", REFUSAL, page=COMMON("IAM"),
-       says="The request signature does not conform to AWS standards.")
+       says="IncompleteSignature is the code for a signature in a form that is not AWS's.")
 def _(aws):
     def garble(request):
         request.sign()
@@ -226,7 +227,7 @@ def _(aws):
 
 
 @check("door", "another body than the signed one is refused", REFUSAL, page=ERRORS,
-       says="The request signature we calculated does not match the signature you provided.")
+       says="What is signed covers the body: with another body the signature that S3 computes is another.")
 def _(aws):
     def swap(request):
         request.sign().body = request.body[:-1] + (b"}" if request.service == "ecs" else b"y")
@@ -240,7 +241,7 @@ def _(aws):
 
 
 @check("door", "another path than the signed one is refused", REFUSAL, page=ERRORS,
-       says="The request signature we calculated does not match the signature you provided.")
+       says="What is signed covers the path: with another path the signature that S3 computes is another.")
 def _(aws):
     def elsewhere(request):
         request.sign().path += "2"
@@ -249,16 +250,14 @@ def _(aws):
 
 
 @check("door", "a request of S3's from another time is refused", REFUSAL, page=ERRORS,
-       says="The difference between the request time and the server's time is too large.")
+       says="RequestTimeTooSkewed is S3's code for a request whose time is too far from the server's.")
 def _(aws):
     for minutes in (-20, 20):
         turned_away(aws, "s3", ["RequestTimeTooSkewed"], lambda request: request.sign(minutes=minutes))
 
 
 @check("door", "a request from another time is refused", REFUSAL, page=COMMON("IAM"),
-       says="""The request reached the service more than 15 minutes after the date stamp on the request or more than 15 minutes
-       after the request expiration date (such as for pre-signed URLs), or the date stamp on the request is more than 15 minutes
-       in the future.""")
+       says="A request is refused when its date is more than 15 minutes away from the server's, past or future.")
 def _(aws):
     codes = ["RequestExpired", "SignatureDoesNotMatch", "InvalidSignatureException"]
     for service in ("iam", "ecs", "ec2"):
@@ -267,7 +266,7 @@ def _(aws):
 
 
 @check("door", "a request signed for another region is refused by S3", REFUSAL, page=ERRORS,
-       says="The authorization header you provided is invalid.")
+       says="AuthorizationHeaderMalformed is S3's code for an Authorization header that is wrong.")
 def _(aws):
     other = "ap-south-1" if aws.region != "ap-south-1" else "eu-north-1"
     turned_away(aws, "s3", ["AuthorizationHeaderMalformed"], lambda request: request.sign(region=other))
@@ -275,7 +274,7 @@ def _(aws):
 
 @check("door", "a request signed for another region is refused", REFUSAL,
        page="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html",
-       says="Credential should be scoped to a valid Region, not")
+       says="The scope of a signature must name the region of the endpoint; one of another region is refused.")
 def _(aws):
     other = "ap-south-1" if aws.region != "ap-south-1" else "eu-north-1"
     for service in ("ecs", "ec2"):
@@ -284,7 +283,7 @@ def _(aws):
 
 
 @check("door", "an x-amz- header that is not signed is refused", REFUSAL, page=SIGNATURE,
-       says="Any x-amz-* headers that you plan to include in your request must also be added.")
+       says="Every x-amz-* header that is sent must be among the signed ones.")
 def _(aws):
     def add(request):
         request.sign().headers["x-amz-meta-smuggled"] = "1"
@@ -301,14 +300,14 @@ def any_refusal(aws, service, spoil):
 
 
 @check("door", "a request that was signed for another host is refused", REFUSAL, page=SIGNATURE,
-       says="The CanonicalHeaders list must include the following: … HTTP host header.")
+       says="The Host header is always among the signed ones.")
 def _(aws):
     for service in WAYS:
         any_refusal(aws, service, lambda request: request.sign(host="elsewhere.example:80"))
 
 
 @check("door", "a web page's form can do nothing", REFUSAL, page=COMMON("IAM"),
-       says="The request must contain either a valid (registered) AWS access key ID or X.509 certificate.")
+       says="A request without a key's signature is not let in, whatever else it carries.")
 def _(aws):
     def by_form(request):
         request.headers.update({"Origin": "http://page.example", "Referer": "http://page.example/", "Content-Type": FORM})
@@ -323,7 +322,8 @@ def _(aws):
         any_refusal(aws, service, rebound)
 
 
-@check("door", "a web page's upload form is denied", REFUSAL, page=ERRORS, says="Access Denied")
+@check("door", "a web page's upload form is denied", REFUSAL, page=ERRORS,
+       says="S3 refuses with AccessDenied what the caller has no right to.")
 def _(aws):
     name = bucket(aws)
     fields = {"key": "k", "file": "x"}
@@ -343,7 +343,7 @@ def _(aws):
 # --- what every answer carries
 
 @check("door", "every answer of S3's has its request's id", page=HEADERS,
-       says="A value created by Amazon S3 that uniquely identifies the request.")
+       says="Each answer of S3's carries x-amz-request-id, another one for each request.")
 def _(aws):
     name = bucket(aws)
     ids = [put(aws, name, "k")["ResponseMetadata"]["RequestId"],
@@ -355,7 +355,7 @@ def _(aws):
 
 
 @check("door", "every answer has its request's id", page="https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html",
-       says="Retrieves information about the specified role, including the role's path, GUID, ARN, and the role's trust policy")
+       says="An answer carries an id of its request, as the page's example shows.")
 def _(aws):
     answers = [
         aws.iam.list_roles(MaxItems=1), aws.ecs.list_clusters(maxResults=1), aws.ec2.describe_vpcs(),
@@ -370,7 +370,7 @@ def _(aws):
 
 
 @check("door", "an operation that is none is refused by its name", REFUSAL, page=COMMON("IAM"),
-       says="The action or operation requested is invalid. Verify that the action is typed correctly.")
+       says="InvalidAction is the code for an operation that does not exist.")
 def _(aws):
     for service, version in (("iam", "2010-05-08"), ("sts", "2011-06-15"), ("ec2", "2016-11-15")):
         body = urllib.parse.urlencode({"Action": "MakeItSo", "Version": version}).encode()
@@ -395,9 +395,8 @@ def walked(pages, member, prefix, key=None):
 
 @check("door", "IAM's listings come in pages",
        page="https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html",
-       says="""Note that IAM might return fewer results, even when there are more results available. In that case, the IsTruncated
-       response element returns true, and Marker contains a value to include in the subsequent call that tells the service where
-       to continue from.""")
+       says="""A page of IAM's may be smaller than asked; IsTruncated then says that there is more, and Marker is where the
+       next call goes on.""")
 def _(aws):
     stem = aws.name("page")
     names = [f"{stem}-{n}" for n in range(5)]
@@ -410,8 +409,7 @@ def _(aws):
 
 @check("door", "ECS's listings come in pages",
        page="https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListClusters.html",
-       says="""When this parameter is used, ListClusters only returns maxResults results in a single page along with a nextToken
-       response element.""")
+       says="With maxResults, ListClusters gives that many at most, and a nextToken for the rest.")
 def _(aws):
     stem = aws.name("page")
     for n in range(5):
@@ -426,8 +424,7 @@ def _(aws):
 
 @check("door", "EC2's listings come in pages",
        page="https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html",
-       says="""The maximum number of items to return for this request. To get the next page of items, make another request with the
-       token returned in the output.""")
+       says="MaxResults limits a page, and the token in the answer brings the next one.")
 def _(aws):
     stem = aws.name("page")
     for n in range(7):
@@ -440,7 +437,7 @@ def _(aws):
 
 @check("door", "the listings of Logs come in pages",
        page="https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_DescribeLogGroups.html",
-       says="The token for the next set of items to return. (You received this token from a previous call.)")
+       says="DescribeLogGroups goes on from the nextToken of the answer before.")
 def _(aws):
     stem = aws.name("page")
     for n in range(5):
@@ -471,7 +468,7 @@ def listeners(port):
 
 
 @check("door", "it listens to this machine only", page="src/sandbox/README.md",
-       says="over loopback to a process of its own")
+       says="It is served over loopback only, by a process of its own.")
 def _(aws):
     where = urllib.parse.urlsplit(aws.endpoint)
     found = listeners(where.port) if where.hostname in ("127.0.0.1", "localhost", "::1") and where.port else []

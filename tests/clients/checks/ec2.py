@@ -23,18 +23,18 @@ def key_pair(aws, public_key=ED25519, name=None, **more):
 
 
 @check("ec2", "an ED25519 key's fingerprint is its SHA-256", page=page("ImportKeyPair"),
-       says="For ED25519 key pairs, the key fingerprint is the base64-encoded SHA-256 digest, which is the default for OpenSSH")
+       says="An ED25519 key's fingerprint is the SHA-256 of it in base64, as OpenSSH shows it.")
 def _(aws):
     equal(key_pair(aws)["KeyFingerprint"].rstrip("="), ED25519_FINGERPRINT)
 
 
 @check("ec2", "an imported RSA key's fingerprint is the MD5 of its DER form", page=GUIDE + "verify-keys.html",
-       says="$ openssl rsa -in path_to_private_key -pubout -outform DER | openssl md5 -c")
+       says="The fingerprint of an imported RSA key is the MD5 of its public half in DER, as openssl computes it.")
 def _(aws):
     equal(key_pair(aws, RSA)["KeyFingerprint"], RSA_FINGERPRINT)
 
 
-@check("ec2", "a key pair's type is told", page=page("DescribeKeyPairs"), says="The type of key pair.")
+@check("ec2", "a key pair's type is told", page=page("DescribeKeyPairs"), says="DescribeKeyPairs tells a key pair's type.")
 def _(aws):
     for public_key, kind in [(RSA, "rsa"), (ED25519, "ed25519")]:
         made = key_pair(aws, public_key)
@@ -42,7 +42,7 @@ def _(aws):
 
 
 @check("ec2", "a key pair is imported with its tags", page=page("ImportKeyPair"),
-       says="The tags to apply to the imported key pair.")
+       says="ImportKeyPair takes tags for the key pair.")
 def _(aws):
     team = aws.name("team")
     made = key_pair(aws, TagSpecifications=tagged("key-pair", Team=team, Empty=""))
@@ -52,7 +52,7 @@ def _(aws):
 
 
 @check("ec2", "key pairs are found by their fingerprint", page=page("DescribeKeyPairs"),
-       says="fingerprint - The fingerprint of the key pair.")
+       says="The filter fingerprint finds key pairs by theirs.")
 def _(aws):
     made, other = key_pair(aws, RSA), key_pair(aws)
     found = aws.ec2.describe_key_pairs(Filters=[by("fingerprint", made["KeyFingerprint"])])["KeyPairs"]
@@ -62,7 +62,7 @@ def _(aws):
 
 
 @check("ec2", "the public key is shown when it is asked for", page=page("DescribeKeyPairs"),
-       says="If true, the public key material is included in the response. Default: false")
+       says="IncludePublicKey=true adds the public key to the answer; without it there is none.")
 def _(aws):
     name = key_pair(aws)["KeyName"]
     shown = aws.ec2.describe_key_pairs(KeyNames=[name], IncludePublicKey=True)["KeyPairs"][0]
@@ -71,7 +71,7 @@ def _(aws):
 
 
 @check("ec2", "a key pair's name is taken", REFUSAL, page=ERRORS,
-       says="The key pair name already exists in that AWS Region.")
+       says="InvalidKeyPair.Duplicate is the code for a key pair's name that is taken in the region.")
 def _(aws):
     name = key_pair(aws)["KeyName"]
     refused("InvalidKeyPair.Duplicate", aws.ec2.import_key_pair, KeyName=name, PublicKeyMaterial=RSA.encode())
@@ -79,7 +79,7 @@ def _(aws):
 
 
 @check("ec2", "what is no public key is not imported", REFUSAL, page=ERRORS,
-       says="The key pair is not specified in a valid OpenSSH public key format.")
+       says="InvalidKey.Format is the code for a public key that is not in a form that EC2 takes.")
 def _(aws):
     for material in [b"no key", b"ssh-rsa AAAA", ED25519.encode()[:40]]:
         refused(("InvalidKey.Format", "InvalidKeyPair.Format"), aws.ec2.import_key_pair, KeyName=aws.name("key"),
@@ -87,13 +87,13 @@ def _(aws):
 
 
 @check("ec2", "an unknown key pair is not described", REFUSAL, page=ERRORS,
-       says="The specified key pair name does not exist.")
+       says="InvalidKeyPair.NotFound is the code for a key pair's name that there is not.")
 def _(aws):
     refused("InvalidKeyPair.NotFound", aws.ec2.describe_key_pairs, KeyNames=[aws.name("none")])
 
 
 @check("ec2", "a deleted key pair is gone", REFUSAL, page=page("DeleteKeyPair"),
-       says="Deletes the specified key pair, by removing the public key from Amazon EC2.")
+       says="DeleteKeyPair removes the public key from EC2.")
 def _(aws):
     name = key_pair(aws)["KeyName"]
     aws.ec2.delete_key_pair(KeyName=name)
@@ -101,7 +101,7 @@ def _(aws):
 
 
 @check("ec2", "there is one default VPC", page=page("DescribeVpcs"),
-       says="is-default - Indicates whether the VPC is the default VPC.")
+       says="The filter is-default finds the default VPC.")
 def _(aws):
     found = aws.ec2.describe_vpcs(Filters=[by("is-default", "true")])["Vpcs"]
     equal([one["IsDefault"] for one in found], [True])
@@ -109,7 +109,7 @@ def _(aws):
 
 
 @check("ec2", "the default VPC has a default subnet a zone", page=page("DescribeSubnets"),
-       says="default-for-az - Indicates whether this is the default subnet for the Availability Zone (true | false).")
+       says="The filter default-for-az finds the default subnet of each zone.")
 def _(aws):
     filters = [by("vpc-id", default_vpc(aws)), by("default-for-az", "true")]
     subnets = aws.ec2.describe_subnets(Filters=filters)["Subnets"]
@@ -120,31 +120,34 @@ def _(aws):
     equal(sorted(one["ZoneName"] for one in known), sorted(zones), "zones that are described")
 
 
-@check("ec2", "an unknown subnet is not described", REFUSAL, page=ERRORS, says="The specified subnet does not exist.")
+@check("ec2", "an unknown subnet is not described", REFUSAL, page=ERRORS,
+       says="InvalidSubnetID.NotFound is the code for a subnet that there is not.")
 def _(aws):
     refused(("InvalidSubnetID.NotFound", "InvalidSubnetId.NotFound"), aws.ec2.describe_subnets,
             SubnetIds=["subnet-0123456789abcdef0"])
 
 
 @check("ec2", "a subnet's id has a form", REFUSAL, page=ERRORS,
-       says="The specified subnet ID is malformed. Ensure that you specify the ID in the form subnet-xxxxxxxxxxxxxxxxx")
+       says="InvalidSubnetID.Malformed is the code for an id that is not subnet- and hexadecimal digits.")
 def _(aws):
     refused("InvalidSubnetID.Malformed", aws.ec2.describe_subnets, SubnetIds=["net-1"])
 
 
-@check("ec2", "an unknown VPC is not described", REFUSAL, page=ERRORS, says="The specified VPC does not exist.")
+@check("ec2", "an unknown VPC is not described", REFUSAL, page=ERRORS,
+       says="InvalidVpcID.NotFound is the code for a VPC that there is not.")
 def _(aws):
     refused("InvalidVpcID.NotFound", aws.ec2.describe_vpcs, VpcIds=["vpc-0123456789abcdef0"])
 
 
 @check("ec2", "an unknown zone is refused", REFUSAL, page=ERRORS,
-       says="The specified Availability Zone does not exist, or is not available for you to use.")
+       says="A zone that there is not, or not for this account, is refused.")
 def _(aws):
     refused(("InvalidZone.NotFound", "InvalidParameterValue"), aws.ec2.describe_availability_zones,
             ZoneNames=[aws.region + "y"])
 
 
-@check("ec2", "a type's processors and memory", page=page("DescribeInstanceTypes"), says="The size of the memory, in MiB.")
+@check("ec2", "a type's processors and memory", page=page("DescribeInstanceTypes"),
+       says="SizeInMiB is a type's memory in MiB.")
 def _(aws):
     known = {"m5.large": (2, 8192, "x86_64"), "r6i.2xlarge": (8, 65536, "x86_64"), "m6g.xlarge": (4, 16384, "arm64")}
     for one in aws.ec2.describe_instance_types(InstanceTypes=list(known))["InstanceTypes"]:
@@ -155,12 +158,14 @@ def _(aws):
     equal(known, {}, "types that are not described")
 
 
-@check("ec2", "an unknown type is refused", REFUSAL, page=ERRORS, says="The instance type is not supported for this request.")
+@check("ec2", "an unknown type is refused", REFUSAL, page=ERRORS,
+       says="InvalidInstanceType is the code for a type that the request cannot have.")
 def _(aws):
     refused("InvalidInstanceType", aws.ec2.describe_instance_types, InstanceTypes=["r99.huge"])
 
 
-@check("ec2", "an image is of one architecture", page=page("DescribeImages"), says="The architecture of the image.")
+@check("ec2", "an image is of one architecture", page=page("DescribeImages"),
+       says="DescribeImages tells an image's architecture.")
 def _(aws):
     for architecture in ["x86_64", "arm64"]:
         shown = aws.ec2.describe_images(ImageIds=[image(aws, architecture)])["Images"]
@@ -169,18 +174,19 @@ def _(aws):
 
 
 @check("ec2", "images of other owners are left out", page=page("DescribeImages"),
-       says="Scopes the results to images with the specified owners.")
+       says="Owners limits DescribeImages to images of these owners.")
 def _(aws):
     equal(aws.ec2.describe_images(ImageIds=[image(aws)], Owners=["self"])["Images"], [])
 
 
-@check("ec2", "an unknown image is not described", REFUSAL, page=ERRORS, says="The specified AMI doesn't exist.")
+@check("ec2", "an unknown image is not described", REFUSAL, page=ERRORS,
+       says="InvalidAMIID.NotFound is the code for an image that there is not.")
 def _(aws):
     refused("InvalidAMIID.NotFound", aws.ec2.describe_images, ImageIds=["ami-0123456789abcdef0"])
 
 
 @check("ec2", "an image's id has a form", REFUSAL, page=ERRORS,
-       says="Ensure that you provide the full AMI ID, in the form ami-xxxxxxxxxxxxxxxxx.")
+       says="InvalidAMIID.Malformed is the code for an id that is not ami- and hexadecimal digits.")
 def _(aws):
     refused("InvalidAMIID.Malformed", aws.ec2.describe_images, ImageIds=["image-1"])
 
@@ -194,7 +200,7 @@ def put(aws, resource, **tags):
 
 
 @check("ec2", "a tag's value is overwritten", page=page("CreateTags"),
-       says="When you specify an existing tag key, the value is overwritten with the new value.")
+       says="CreateTags with a key that is there already replaces its value.")
 def _(aws):
     key = key_pair(aws, TagSpecifications=tagged("key-pair", a="1", b="2"))["KeyPairId"]
     put(aws, key, a="3")
@@ -202,7 +208,7 @@ def _(aws):
 
 
 @check("ec2", "a resource has fifty tags at most", REFUSAL, page=page("CreateTags"),
-       says="Each resource can have a maximum of 50 tags.")
+       says="A resource has 50 tags at most.")
 def _(aws):
     key = key_pair(aws)["KeyPairId"]
     put(aws, key, **{f"k{n}": "v" for n in range(50)})
@@ -212,7 +218,7 @@ def _(aws):
 
 
 @check("ec2", "a tag's key and value may be this long", page=page("CreateTags"),
-       says="Tag values are case-sensitive and accept a maximum of 256 Unicode characters.")
+       says="Keys and values of tags heed case; a value has 256 Unicode characters at most.")
 def _(aws):
     key = key_pair(aws)["KeyPairId"]
     put(aws, key, **{"ä" * 127: "ö" * 256})
@@ -220,7 +226,7 @@ def _(aws):
 
 
 @check("ec2", "a tag's value may be no longer", REFUSAL, page=GUIDE + "Using_Tags.html",
-       says="Maximum value length – 256 Unicode characters in UTF-8")
+       says="A tag's value has 256 Unicode characters at most.")
 def _(aws):
     key = key_pair(aws)["KeyPairId"]
     refused("InvalidParameterValue", put, aws, key, a="v" * 257)
@@ -228,7 +234,7 @@ def _(aws):
 
 
 @check("ec2", "AWS's own tag keys are refused", REFUSAL, page=ERRORS,
-       says="The specified tag key is not valid. Tag keys cannot be empty or null, and cannot start with aws:.")
+       says="A tag's key may not be empty and may not begin with aws:.")
 def _(aws):
     key = key_pair(aws)["KeyPairId"]
     for name in ["aws:mine", ""]:
@@ -237,13 +243,13 @@ def _(aws):
 
 
 @check("ec2", "what is no resource is not tagged", REFUSAL, page=ERRORS,
-       says="The specified ID for the resource you are trying to tag is not valid.")
+       says="InvalidID is the code for an id to tag that is no resource's.")
 def _(aws):
     refused("InvalidID", put, aws, "resource", a="b")
 
 
 @check("ec2", "a tag is deleted by its key", page=page("DeleteTags"),
-       says="If you specify a tag key without a tag value, we delete any tag with this key regardless of its value.")
+       says="DeleteTags with a key alone deletes its tag, whatever the value.")
 def _(aws):
     key = key_pair(aws, TagSpecifications=tagged("key-pair", a="1", b="2"))["KeyPairId"]
     aws.ec2.delete_tags(Resources=[key], Tags=[{"Key": "a"}])
@@ -251,8 +257,7 @@ def _(aws):
 
 
 @check("ec2", "a tag is deleted if its value is empty", page=page("DeleteTags"),
-       says="If you specify a tag key with an empty string as the tag value, we delete the tag only if its value is an "
-            "empty string.")
+       says="DeleteTags with a key and an empty value deletes the tag only if its value is empty.")
 def _(aws):
     key = key_pair(aws, TagSpecifications=tagged("key-pair", a="", b="2"))["KeyPairId"]
     aws.ec2.delete_tags(Resources=[key], Tags=[{"Key": "a", "Value": ""}, {"Key": "b", "Value": ""}])
@@ -260,7 +265,7 @@ def _(aws):
 
 
 @check("ec2", "all tags are deleted", page=page("DeleteTags"),
-       says="If you omit this parameter, we delete all user-defined tags for the specified resources.")
+       says="DeleteTags without tags deletes all that users have made.")
 def _(aws):
     key = key_pair(aws, TagSpecifications=tagged("key-pair", a="1", b="2"))["KeyPairId"]
     aws.ec2.delete_tags(Resources=[key])
@@ -268,7 +273,7 @@ def _(aws):
 
 
 @check("ec2", "tags are listed with their resources", page=page("DescribeTags"),
-       says="resource-type - The resource type.")
+       says="DescribeTags tells the type of each tagged resource.")
 def _(aws):
     value = aws.name("value")
     key = key_pair(aws, TagSpecifications=tagged("key-pair", Team=value))["KeyPairId"]
@@ -293,19 +298,19 @@ def named(aws, *values):
 
 
 @check("ec2", "filters' values are joined with OR", page=page("DescribeKeyPairs"),
-       says="If you specify multiple values for a filter, the values are joined with an OR, and the request returns all "
-            "results that match any of the specified values.")
+       says="A filter with several values finds what has any of them.")
 def _(aws):
     equal(named(aws, "a", "b", "c")("a", "c", "d"), ["a", "c"])
 
 
-@check("ec2", "filters' values are case-sensitive", page=page("DescribeKeyPairs"), says="Filter values are case-sensitive.")
+@check("ec2", "filters' values are case-sensitive", page=page("DescribeKeyPairs"),
+       says="The case of a filter's values counts.")
 def _(aws):
     equal(named(aws, "prod", "Prod")("Prod"), ["Prod"])
 
 
 @check("ec2", "wildcards in filters", page=FILTERING,
-       says="An asterisk (*) matches zero or more characters, and a question mark (?) matches zero or one character.")
+       says="In a filter * stands for any number of characters, and ? for one or none.")
 def _(aws):
     find = named(aws, "prod", "prods", "production")
     equal(find("prod*"), ["prod", "prods", "production"], "prod*")
@@ -313,18 +318,18 @@ def _(aws):
 
 
 @check("ec2", "wildcards taken literally", page=FILTERING,
-       says=r"For example, a value of \*amazon\?\\ searches for the literal string *amazon?\.")
+       says="A backslash before * or ? or another backslash makes it stand for itself in a filter.")
 def _(aws):
     equal(named(aws, "*amazon?\\", "xamazonx\\")(r"\*amazon\?\\"), ["*amazon?\\"])
 
 
-@check("ec2", "an unknown filter is refused", REFUSAL, page=ERRORS, says="The specified filter is not valid.")
+@check("ec2", "an unknown filter is refused", REFUSAL, page=ERRORS, says="A filter that there is not is refused.")
 def _(aws):
     refused(("InvalidFilter", "InvalidParameterValue"), aws.ec2.describe_key_pairs, Filters=[by("colour", "red")])
 
 
 @check("ec2", "an action that there is not", REFUSAL, page=ERRORS,
-       says="The action or operation requested is not valid. Verify that the action is typed correctly.")
+       says="InvalidAction is the code for an action that there is not.")
 def _(aws):
     client = aws.client("ec2")
     rename = lambda params, **_: params["body"].update(Action="DescribeUnicorns")
@@ -334,7 +339,7 @@ def _(aws):
 
 # The last one: where the group can be deleted, the checks after this would miss it.
 @check("ec2", "the default group stays", REFUSAL, page=ERRORS,
-       says="You cannot delete the 'default' security group in your VPC, but you can change its rules.")
+       says="A VPC's group called default cannot be deleted; its rules can be changed.")
 def _(aws):
     filters = [by("vpc-id", default_vpc(aws)), by("group-name", "default")]
     default = aws.ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]

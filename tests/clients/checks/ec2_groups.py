@@ -8,7 +8,7 @@ NOBODY = "sg-0123456789abcdef0"
 
 
 @check("ec2", "a group is made with its name, description and tags", page=page("CreateSecurityGroup"),
-       says="When you create a security group, you specify a friendly name of your choice.")
+       says="A security group is made with a name that its owner chooses.")
 def _(aws):
     name = aws.name("group")
     made = group_shown(aws, group(aws, name, "Hosts of a pipeline (1)", TagSpecifications=tagged("security-group", a="b")))
@@ -18,7 +18,7 @@ def _(aws):
 
 
 @check("ec2", "a new group lets everything out and nothing in", page=GROUP_RULES,
-       says="When you first create a security group, it has no inbound rules.")
+       says="A new group has no inbound rules.")
 def _(aws):
     made = group_shown(aws, group(aws))
     equal(made["IpPermissions"], [])
@@ -27,7 +27,7 @@ def _(aws):
 
 
 @check("ec2", "a group's name is taken", REFUSAL, page=page("CreateSecurityGroup"),
-       says="You can't have two security groups for the same VPC with the same name.")
+       says="Two groups of one VPC cannot have the same name.")
 def _(aws):
     name = aws.name("group")
     group(aws, name)
@@ -35,53 +35,55 @@ def _(aws):
 
 
 @check("ec2", "groups' names are case-insensitive", REFUSAL, page=page("CreateSecurityGroup"),
-       says="Names are case-insensitive and must be unique within the VPC.")
+       says="A group's name is unique in its VPC, whatever the case of its letters.")
 def _(aws):
     name = aws.name("group")
     group(aws, name)
     refused("InvalidGroup.Duplicate", create_group, aws, name.upper())
 
 
-@check("ec2", "a group's name is not like an id", REFUSAL, page=page("CreateSecurityGroup"), says="Can't start with sg-.")
+@check("ec2", "a group's name is not like an id", REFUSAL, page=page("CreateSecurityGroup"),
+       says="A group's name does not begin with sg-.")
 def _(aws):
     refused("InvalidParameterValue", create_group, aws, "sg-" + aws.name())
 
 
 @check("ec2", "no group is called default", REFUSAL, page=ERRORS,
-       says="The name 'default' is reserved, and cannot be used to create a new security group.")
+       says="InvalidGroup.Reserved is the code for a new group that would be called default.")
 def _(aws):
     refused(("InvalidGroup.Reserved", "InvalidParameterValue"), create_group, aws, "default")
 
 
 @check("ec2", "a group's description has certain letters", REFUSAL, page=page("CreateSecurityGroup"),
-       says="Constraints: Up to 255 characters in length Valid characters: a-z, A-Z, 0-9, spaces, and ._-:/()#,@[]+=&;{}!$*")
+       says="A group's description has 255 characters at most: a-z, A-Z, 0-9, spaces and ._-:/()#,@[]+=&;{}!$*")
 def _(aws):
     group(aws, description="a" * 210 + " AZ09._-:/()#,@[]+=&;{}!$*")
     for wrong in ["a" * 256, "hôte", "a < b"]:
         refused("InvalidParameterValue", create_group, aws, description=wrong)
 
 
-@check("ec2", "a group in an unknown VPC is refused", REFUSAL, page=ERRORS, says="The specified VPC does not exist.")
+@check("ec2", "a group in an unknown VPC is refused", REFUSAL, page=ERRORS,
+       says="InvalidVpcID.NotFound is the code for a VPC that there is not.")
 def _(aws):
     refused("InvalidVpcID.NotFound", aws.ec2.create_security_group, GroupName=aws.name(), Description="a check",
             VpcId="vpc-0123456789abcdef0")
 
 
-@check("ec2", "an unknown group is not described", REFUSAL, page=ERRORS, says="The specified security group does not exist.")
+@check("ec2", "an unknown group is not described", REFUSAL, page=ERRORS,
+       says="InvalidGroup.NotFound is the code for a group that there is not.")
 def _(aws):
     refused("InvalidGroup.NotFound", aws.ec2.describe_security_groups, GroupIds=[NOBODY])
 
 
 @check("ec2", "a group's id has a form", REFUSAL, page=ERRORS,
-       says="The specified security group ID is malformed. Ensure that you provide the full security group ID in the "
-            "request, in the form sg-xxxxxxxxxxxxxxxxx.")
+       says="InvalidGroupId.Malformed is the code for an id that is not sg- and hexadecimal digits.")
 def _(aws):
     refused(("InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed"), aws.ec2.describe_security_groups,
             GroupIds=["group-1"])
 
 
 @check("ec2", "groups are found by name, VPC and tag", page=page("DescribeSecurityGroups"),
-       says="group-name - The name of the security group.")
+       says="The filter group-name finds groups by name.")
 def _(aws):
     stem, team = aws.name("group"), aws.name("team")
     one, two = group(aws, stem + "-a"), group(aws, stem + "-b", TagSpecifications=tagged("security-group", Team=team))
@@ -93,8 +95,7 @@ def _(aws):
 
 
 @check("ec2", "groups are found by their rules", page=page("DescribeSecurityGroups"),
-       says="ip-permission.from-port - For an inbound rule, the start of port range for the TCP and UDP protocols, or an "
-            "ICMP type number.")
+       says="The filter ip-permission.from-port finds groups by the first port of an inbound rule (of ICMP: the type).")
 def _(aws):
     stem = aws.name("group")
     one, two = group(aws, stem + "-a"), group(aws, stem + "-b")
@@ -105,7 +106,7 @@ def _(aws):
 
 
 @check("ec2", "groups come in pages", page=page("DescribeSecurityGroups"),
-       says="To get the next page of items, make another request with the token returned in the output.")
+       says="The token in an answer brings the next page.")
 def _(aws):
     stem = aws.name("group")
     made = {group(aws, f"{stem}-{n}") for n in range(7)}
@@ -118,7 +119,7 @@ def _(aws):
 
 
 @check("ec2", "small pages lose nothing", page=page("DescribeSecurityGroupRules"),
-       says="This value is null when there are no more items to return.")
+       says="On the last page NextToken is absent.")
 def _(aws):
     made = group(aws)
     permissions = [tcp(port, "203.0.113.0/24") for port in range(8000, 8005)]
@@ -130,20 +131,22 @@ def _(aws):
     equal(len(ids), 6, "different rules")
 
 
-@check("ec2", "a page has a size", REFUSAL, page=page("DescribeSecurityGroups"), says="This value can be between 5 and 1000.")
+@check("ec2", "a page has a size", REFUSAL, page=page("DescribeSecurityGroups"), says="MaxResults is from 5 to 1000.")
 def _(aws):
     client = aws.client("ec2", parameter_validation=False)
     for wrong in [4, 1001]:
         refused(("InvalidParameterValue", "InvalidMaxResults"), client.describe_security_groups, MaxResults=wrong)
 
 
-@check("ec2", "a page's token is one that was given", REFUSAL, page=ERRORS, says="The specified NextToken is not valid.")
+@check("ec2", "a page's token is one that was given", REFUSAL, page=ERRORS,
+       says="A NextToken that EC2 did not give is refused.")
 def _(aws):
     refused(("InvalidNextToken", "InvalidPaginationToken", "InvalidParameterValue"), aws.ec2.describe_security_groups,
             NextToken="no token")
 
 
-@check("ec2", "a deleted group is gone", REFUSAL, page=page("DeleteSecurityGroup"), says="Deletes a security group.")
+@check("ec2", "a deleted group is gone", REFUSAL, page=page("DeleteSecurityGroup"),
+       says="DeleteSecurityGroup deletes a security group.")
 def _(aws):
     made = group(aws)
     aws.ec2.delete_security_group(GroupId=made)
@@ -152,8 +155,7 @@ def _(aws):
 
 
 @check("ec2", "a group that another group's rule names is not deleted", REFUSAL, page=page("DeleteSecurityGroup"),
-       says="If you attempt to delete a security group that … is referenced by another security group in the same VPC, … "
-            "the operation fails with DependencyViolation.")
+       says="DependencyViolation is the code where a group to be deleted is named in a rule of another group in its VPC.")
 def _(aws):
     one, two = group(aws), group(aws)
     permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": one}]}
@@ -164,7 +166,7 @@ def _(aws):
 
 
 @check("ec2", "a group that names itself is deleted", page=page("DeleteSecurityGroup"),
-       says="If you attempt to delete a security group that … is referenced by another security group in the same VPC")
+       says="A rule of another group keeps a group from being deleted, one of its own does not.")
 def _(aws):
     made = group(aws)
     permission = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": made}]}
@@ -174,7 +176,7 @@ def _(aws):
 
 
 @check("ec2", "rules are told with their ids", page=page("AuthorizeSecurityGroupIngress"),
-       says="Information about the inbound (ingress) security group rules that were added.")
+       says="The answer has the rules that were added, with their ids.")
 def _(aws):
     made = group(aws)
     permissions = [tcp(22, "203.0.113.0/24", "198.51.100.7/32", description="SSH")]
@@ -192,8 +194,7 @@ def _(aws):
 
 
 @check("ec2", "a range is made canonical", page=page("AuthorizeSecurityGroupIngress"),
-       says="For example, if you specify 100.68.0.18/18 for the CIDR block, Amazon Web Services canonicalizes the CIDR "
-            "block to 100.68.0.0/18.")
+       says="A range is kept with its host bits zero: 100.68.0.18/18 becomes 100.68.0.0/18.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "100.68.0.18/18")])
@@ -202,9 +203,7 @@ def _(aws):
 
 
 @check("ec2", "a rule in another form is there already", REFUSAL, page=page("AuthorizeSecurityGroupIngress"),
-       says="Additionally, if you attempt to add another rule with the non-canonical form of the CIDR (such as "
-            "100.68.0.18/18) and there is already a rule for the canonicalized form of the CIDR block (such as "
-            "100.68.0.0/18), the API throws an duplicate rule error.")
+       says="A range with other host bits is the same rule: with 100.68.0.0/18 there, 100.68.0.18/18 is a duplicate.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "100.68.0.0/18")])
@@ -213,7 +212,7 @@ def _(aws):
 
 
 @check("ec2", "a rule is there already, whatever its description", REFUSAL, page=ERRORS,
-       says="The specified inbound or outbound rule already exists for that security group.")
+       says="InvalidPermission.Duplicate is the code for a rule that the group has already.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24", description="a")])
@@ -224,7 +223,7 @@ def _(aws):
 
 
 @check("ec2", "one rule that is there already keeps out the others", REFUSAL, page=ERRORS,
-       says="The specified inbound or outbound rule already exists for that security group.")
+       says="InvalidPermission.Duplicate is the code for a rule that the group has already.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24")])
@@ -234,7 +233,7 @@ def _(aws):
 
 
 @check("ec2", "TCP needs ports", REFUSAL, page=page("AuthorizeSecurityGroupIngress"),
-       says="If the protocol is TCP or UDP, you must also specify a port or port range.")
+       says="A rule of TCP or UDP needs a port or a range of ports.")
 def _(aws):
     permission = {"IpProtocol": "tcp", "IpRanges": [{"CidrIp": "203.0.113.0/24"}]}
     refused(("InvalidParameterValue", "MissingParameter", "InvalidPermission.Malformed"),
@@ -242,7 +241,7 @@ def _(aws):
 
 
 @check("ec2", "a range has a form", REFUSAL, page=ERRORS,
-       says="If you are specifying an IP address range, ensure that you use CIDR notation; for example, 203.0.113.0/24.")
+       says="A range of addresses is written as CIDR: 203.0.113.0/24.")
 def _(aws):
     made = group(aws)
     for wrong in ["203.0.113.0/33", "anywhere"]:
@@ -252,8 +251,8 @@ def _(aws):
 
 
 @check("ec2", "all protocols are all ports", page=page("AuthorizeSecurityGroupIngress"),
-       says="When authorizing security group rules, specifying -1 or a protocol number other than tcp, udp, icmp, or icmpv6 "
-            "allows traffic on all ports, regardless of any port range you specify.")
+       says="""A rule of -1, or of a protocol other than tcp, udp, icmp and icmpv6, is for all ports, whatever ports it
+       names.""")
 def _(aws):
     made = group(aws)
     permission = {"IpProtocol": "-1", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.0/24"}]}
@@ -263,21 +262,21 @@ def _(aws):
 
 
 @check("ec2", "a rule from an unknown group is refused", REFUSAL, page=ERRORS,
-       says="The specified security group does not exist.")
+       says="InvalidGroup.NotFound is the code for a source group that there is not.")
 def _(aws):
     permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": NOBODY}]}
     refused("InvalidGroup.NotFound", aws.ec2.authorize_security_group_ingress, GroupId=group(aws), IpPermissions=[permission])
 
 
 @check("ec2", "a rule of an unknown group is refused", REFUSAL, page=ERRORS,
-       says="The specified security group does not exist.")
+       says="InvalidGroup.NotFound is the code for a group that there is not.")
 def _(aws):
     refused("InvalidGroup.NotFound", aws.ec2.authorize_security_group_ingress, GroupId=NOBODY,
             IpPermissions=[tcp(22, "203.0.113.0/24")])
 
 
 @check("ec2", "a rule is revoked by its id", page=page("RevokeSecurityGroupIngress"),
-       says="You can specify rules using either rule IDs or security group rule properties.")
+       says="A rule to revoke is named by its id or by its properties.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24"), tcp(80, "203.0.113.0/24")])
@@ -288,7 +287,7 @@ def _(aws):
 
 
 @check("ec2", "a rule is revoked without its description", page=page("RevokeSecurityGroupIngress"),
-       says="If the security group rule has a description, you do not need to specify the description to revoke the rule.")
+       says="A rule is revoked without naming its description.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24", description="SSH")])
@@ -297,7 +296,7 @@ def _(aws):
 
 
 @check("ec2", "revoking tells what was revoked", page=page("RevokeSecurityGroupIngress"),
-       says="Details about the revoked security group rules.")
+       says="The answer tells which rules were revoked.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24")])
@@ -308,8 +307,7 @@ def _(aws):
 
 
 @check("ec2", "revoking what is not there is no error in the default VPC", page=page("RevokeSecurityGroupIngress"),
-       says="For a default VPC, if the values you specify do not match the existing rule's values, no error is returned, and "
-            "the output describes the security group rules that were not revoked.")
+       says="In a default VPC revoking a rule that there is not is no error; the answer names it as unknown.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24")])
@@ -320,21 +318,21 @@ def _(aws):
 
 
 @check("ec2", "an unknown rule's id is refused", REFUSAL, page=ERRORS,
-       says="The specified security group rule does not exist.")
+       says="InvalidSecurityGroupRuleId.NotFound is the code for a rule that there is not.")
 def _(aws):
     refused("InvalidSecurityGroupRuleId.NotFound", aws.ec2.revoke_security_group_ingress, GroupId=group(aws),
             SecurityGroupRuleIds=["sgr-0123456789abcdef0"])
 
 
 @check("ec2", "an unknown rule is not described", REFUSAL, page=ERRORS,
-       says="The specified security group rule does not exist.")
+       says="InvalidSecurityGroupRuleId.NotFound is the code for a rule that there is not.")
 def _(aws):
     refused("InvalidSecurityGroupRuleId.NotFound", aws.ec2.describe_security_group_rules,
             SecurityGroupRuleIds=["sgr-0123456789abcdef0"])
 
 
 @check("ec2", "outbound rules are apart", page=page("DescribeSecurityGroupRules"),
-       says="Indicates whether the security group rule is an outbound rule.")
+       says="IsEgress tells an outbound rule.")
 def _(aws):
     made = group(aws)
     everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
@@ -345,7 +343,7 @@ def _(aws):
 
 
 @check("ec2", "a rule's description alone is replaced", page=page("UpdateSecurityGroupRuleDescriptionsIngress"),
-       says="You can replace an existing description, or add a description to a rule that did not have one previously.")
+       says="A rule's description can be replaced, or given to a rule without one.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24", description="a"),
@@ -360,7 +358,7 @@ def _(aws):
 
 
 @check("ec2", "a rule's description is taken away", page=page("UpdateSecurityGroupRuleDescriptionsIngress"),
-       says="You can remove a description for a security group rule by omitting the description parameter in the request.")
+       says="Updating a rule without a description takes its description away.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24", description="a")])
@@ -369,7 +367,7 @@ def _(aws):
 
 
 @check("ec2", "a rule is modified under its id", page=page("ModifySecurityGroupRules"),
-       says="Modifies the rules of a security group.")
+       says="ModifySecurityGroupRules changes rules that a group has.")
 def _(aws):
     made = group(aws)
     aws.ec2.authorize_security_group_ingress(GroupId=made, IpPermissions=[tcp(22, "203.0.113.0/24")])
@@ -383,8 +381,7 @@ def _(aws):
 
 
 @check("ec2", "a rule names a group", page=page("AuthorizeSecurityGroupIngress"),
-       says="You must specify exactly one of the following sources: an IPv4 or IPv6 address range, a prefix list, or a "
-            "security group.")
+       says="A rule has exactly one source: a range of IPv4 or IPv6 addresses, a prefix list, or a security group.")
 def _(aws):
     one, two = group(aws), group(aws)
     permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": one}]}

@@ -17,62 +17,64 @@ def refuses(aws, codes, **more):
     equal(ids_of(aws.ec2.describe_instances(Filters=[by("tag:mark", mark)])), set(), "instances that were launched")
 
 
-@check("ec2", "an unknown image is not launched", REFUSAL, page=ERRORS, says="The specified AMI doesn't exist.")
+@check("ec2", "an unknown image is not launched", REFUSAL, page=ERRORS,
+       says="InvalidAMIID.NotFound is the code for an image that there is not.")
 def _(aws):
     refuses(aws, "InvalidAMIID.NotFound", ImageId="ami-0123456789abcdef0")
 
 
 @check("ec2", "what is no image's id is not launched", REFUSAL, page=ERRORS,
-       says="Ensure that you provide the full AMI ID, in the form ami-xxxxxxxxxxxxxxxxx.")
+       says="InvalidAMIID.Malformed is the code for an id that is not ami- and hexadecimal digits.")
 def _(aws):
     refuses(aws, "InvalidAMIID.Malformed", ImageId="image-1")
 
 
 @check("ec2", "an image is needed", REFUSAL, page=page("RunInstances"),
-       says="An AMI ID is required to launch an instance and must be specified here or in a launch template.")
+       says="A launch needs an image, given here or in a launch template.")
 def _(aws):
     refused("MissingParameter", aws.ec2.run_instances, InstanceType="t3.micro", MinCount=1, MaxCount=1)
 
 
 @check("ec2", "a type of another architecture than the image's", REFUSAL, page=ERRORS,
-       says="Or you might be trying to launch an instance type that is not supported by the specified AMI.")
+       says="An instance type that the image does not support is refused.")
 def _(aws):
     for architecture, kind in [("x86_64", "m6g.large"), ("arm64", "t3.micro")]:
         refuses(aws, ("UnsupportedOperation", "InvalidParameterValue"), ImageId=image(aws, architecture), InstanceType=kind)
 
 
 @check("ec2", "an unknown type is not launched", REFUSAL, page=ERRORS,
-       says="A value specified in a parameter is not valid, is unsupported, or cannot be used.")
+       says="InvalidParameterValue is the code for a value that is wrong or not supported.")
 def _(aws):
     refuses(aws, ("InvalidParameterValue", "InvalidInstanceType"), InstanceType="r99.huge")
 
 
 @check("ec2", "an unknown key pair is not given to an instance", REFUSAL, page=ERRORS,
-       says="The specified key pair name does not exist.")
+       says="InvalidKeyPair.NotFound is the code for a key pair that there is not.")
 def _(aws):
     refuses(aws, "InvalidKeyPair.NotFound", KeyName=aws.name("none"))
 
 
 @check("ec2", "an unknown group is not given to an instance", REFUSAL, page=ERRORS,
-       says="The specified security group does not exist.")
+       says="InvalidGroup.NotFound is the code for a group that there is not.")
 def _(aws):
     refuses(aws, "InvalidGroup.NotFound", SecurityGroupIds=["sg-0123456789abcdef0"])
 
 
-@check("ec2", "nothing is launched in an unknown subnet", REFUSAL, page=ERRORS, says="The specified subnet does not exist.")
+@check("ec2", "nothing is launched in an unknown subnet", REFUSAL, page=ERRORS,
+       says="InvalidSubnetID.NotFound is the code for a subnet that there is not.")
 def _(aws):
     refuses(aws, ("InvalidSubnetID.NotFound", "InvalidSubnetId.NotFound"), SubnetId="subnet-0123456789abcdef0")
 
 
 @check("ec2", "nothing is launched in an unknown zone", REFUSAL, page=ERRORS,
-       says="A value specified in a parameter is not valid, is unsupported, or cannot be used.")
+       says="InvalidParameterValue is the code for a value that is wrong or not supported.")
 def _(aws):
     refuses(aws, ("InvalidParameterValue", "InvalidZone.NotFound", "InvalidAvailabilityZone"),
             Placement={"AvailabilityZone": aws.region + "y"})
 
 
 @check("ec2", "an unknown instance profile is not given to an instance", REFUSAL, page=ERRORS,
-       says="A value specified in a parameter is not valid, is unsupported, or cannot be used.")
+       says="InvalidParameterValue is the code for a value that is wrong or not supported.")
 def _(aws):
     refuses(aws, "InvalidParameterValue", IamInstanceProfile={"Name": aws.name("none")})
 
@@ -92,7 +94,7 @@ def profile(aws):
 
 
 @check("ec2", "an instance has the profile it was given", DELAY, page=page("DescribeInstances"),
-       says="The IAM instance profile associated with the instance, if applicable.")
+       says="DescribeInstances tells which instance profile an instance has.")
 def _(aws):
     name = profile(aws)
     wanted = {"IamInstanceProfile": {"Name": name}}
@@ -104,7 +106,7 @@ def _(aws):
 
 @check("ec2", "a new instance profile is not known everywhere at once", DELAY,
        page="https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html",
-       says="Any change that you make in IAM … takes time to become visible from all possible endpoints.")
+       says="What IAM changes takes time until it is seen everywhere.")
 def _(aws):
     aws.settings(visibility_ms=1500)
     wanted = {"IamInstanceProfile": {"Name": profile(aws)}}
@@ -114,39 +116,40 @@ def _(aws):
 
 @check("ec2", "user data is of some size", REFUSAL,
        page=GUIDE + "instancedata-add-user-data.html",
-       says="User data is limited to 16 KB, in raw form, before it is base64-encoded.")
+       says="User data has 16 KB at most, before base64.")
 def _(aws):
     refused("DryRunOperation", launch, aws, UserData="#" * 16384, DryRun=True)
     refuses(aws, "InvalidParameterValue", UserData="#" * 16385)
 
 
 @check("ec2", "a client token is of some length", REFUSAL, page=page("RunInstances"),
-       says="Constraints: Maximum 64 ASCII characters")
+       says="A client token has 64 ASCII characters at most.")
 def _(aws):
     refused("DryRunOperation", launch, aws, ClientToken="t" * 64, DryRun=True)
     refused(("InvalidParameterValue", "InvalidClientToken"), launch, aws, ClientToken="t" * 65)
 
 
 @check("ec2", "as many as asked are launched", REFUSAL, page=page("RunInstances"),
-       says="Constraints: Between 1 and the quota for the specified instance type for your account for this Region.")
+       says="MaxCount is from 1 to the account's quota for the type in the region.")
 def _(aws):
     for least, most in [(0, 0), (2, 1)]:
         refuses(aws, ("InvalidParameterValue", "InvalidParameterCombination"), MinCount=least, MaxCount=most)
 
 
 @check("ec2", "a dry run launches nothing", REFUSAL, page=page("RunInstances"),
-       says="If you have the required permissions, the error response is DryRunOperation.")
+       says="A dry run by who has the rights gets DryRunOperation.")
 def _(aws):
     refuses(aws, "DryRunOperation", DryRun=True)
 
 
 @check("ec2", "a dry run of what would be refused", REFUSAL, page=ERRORS,
-       says="The user has the required permissions, so the request would have succeeded, but the DryRun parameter was used.")
+       says="DryRunOperation means that the request would have succeeded without DryRun.")
 def _(aws):
     refused("InvalidAMIID.NotFound", launch, aws, ImageId="ami-0123456789abcdef0", DryRun=True)
 
 
-@check("ec2", "there may be no capacity", REFUSAL, page=ERRORS, says="There is not enough capacity to fulfill your request.")
+@check("ec2", "there may be no capacity", REFUSAL, page=ERRORS,
+       says="InsufficientInstanceCapacity is the code where AWS has no room for the request now.")
 def _(aws):
     aws.settings(no_capacity=["m5.large"])
     refused("InsufficientInstanceCapacity", launch, aws, InstanceType="m5.large", status=500)
@@ -154,21 +157,20 @@ def _(aws):
 
 
 @check("ec2", "a network interface has its own subnet", REFUSAL, page=page("RunInstances"),
-       says="If you specify a network interface, you must specify any subnets as part of the network interface instead of "
-            "using this parameter.")
+       says="With a network interface, the subnet stands in the interface and not in the request.")
 def _(aws):
     subnet = aws.ec2.describe_subnets(Filters=[by("vpc-id", default_vpc(aws))])["Subnets"][0]["SubnetId"]
     refuses(aws, "InvalidParameterCombination", SubnetId=subnet, NetworkInterfaces=[{"DeviceIndex": 0, "SubnetId": subnet}])
 
 
 @check("ec2", "tags of what is not launched are refused", REFUSAL, page=page("RunInstances"),
-       says="You can specify tags for the following resources only: Instances Volumes Spot Instance requests Network interfaces")
+       says="TagSpecifications of a launch are for instances, volumes, Spot requests and network interfaces only.")
 def _(aws):
     refuses(aws, "InvalidParameterValue", TagSpecifications=tagged("security-group", a="b"))
 
 
 @check("ec2", "a volume is no smaller than its snapshot", REFUSAL, page=page("RunInstances"),
-       says="You can specify a volume size that is equal to or larger than the snapshot size.")
+       says="A volume is as large as its snapshot or larger.")
 def _(aws):
     chosen = image(aws)
     shown = aws.ec2.describe_images(ImageIds=[chosen])["Images"][0]
@@ -181,14 +183,13 @@ def _(aws):
 
 
 @check("ec2", "a metadata hop limit has bounds", REFUSAL, page=page("RunInstances"),
-       says="Possible values: Integers from 1 to 64")
+       says="HttpPutResponseHopLimit is from 1 to 64.")
 def _(aws):
     refuses(aws, "InvalidParameterValue", MetadataOptions={"HttpPutResponseHopLimit": 65})
 
 
 @check("ec2", "a repeated token launches nothing more", page=IDEMPOTENCY,
-       says="If you retry a request that completed successfully using the same client token and the same parameters, the retry "
-            "succeeds without performing any further actions.")
+       says="The same request with the same client token succeeds again and does nothing more.")
 def _(aws):
     token = aws.name("token")
     first, second = launch(aws, ClientToken=token), launch(aws, ClientToken=token)
@@ -197,8 +198,8 @@ def _(aws):
 
 
 @check("ec2", "a token with other parameters", REFUSAL, page=IDEMPOTENCY,
-       says="If you retry a successful request using the same client token, but one or more of the parameters are different, "
-            "other than the Region or Availability Zone, the retry fails with an IdempotentParameterMismatch error.")
+       says="""IdempotentParameterMismatch is the code for a token with other parameters, unless it is the region or zone
+       that differs.""")
 def _(aws):
     token = aws.name("token")
     launch(aws, ClientToken=token)
@@ -206,7 +207,7 @@ def _(aws):
 
 
 @check("ec2", "a token is of a zone", page=IDEMPOTENCY,
-       says="However, the same client token can be used to launch instances in other Availability Zones in the Region.")
+       says="In another zone of the region the same token launches anew.")
 def _(aws):
     filters = [by("vpc-id", default_vpc(aws)), by("default-for-az", "true")]
     zones = sorted(one["AvailabilityZone"] for one in aws.ec2.describe_subnets(Filters=filters)["Subnets"])[:2]
@@ -217,7 +218,7 @@ def _(aws):
 
 
 @check("ec2", "a token without a zone is of the region", page=IDEMPOTENCY,
-       says="This ensures that a request with the same client token can complete only once within a Region.")
+       says="Without a zone a token launches once in the region.")
 def _(aws):
     mark = aws.name("mark")
     wanted = {"ClientToken": aws.name("token"), "TagSpecifications": tagged("instance", mark=mark)}
@@ -225,7 +226,7 @@ def _(aws):
     filters = [by("vpc-id", default_vpc(aws)), by("default-for-az", "true")]
     zones = {one["AvailabilityZone"] for one in aws.ec2.describe_subnets(Filters=filters)["Subnets"]}
     other = sorted(zones - {first["Placement"]["AvailabilityZone"]})[0]
-    # "… either return successfully without performing any further actions or fail with an IdempotentParameterMismatch"
+    # Such a launch fails or does nothing, and AWS leaves open which of the two.
     refusal = code(launch, aws, **wanted, Placement={"AvailabilityZone": other})
     contains([None, "IdempotentParameterMismatch"], refusal)
     eventually(lambda: described(aws, first["InstanceId"]), "the instance can be described", 60)
@@ -233,8 +234,7 @@ def _(aws):
 
 
 @check("ec2", "a terminated instance's token", DELAY, page=ERRORS,
-       says="The request to launch an instance uses the same client token as a previous request for which the instance has "
-            "been terminated.")
+       says="IdempotentInstanceTerminated is the code for the token of an instance that is terminated.")
 def _(aws):
     token = aws.name("token")
     instance = start(aws, ClientToken=token)
@@ -244,7 +244,7 @@ def _(aws):
 
 
 @check("ec2", "instance and volume are launched with their tags", page=page("RunInstances"),
-       says="You can tag instances and EBS volumes during launch, after launch, or both.")
+       says="A launch can tag the instances and their volumes.")
 def _(aws):
     specification = tagged("instance", Name="host", a="1") + tagged("volume", a="2")
     instance = start(aws, TagSpecifications=specification)
@@ -258,8 +258,7 @@ def volumes_of(aws, instance):
 
 
 @check("ec2", "volumes are as the mapping says", page=page("RunInstances"),
-       says="The block device mapping, which defines the EBS volumes and instance store volumes to attach to the instance at "
-            "launch.")
+       says="BlockDeviceMappings says which volumes an instance is launched with.")
 def _(aws):
     chosen = image(aws)
     root = aws.ec2.describe_images(ImageIds=[chosen])["Images"][0]["RootDeviceName"]
@@ -275,7 +274,8 @@ def _(aws):
     equal(devices, {root, "/dev/sdf"})
 
 
-@check("ec2", "metadata options are as asked", page=page("RunInstances"), says="The metadata options for the instance.")
+@check("ec2", "metadata options are as asked", page=page("RunInstances"),
+       says="MetadataOptions sets how an instance serves its metadata.")
 def _(aws):
     wanted = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "InstanceMetadataTags": "enabled"}
     instance = start(aws, MetadataOptions=wanted)
@@ -285,14 +285,15 @@ def _(aws):
 
 
 @check("ec2", "keys of tags that metadata shows", REFUSAL, page=GUIDE + "Using_Tags.html",
-       says="Instance tag keys can't contain spaces or /, and can't comprise only . (one period), .. (two periods), or _index.")
+       says="Where metadata shows tags, a key has no space and no /, and is not ., .. or _index.")
 def _(aws):
     for wrong in ["a b", "a/b", "_index"]:
         refuses(aws, "InvalidParameterValue", MetadataOptions={"InstanceMetadataTags": "enabled"},
                 TagSpecifications=tagged("instance", **{wrong: "x"}))
 
 
-@check("ec2", "user data is kept in base64", page=page("DescribeInstanceAttribute"), says="The user data.")
+@check("ec2", "user data is kept in base64", page=page("DescribeInstanceAttribute"),
+       says="DescribeInstanceAttribute gives the user data.")
 def _(aws):
     text = "#!/bin/sh\necho 'täglich' > /etc/motd\n"
     instance = start(aws, UserData=text)
@@ -301,8 +302,7 @@ def _(aws):
 
 
 @check("ec2", "an instance that shuts down stops", page=page("RunInstances"),
-       says="Indicates whether an instance stops or terminates when you initiate shutdown from the instance (using the "
-            "operating system command for system shutdown). Default: stop")
+       says="InstanceInitiatedShutdownBehavior says whether a shutdown from within stops or terminates; without it: stop.")
 def _(aws):
     behaviour = lambda instance: aws.ec2.describe_instance_attribute(
         InstanceId=instance, Attribute="instanceInitiatedShutdownBehavior")["InstanceInitiatedShutdownBehavior"]["Value"]
@@ -311,13 +311,13 @@ def _(aws):
 
 
 @check("ec2", "an instance without groups has the default one", page=page("RunInstances"),
-       says="If you don't specify a security group ID, we use the default security group for the VPC.")
+       says="An instance launched without a group gets the VPC's default one.")
 def _(aws):
     equal([one["GroupName"] for one in described(aws, start(aws))["SecurityGroups"]], ["default"])
 
 
 @check("ec2", "an instance is in the subnet it was launched into", page=page("RunInstances"),
-       says="The ID of the subnet to launch the instance into.")
+       says="SubnetId is the subnet that an instance is launched into.")
 def _(aws):
     subnets = aws.ec2.describe_subnets(Filters=[by("vpc-id", default_vpc(aws))])["Subnets"]
     subnet = max(subnets, key=lambda one: one["AvailabilityZone"])
@@ -328,7 +328,7 @@ def _(aws):
 
 
 @check("ec2", "instances of one launch are one reservation", page=page("DescribeInstances"),
-       says="The AMI launch index, which can be used to find this instance in the launch group.")
+       says="AmiLaunchIndex tells the instances of one launch apart.")
 def _(aws):
     answer = launch(aws, MinCount=2, MaxCount=2)
     ids = [one["InstanceId"] for one in answer["Instances"]]
@@ -340,28 +340,27 @@ def _(aws):
 
 
 @check("ec2", "an unknown instance is not described", REFUSAL, page=page("DescribeInstances"),
-       says="If you specify an instance ID that is not valid, an error is returned.")
+       says="DescribeInstances of an id that there is not is an error.")
 def _(aws):
     refused("InvalidInstanceID.NotFound", aws.ec2.describe_instances, InstanceIds=[UNKNOWN])
 
 
 @check("ec2", "an instance's id has a form", REFUSAL, page=ERRORS,
-       says="The specified instance ID is malformed. Ensure that you provide the full instance ID in the request, in the form "
-            "i-xxxxxxxx or i-xxxxxxxxxxxxxxxxx.")
+       says="InvalidInstanceID.Malformed is the code for an id that is not i- and 8 or 17 hexadecimal digits.")
 def _(aws):
     for wrong in ["instance-1", "i-123"]:
         refused("InvalidInstanceID.Malformed", aws.ec2.describe_instances, InstanceIds=[wrong])
 
 
 @check("ec2", "pages and ids do not go together", REFUSAL, page=page("DescribeInstances"),
-       says="You cannot specify this parameter and the instance IDs parameter in the same request.")
+       says="MaxResults and InstanceIds exclude each other.")
 def _(aws):
     instance = start(aws)
     refused("InvalidParameterCombination", aws.ec2.describe_instances, InstanceIds=[instance], MaxResults=5)
 
 
 @check("ec2", "instances are found by their client token", page=page("DescribeInstances"),
-       says="client-token - The idempotency token you provided when you launched the instance.")
+       says="The filter client-token finds instances by their launch's token.")
 def _(aws):
     token = aws.name("token")
     instance = start(aws, ClientToken=token)
@@ -372,8 +371,8 @@ def _(aws):
 
 
 @check("ec2", "instances are found by tag and state", page=page("DescribeInstances"),
-       says="instance-state-name - The state of the instance (pending | running | shutting-down | terminated | stopping | "
-            "stopped).")
+       says="""The filter instance-state-name finds pending, running, shutting-down, terminated, stopping or stopped
+       instances.""")
 def _(aws):
     team = aws.name("team")
     one, two = [start(aws, TagSpecifications=tagged("instance", Team=team)) for _ in range(2)]
@@ -389,7 +388,7 @@ def _(aws):
 
 
 @check("ec2", "small pages show every instance once", page=page("DescribeInstances"),
-       says="Pagination continues from the end of the items returned by the previous request.")
+       says="The next page begins where the one before ended.")
 def _(aws):
     team = aws.name("team")
     made = launch(aws, MinCount=3, MaxCount=3, TagSpecifications=tagged("instance", Team=team))["Instances"]
@@ -402,8 +401,7 @@ def _(aws):
 
 @check("ec2", "a new instance is not known everywhere at once", DELAY,
        page="https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html",
-       says="This means that if you run a command to modify or describe the resource that you just created, its ID might not "
-            "have propagated throughout the system, and you will get an error responding that the resource does not exist.")
+       says="A resource just made may for a while not be found by its id.")
 def _(aws):
     aws.settings(visibility_ms=1500)
     token = aws.name("token")

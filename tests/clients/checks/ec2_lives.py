@@ -12,7 +12,7 @@ def changes(answer, name):
 
 
 @check("ec2", "an instance is pending, then running", DELAY, page=LIFECYCLE,
-       says="When you launch an instance, it enters the pending state.")
+       says="A launched instance is at first pending.")
 def _(aws):
     launched = launch(aws)["Instances"][0]
     equal(launched["State"], {"Code": 0, "Name": "pending"})
@@ -22,7 +22,7 @@ def _(aws):
 
 
 @check("ec2", "an instance ends in two steps, and is shown for a while", DELAY, page=page("TerminateInstances"),
-       says="Terminated instances remain visible after termination (for approximately one hour).")
+       says="A terminated instance is shown for about an hour more.")
 def _(aws):
     instance = start(aws)
     until(aws, instance, "running")
@@ -34,7 +34,7 @@ def _(aws):
 
 
 @check("ec2", "terminating is idempotent", page=page("TerminateInstances"),
-       says="This operation is idempotent; if you terminate an instance more than once, each call succeeds.")
+       says="An instance that is terminated already can be terminated again without an error.")
 def _(aws):
     instance = start(aws)
     aws.ec2.terminate_instances(InstanceIds=[instance])
@@ -45,8 +45,7 @@ def _(aws):
 
 
 @check("ec2", "one wrong id terminates nothing", REFUSAL, page=page("TerminateInstances"),
-       says="If you specify multiple instances and the request fails (for example, because of a single incorrect instance "
-            "ID), none of the instances are terminated.")
+       says="Where one id of several is wrong, none of the instances is terminated.")
 def _(aws):
     instance = start(aws)
     refused("InvalidInstanceID.NotFound", aws.ec2.terminate_instances, InstanceIds=[instance, "i-0123456789abcdef0"])
@@ -58,8 +57,7 @@ def protect(aws, instance, wanted=True):
 
 
 @check("ec2", "a protected instance is not terminated", REFUSAL, page=page("ModifyInstanceAttribute"),
-       says="If the value is true, you can't terminate the instance using the Amazon EC2 console, command line interface, or "
-            "API.")
+       says="DisableApiTermination=true keeps an instance from being terminated by the API.")
 def _(aws):
     instance = start(aws)
     protect(aws, instance)
@@ -72,15 +70,14 @@ def _(aws):
 
 
 @check("ec2", "an instance is protected from its launch on", REFUSAL, page=page("RunInstances"),
-       says="You can enable termination protection when you launch an instance, while the instance is running, or while the "
-            "instance is stopped.")
+       says="Termination protection can be set at the launch, and while an instance runs or is stopped.")
 def _(aws):
     refused("OperationNotPermitted", aws.ec2.terminate_instances, InstanceIds=[start(aws, DisableApiTermination=True)])
 
 
 @check("ec2", "a protected instance spares its own zone only", REFUSAL, page=page("TerminateInstances"),
-       says="The specified instances that are in different Availability Zones, where no other specified instances are "
-            "protected, are successfully terminated.")
+       says="""Where one instance is protected, the others of its zone stay, and those of zones without a protected one are
+       terminated.""")
 def _(aws):
     filters = [by("vpc-id", default_vpc(aws)), by("default-for-az", "true")]
     zones = sorted(one["AvailabilityZone"] for one in aws.ec2.describe_subnets(Filters=filters)["Subnets"])[:2]
@@ -93,8 +90,7 @@ def _(aws):
 
 
 @check("ec2", "volumes go with their instance, or stay", DELAY, page=page("TerminateInstances"),
-       says="When you terminate an instance, any attached EBS volumes with the DeleteOnTermination block device mapping "
-            "parameter set to true are automatically deleted.")
+       says="A volume with DeleteOnTermination=true is deleted with its instance.")
 def _(aws):
     chosen = image(aws)
     root = aws.ec2.describe_images(ImageIds=[chosen])["Images"][0]["RootDeviceName"]
@@ -112,20 +108,20 @@ def _(aws):
     eventually(kept, "the other one is available", 60)
 
 
-@check("ec2", "an unknown volume is not described", REFUSAL, page=ERRORS, says="The specified volume does not exist.")
+@check("ec2", "an unknown volume is not described", REFUSAL, page=ERRORS,
+       says="InvalidVolume.NotFound is the code for a volume that there is not.")
 def _(aws):
     refused("InvalidVolume.NotFound", aws.ec2.describe_volumes, VolumeIds=["vol-0123456789abcdef0"])
 
 
 @check("ec2", "a volume's id has a form", REFUSAL, page=ERRORS,
-       says="The specified volume ID is not valid. Check the letter-number combination carefully.")
+       says="InvalidVolumeID.Malformed is the code for an id that is no volume's.")
 def _(aws):
     refused(("InvalidVolumeID.Malformed", "InvalidParameterValue"), aws.ec2.describe_volumes, VolumeIds=["disk-1"])
 
 
 @check("ec2", "a group of a live instance is not deleted", DELAY, page=page("DeleteSecurityGroup"),
-       says="If you attempt to delete a security group that is associated with an instance or network interface, … the "
-            "operation fails with DependencyViolation.")
+       says="DependencyViolation is the code for deleting a group that an instance or a network interface has.")
 def _(aws):
     made = group(aws)
     instance = start(aws, SecurityGroupIds=[made])
@@ -136,7 +132,7 @@ def _(aws):
 
 
 @check("ec2", "an instance stops and starts", DELAY, page=LIFECYCLE,
-       says="When you stop your instance, it enters the stopping state, and then the stopped state.")
+       says="A stopped instance is stopping first, then stopped.")
 def _(aws):
     instance = start(aws)
     address = until(aws, instance, "running")["PrivateIpAddress"]
@@ -147,7 +143,7 @@ def _(aws):
 
 
 @check("ec2", "a terminated instance is not started", REFUSAL, page=LIFECYCLE,
-       says="The instance has been permanently deleted and cannot be started.")
+       says="A terminated instance is deleted for good and cannot be started.")
 def _(aws):
     instance = start(aws)
     aws.ec2.terminate_instances(InstanceIds=[instance])
@@ -156,8 +152,7 @@ def _(aws):
 
 
 @check("ec2", "user data changes while stopped only", DELAY, page=ERRORS,
-       says="For example, some instance attributes, such as user data, can only be modified if the instance is in a 'stopped' "
-            "state.")
+       says="IncorrectInstanceState is the code for changing user data of an instance that is not stopped.")
 def _(aws):
     instance = start(aws, UserData="one")
     until(aws, instance, "running")
@@ -171,7 +166,7 @@ def _(aws):
 
 
 @check("ec2", "an instance's groups are replaced", page=page("ModifyInstanceAttribute"),
-       says="Replaces the security groups of the instance with the specified security groups.")
+       says="Groups replaces all security groups of the instance.")
 def _(aws):
     one, two = group(aws), group(aws)
     instance = start(aws, SecurityGroupIds=[one])
@@ -182,15 +177,14 @@ def _(aws):
 
 
 @check("ec2", "an instance's groups are known ones", REFUSAL, page=ERRORS,
-       says="The specified security group does not exist.")
+       says="InvalidGroup.NotFound is the code for a group that there is not.")
 def _(aws):
     refused("InvalidGroup.NotFound", aws.ec2.modify_instance_attribute, InstanceId=start(aws),
             Groups=["sg-0123456789abcdef0"])
 
 
 @check("ec2", "what an instance does at its shutdown is changed", page=page("ModifyInstanceAttribute"),
-       says="Specifies whether an instance stops or terminates when you initiate shutdown from the instance (using the "
-            "operating system command for system shutdown).")
+       says="InstanceInitiatedShutdownBehavior says whether a shutdown from within stops or terminates.")
 def _(aws):
     instance = start(aws)
     aws.ec2.modify_instance_attribute(InstanceId=instance, InstanceInitiatedShutdownBehavior={"Value": "terminate"})
@@ -199,14 +193,14 @@ def _(aws):
 
 
 @check("ec2", "a shutdown stops or terminates", REFUSAL, page=ERRORS,
-       says="A value specified in a parameter is not valid, is unsupported, or cannot be used.")
+       says="InvalidParameterValue is the code for a value that is wrong or not supported.")
 def _(aws):
     refused(("InvalidParameterValue", "InvalidInstanceAttributeValue"), aws.ec2.modify_instance_attribute,
             InstanceId=start(aws), InstanceInitiatedShutdownBehavior={"Value": "explode"})
 
 
 @check("ec2", "one attribute at a time", REFUSAL, page=page("ModifyInstanceAttribute"),
-       says="You can specify only one attribute at a time.")
+       says="One call changes one attribute.")
 def _(aws):
     instance = start(aws)
     refused("InvalidParameterCombination", aws.ec2.modify_instance_attribute, InstanceId=instance,
@@ -214,7 +208,8 @@ def _(aws):
     aws.ec2.terminate_instances(InstanceIds=[instance])
 
 
-@check("ec2", "an unknown instance's attributes", REFUSAL, page=ERRORS, says="The specified instance does not exist.")
+@check("ec2", "an unknown instance's attributes", REFUSAL, page=ERRORS,
+       says="InvalidInstanceID.NotFound is the code for an instance that there is not.")
 def _(aws):
     unknown = {"InstanceId": "i-0123456789abcdef0"}
     refused("InvalidInstanceID.NotFound", aws.ec2.modify_instance_attribute, **unknown, DisableApiTermination={"Value": True})
@@ -222,7 +217,7 @@ def _(aws):
 
 
 @check("ec2", "metadata options change in two steps", DELAY, page=page("ModifyInstanceMetadataOptions"),
-       says="When you modify the parameters on a running instance, the API responds with a state of “pending”.")
+       says="While an instance runs, changed metadata options are at first pending.")
 def _(aws):
     instance = start(aws)
     until(aws, instance, "running")
@@ -235,7 +230,7 @@ def _(aws):
 
 
 @check("ec2", "metadata options that are not named stay", page=page("ModifyInstanceMetadataOptions"),
-       says="If no parameter is specified, the existing state is maintained.")
+       says="Metadata options that a call does not name stay as they are.")
 def _(aws):
     instance = start(aws, MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 4})
     until(aws, instance, "running")
@@ -245,8 +240,7 @@ def _(aws):
 
 
 @check("ec2", "statuses are of running instances", page=page("DescribeInstanceStatus"),
-       says="By default, only running instances are described, unless you specifically indicate to return the status of all "
-            "instances.")
+       says="DescribeInstanceStatus gives running instances only, unless IncludeAllInstances asks for the others.")
 def _(aws):
     running, other = start(aws), start(aws)
     until(aws, running, "running")
@@ -260,7 +254,7 @@ def _(aws):
 
 
 @check("ec2", "an instance's tags are changed while it lives", page=page("CreateTags"),
-       says="Adds or overwrites only the specified tags for the specified Amazon EC2 resource or resources.")
+       says="CreateTags adds or replaces the named tags and leaves the others.")
 def _(aws):
     old, new = aws.name("stage"), aws.name("stage")
     instance = start(aws, TagSpecifications=tagged("instance", stage=old, kept="yes"))
@@ -270,7 +264,8 @@ def _(aws):
     equal(find(old), set())
 
 
-@check("ec2", "an unknown instance is not tagged", REFUSAL, page=ERRORS, says="The specified instance does not exist.")
+@check("ec2", "an unknown instance is not tagged", REFUSAL, page=ERRORS,
+       says="InvalidInstanceID.NotFound is the code for an instance that there is not.")
 def _(aws):
     refused("InvalidInstanceID.NotFound", aws.ec2.create_tags, Resources=["i-0123456789abcdef0"],
             Tags=[{"Key": "a", "Value": "b"}])

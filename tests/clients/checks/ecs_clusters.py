@@ -12,7 +12,7 @@ def described(aws, name, **more):
 
 
 @check("ecs", "a new cluster is active and empty", page=SHOWN,
-       says="ACTIVE The cluster is ready to accept tasks and if applicable you can register container instances with the cluster.")
+       says="A cluster that is ACTIVE takes tasks, and container instances can register in it.")
 def _(aws):
     name = cluster(aws)
     shown = described(aws, name)
@@ -23,19 +23,19 @@ def _(aws):
 
 
 @check("ecs", "a cluster's name has a limit of length", REFUSAL, page=CREATE,
-       says="Up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed.")
+       says="A cluster's name has 255 characters at most.")
 def _(aws):
     refused(("InvalidParameterException", "ClientException"), aws.ecs.create_cluster, clusterName="a" * 256)
 
 
 @check("ecs", "a cluster's name has an alphabet", REFUSAL, page=CREATE,
-       says="Up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed.")
+       says="A cluster's name has letters, digits, - and _ only.")
 def _(aws):
     refused(("InvalidParameterException", "ClientException"), aws.ecs.create_cluster, clusterName=aws.name("a") + ".b c")
 
 
 @check("ecs", "creating a cluster that is there makes no second one", page=CREATE,
-       says="However, you can create your own cluster with a unique name.")
+       says="A cluster's name is unique: to create it again makes no second one.")
 def _(aws):
     name = cluster(aws)
     again = aws.ecs.create_cluster(clusterName=name)["cluster"]
@@ -46,7 +46,7 @@ def _(aws):
 
 @check("ecs", "a cluster that is not there is a failure of the description", REFUSAL,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html",
-       says="Your cluster was not found.")
+       says="MISSING is the reason in failures for a cluster that there is not.")
 def _(aws):
     name, missing = cluster(aws), aws.name("none")
     answer = aws.ecs.describe_clusters(clusters=[name, missing])
@@ -55,14 +55,14 @@ def _(aws):
 
 
 @check("ecs", "a cluster is described by its ARN too", page=DESCRIBE,
-       says="A list of up to 100 cluster names or full cluster Amazon Resource Name (ARN) entries.")
+       says="DescribeClusters takes up to 100 names or ARNs.")
 def _(aws):
     name = cluster(aws)
     equal(described(aws, described(aws, name)["clusterArn"])["clusterName"], name)
 
 
 @check("ecs", "a cluster's tags are described on request only", page=DESCRIBE,
-       says="If TAGS is specified, the metadata tags associated with the cluster are included.")
+       says="include=TAGS adds a cluster's tags.")
 def _(aws):
     name = cluster(aws, tags=[{"key": "team", "value": "reads"}])
     equal(described(aws, name, include=["TAGS"])["tags"], [{"key": "team", "value": "reads"}])
@@ -70,7 +70,7 @@ def _(aws):
 
 
 @check("ecs", "a cluster's settings are described on request only", page=DESCRIBE,
-       says="If SETTINGS is specified, the settings for the cluster are included.")
+       says="include=SETTINGS adds a cluster's settings.")
 def _(aws):
     name = cluster(aws, settings=[{"name": "containerInsights", "value": "enabled"}])
     equal(described(aws, name, include=["SETTINGS"])["settings"], [{"name": "containerInsights", "value": "enabled"}])
@@ -78,8 +78,7 @@ def _(aws):
 
 
 @check("ecs", "clusters are listed in pages", page=LIST,
-       says="When this parameter is used, ListClusters only returns maxResults results in a single page along with a "
-            "nextToken response element.")
+       says="With maxResults, ListClusters gives that many at most, and a nextToken for the rest.")
 def _(aws):
     mine = {cluster(aws) for _ in range(3)}
     pages = list(aws.ecs.get_paginator("list_clusters").paginate(PaginationConfig={"PageSize": 1}))
@@ -89,19 +88,18 @@ def _(aws):
     equal(len(listed), len(set(listed)), "nothing twice")
 
 
-@check("ecs", "a page has at most a hundred", REFUSAL, page=LIST, says="This value can be between 1 and 100.")
+@check("ecs", "a page has at most a hundred", REFUSAL, page=LIST, says="maxResults is from 1 to 100.")
 def _(aws):
     refused(("InvalidParameterException", "ClientException"), aws.ecs.list_clusters, maxResults=101)
 
 
 @check("ecs", "a listing's token is none of the caller's making", REFUSAL, page=LIST,
-       says="This token should be treated as an opaque identifier that is only used to retrieve the next items in a list "
-            "and not for other programmatic purposes.")
+       says="nextToken is opaque: only one that ListClusters gave means anything.")
 def _(aws):
     refused(("InvalidParameterException", "ClientException"), aws.ecs.list_clusters, nextToken="no such token")
 
 
-@check("ecs", "a deleted cluster is inactive", page=DELETE, says="The cluster transitions to the INACTIVE state.")
+@check("ecs", "a deleted cluster is inactive", page=DELETE, says="A deleted cluster becomes INACTIVE.")
 def _(aws):
     name = cluster(aws)
     equal(aws.ecs.delete_cluster(cluster=name)["cluster"]["status"], "INACTIVE")
@@ -111,7 +109,7 @@ def _(aws):
 
 
 @check("ecs", "a deleted cluster runs nothing", REFUSAL, page=API + "API_RunTask.html",
-       says="The specified cluster wasn't found. You can view your available clusters with ListClusters.")
+       says="ClusterNotFoundException is the code for a cluster that there is not.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     aws.ecs.delete_cluster(cluster=name)
@@ -121,7 +119,7 @@ def _(aws):
 
 
 @check("ecs", "a deleted cluster's name can be used again", page=DELETE,
-       says="Clusters with an INACTIVE status might remain discoverable in your account for a period of time.")
+       says="An INACTIVE cluster may go on being shown for a while; its name is free.")
 def _(aws):
     name = cluster(aws, tags=[{"key": "first", "value": "yes"}])
     aws.ecs.delete_cluster(cluster=name)
@@ -131,14 +129,13 @@ def _(aws):
 
 
 @check("ecs", "a cluster that is not there cannot be deleted", REFUSAL, page=DELETE,
-       says="The specified cluster wasn't found. You can view your available clusters with ListClusters.")
+       says="ClusterNotFoundException is the code for a cluster that there is not.")
 def _(aws):
     refused("ClusterNotFoundException", aws.ecs.delete_cluster, cluster=aws.name("none"))
 
 
 @check("ecs", "a cluster with instances cannot be deleted", REFUSAL, page=DELETE,
-       says="You can't delete a cluster that has registered container instances. First, deregister the container instances "
-            "before you can delete the cluster.")
+       says="A cluster is deleted only after its container instances are deregistered.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -148,19 +145,18 @@ def _(aws):
 
 
 @check("ecs", "a cluster with tasks cannot be deleted", REFUSAL, page=DELETE,
-       says="You can't delete a cluster that has active tasks.")
+       says="A cluster with active tasks is not deleted.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
     run(aws, name, definition(aws))
-    # Its instance is in the way too, and no sentence says which of the two is named first.
+    # Its instance is in the way too, and no page says which of the two is named first.
     refused(("ClusterContainsTasksException", "ClusterContainsContainerInstancesException"),
             aws.ecs.delete_cluster, cluster=name)
 
 
 @check("ecs", "a cluster counts the instances registered in it", DELAY, page=SHOWN,
-       says="The number of container instances registered into the cluster. This includes container instances in both "
-            "ACTIVE and DRAINING status.")
+       says="registeredContainerInstancesCount counts ACTIVE and DRAINING instances.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -180,7 +176,7 @@ def tags(aws, arn):
 
 
 @check("ecs", "tagging leaves the other tags as they are", page=TAG,
-       says="If existing tags on a resource aren't specified in the request parameters, they aren't changed.")
+       says="TagResource leaves tags that it does not name.")
 def _(aws):
     arn = described(aws, cluster(aws, tags=[{"key": "a", "value": "1"}, {"key": "b", "value": "2"}]))["clusterArn"]
     aws.ecs.tag_resource(resourceArn=arn, tags=[{"key": "b", "value": "3"}, {"key": "c", "value": "4"}])
@@ -188,14 +184,14 @@ def _(aws):
 
 
 @check("ecs", "tags are removed by their keys", page=API + "API_UntagResource.html",
-       says="The keys of the tags to be removed.")
+       says="UntagResource takes keys, and removes their tags.")
 def _(aws):
     made = definition(aws, tags=[{"key": "a", "value": "1"}, {"key": "b", "value": "2"}])
     aws.ecs.untag_resource(resourceArn=made["taskDefinitionArn"], tagKeys=["a", "none"])
     equal(tags(aws, made["taskDefinitionArn"]), {"b": "2"})
 
 
-@check("ecs", "a resource has at most fifty tags", REFUSAL, page=TAG, says="Maximum number of tags per resource - 50")
+@check("ecs", "a resource has at most fifty tags", REFUSAL, page=TAG, says="A resource has 50 tags at most.")
 def _(aws):
     arn = described(aws, cluster(aws))["clusterArn"]
     many = [{"key": f"k{number}", "value": "v"} for number in range(30)]
@@ -206,15 +202,14 @@ def _(aws):
 
 
 @check("ecs", "a tag's key is not AWS's own", REFUSAL, page=TAG,
-       says="Do not use aws:, AWS:, or any upper or lowercase combination of such as a prefix for either keys or values as "
-            "it is reserved for Amazon Web Services use.")
+       says="No tag's key or value begins with aws:, in whatever case; that is AWS's own.")
 def _(aws):
     arn = described(aws, cluster(aws))["clusterArn"]
     refused(("InvalidParameterException", "ClientException"), aws.ecs.tag_resource, resourceArn=arn,
             tags=[{"key": "Aws:x", "value": "v"}])
 
 
-@check("ecs", "what is not there cannot be tagged", REFUSAL, page=TAG, says="The specified resource wasn't found.")
+@check("ecs", "what is not there cannot be tagged", REFUSAL, page=TAG, says="A resource to tag must exist.")
 def _(aws):
     arn = definition(aws)["taskDefinitionArn"].rsplit("/", 1)[0] + "/" + aws.name("none") + ":1"
     refused(("ResourceNotFoundException", "InvalidParameterException", "ClientException"), aws.ecs.tag_resource,

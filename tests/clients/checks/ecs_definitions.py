@@ -25,7 +25,7 @@ def no(aws, *containers, **more):
 
 
 @check("ecs", "a task definition is read back whole", page=API + "API_RegisterTaskDefinition.html",
-       says="The full description of the registered task definition.")
+       says="The answer has the registered task definition in full.")
 def _(aws):
     whole = container(cpu=128, memoryReservation=32, entryPoint=["sh", "-c"], command=["true"], user="1000",
                       workingDirectory="/tmp", environment=[{"name": "A", "value": "1"}],
@@ -44,123 +44,118 @@ def _(aws):
 
 
 @check("ecs", "an omitted essential is true", page=CONTAINER,
-       says="If this parameter is omitted, a container is assumed to be essential.")
+       says="A container is essential unless the definition says otherwise.")
 def _(aws):
     equal(described(aws, full_name(definition(aws)))["containerDefinitions"][0]["essential"], True)
 
 
 @check("ecs", "an omitted cpu is zero", page=API + "API_Container.html",
-       says="The value is 0 if no value was specified in the container definition when the task definition was registered.")
+       says="A container's cpu is 0 where its definition has none.")
 def _(aws):
     equal(definition(aws)["containerDefinitions"][0]["cpu"], 0)
 
 
 @check("ecs", "an omitted protocol is tcp", page=API + "API_PortMapping.html",
-       says="The default is tcp.")
+       says="A port's protocol is tcp where none is given.")
 def _(aws):
     made = definition(aws, container(portMappings=[{"containerPort": 80}]))
     equal(made["containerDefinitions"][0]["portMappings"][0]["protocol"], "tcp")
 
 
 @check("ecs", "a task's cpu and memory in words become numbers", page=REGISTER,
-       says="String values are converted to an integer indicating the CPU units when the task definition is registered.")
+       says="A task's cpu and memory in words, such as 1 vCPU, are kept as numbers of units.")
 def _(aws):
     made = definition(aws, cpu="1 vCPU", memory="2 GB")
     equal((made["cpu"], made["memory"]), ("1024", "2048"))
 
 
 @check("ecs", "no compatibility asked for, none shown", page=REGISTER,
-       says="If no value is specified, the parameter is omitted from the response.")
+       says="Without requiresCompatibilities the answer leaves it out.")
 def _(aws):
     true("requiresCompatibilities" not in definition(aws), "requiresCompatibilities is omitted")
 
 
 @check("ecs", "a definition that does not fit its compatibility", REFUSAL, page=REGISTER,
-       says="A client exception is returned if the task definition doesn't validate against the compatibilities specified.")
+       says="ClientException is the code for a definition that does not fit the compatibilities that it requires.")
 def _(aws):
     no(aws, container(), requiresCompatibilities=["FARGATE"], networkMode="bridge", cpu="256", memory="512")
 
 
 @check("ecs", "a definition must have containers", REFUSAL, page=REGISTER,
-       says="A list of container definitions in JSON format that describe the different containers that make up your task.")
+       says="A task definition is a list of containers; it needs one.")
 def _(aws):
     no(aws)
 
 
 @check("ecs", "a definition must have an essential container", REFUSAL, page=CONTAINER,
-       says="All tasks must have at least one essential container.")
+       says="A task needs at least one essential container.")
 def _(aws):
     no(aws, container(essential=False))
 
 
 @check("ecs", "a container must say how much memory", REFUSAL, page=CONTAINER,
-       says="If a task-level memory value is not specified, you must specify a non-zero integer for one or both of memory or "
-            "memoryReservation in a container definition.")
+       says="Without a memory for the task each container needs memory or memoryReservation, and not zero.")
 def _(aws):
     no(aws, {"name": "main", "image": IMAGE})
 
 
 @check("ecs", "a container's memory is more than its reservation", REFUSAL, page=CONTAINER,
-       says="If you specify both a container-level memory and memoryReservation value, memory must be greater than "
-            "memoryReservation.")
+       says="memory must be greater than memoryReservation where both are given.")
 def _(aws):
     no(aws, container(memoryReservation=65))
 
 
 @check("ecs", "a container has at least six mebibytes", REFUSAL, page=CONTAINER,
-       says="The Docker 20.10.0 or later daemon reserves a minimum of 6 MiB of memory for a container. So, don't specify less "
-            "than 6 MiB of memory for your containers.")
+       says="Docker since 20.10.0 keeps at least 6 MiB for a container, so a container has no less.")
 def _(aws):
     no(aws, container(memory=3))
 
 
 @check("ecs", "containers together have no more memory than their task", REFUSAL, page=CONTAINER,
-       says="The total amount of memory reserved for all containers within a task must be lower than the task memory value, "
-            "if one is specified.")
+       says="The memory of a task's containers together stays within the task's memory.")
 def _(aws):
     no(aws, container("a", memory=300), container("b", memory=300), memory="512")
 
 
 @check("ecs", "a mount is of a volume of the definition", REFUSAL, page=API + "API_MountPoint.html",
-       says="Must be a volume name referenced in the name parameter of task definition volume.")
+       says="A mount's sourceVolume must be the name of one of the definition's volumes.")
 def _(aws):
     no(aws, container(mountPoints=[{"sourceVolume": "none", "containerPath": "/data"}]))
 
 
 @check("ecs", "without a network there are no ports", REFUSAL, page=CONTAINER,
-       says="If the network mode of a task definition is set to none, then you can't specify port mappings.")
+       says="With the network mode none no port mappings may be given.")
 def _(aws):
     no(aws, container(portMappings=[{"containerPort": 80}]), networkMode="none")
 
 
 @check("ecs", "in the host's network a port is one and the same", REFUSAL, page=CONTAINER,
-       says="If the network mode of a task definition is set to host, then host ports must either be undefined or they must "
-            "match the container port in the port mapping.")
+       says="With the network mode host a host port is left out, or equals the container's port.")
 def _(aws):
     no(aws, container(portMappings=[{"containerPort": 80, "hostPort": 8080}]), networkMode="host")
 
 
 @check("ecs", "a network mode is one of four", REFUSAL, page=REGISTER,
-       says="The valid values are none, bridge, awsvpc, and host.")
+       says="A network mode is none, bridge, awsvpc or host.")
 def _(aws):
     no(aws, container(), networkMode="overlay")
 
 
 @check("ecs", "a family's name has an alphabet", REFUSAL, page=REGISTER,
-       says="Up to 255 letters (uppercase and lowercase), numbers, underscores, and hyphens are allowed.")
+       says="A family has 255 characters at most: letters, digits, - and _.")
 def _(aws):
     refused("ClientException", aws.ecs.register_task_definition, family=aws.name("a") + ".b",
             containerDefinitions=[container()])
 
 
 @check("ecs", "the awslogs driver needs a group", REFUSAL, page=API + "API_LogConfiguration.html",
-       says="awslogs-group Required: Yes Make sure to specify a log group that the awslogs log driver sends its log streams to.")
+       says="The driver awslogs requires the option awslogs-group.")
 def _(aws):
     no(aws, container(logConfiguration={"logDriver": "awslogs", "options": {"awslogs-region": aws.region}}))
 
 
 @check("ecs", "a definition has at most ten constraints", REFUSAL, page=REGISTER,
-       says="You can specify a maximum of 10 constraints for each task.")
+       says="A task has 10 placement constraints at most.")
 def _(aws):
     one = {"type": "memberOf", "expression": "attribute:ecs.os-type == linux"}
     refused(("ClientException", "InvalidParameterException"), aws.ecs.register_task_definition, family=aws.name("family"),
@@ -168,15 +163,14 @@ def _(aws):
 
 
 @check("ecs", "revisions count up from one, also where nothing changed", page=SHOWN,
-       says="Each time that you register a new revision of a task definition in the same family, the revision value always "
-            "increases by one.")
+       says="Each registration in a family raises the revision by one.")
 def _(aws):
     family = aws.name("family")
     equal([definition(aws, family=family)["revision"] for _ in range(3)], [1, 2, 3])
 
 
 @check("ecs", "a deregistered revision's number is not used again", page=SHOWN,
-       says="This is even if you deregistered previous revisions in this family.")
+       says="A revision's number is not used again after it was deregistered.")
 def _(aws):
     made = definition(aws)
     aws.ecs.deregister_task_definition(taskDefinition=full_name(made))
@@ -184,8 +178,7 @@ def _(aws):
 
 
 @check("ecs", "a deleted revision's number is not used again", page=DELETE,
-       says="The task definition name is retained by Amazon ECS and the revision is incremented the next time you create a "
-            "task definition with that name.")
+       says="A family's count of revisions is kept when its revisions are deleted; the next one goes on from there.")
 def _(aws):
     made = definition(aws)
     aws.ecs.deregister_task_definition(taskDefinition=full_name(made))
@@ -194,7 +187,7 @@ def _(aws):
 
 
 @check("ecs", "a family stands for its newest active revision", page=DESCRIBE,
-       says="you can simply specify the family to find the latest ACTIVE revision in that family.")
+       says="A family alone means its latest ACTIVE revision.")
 def _(aws):
     family = aws.name("family")
     for _ in range(3):
@@ -205,8 +198,7 @@ def _(aws):
 
 
 @check("ecs", "a family with no active revision stands for none", REFUSAL, page=DESCRIBE,
-       says="The family for the latest ACTIVE revision, family and revision (family:revision) for a specific revision in the "
-            "family, or full Amazon Resource Name (ARN) of the task definition to describe.")
+       says="A definition is named by its family (the latest ACTIVE revision), by family:revision, or by its ARN.")
 def _(aws):
     made = definition(aws)
     aws.ecs.deregister_task_definition(taskDefinition=full_name(made))
@@ -214,13 +206,13 @@ def _(aws):
 
 
 @check("ecs", "a definition that is not there", REFUSAL, page=DESCRIBE,
-       says="Or, it might be specifying an identifier that isn't valid.")
+       says="ClientException is also the code for an identifier that names nothing.")
 def _(aws):
     refused("ClientException", aws.ecs.describe_task_definition, taskDefinition=aws.name("none"))
 
 
 @check("ecs", "a definition's tags are described on request only", page=DESCRIBE,
-       says="If this field is omitted, tags aren't included in the response.")
+       says="Without include=TAGS the answer has no tags.")
 def _(aws):
     made = definition(aws, tags=[{"key": "a", "value": "1"}])
     name = full_name(made)
@@ -229,7 +221,7 @@ def _(aws):
 
 
 @check("ecs", "a listing's family is the whole name", page=LIST,
-       says="The full family name to filter the ListTaskDefinitions results with.")
+       says="familyPrefix of ListTaskDefinitions is a whole family's name.")
 def _(aws):
     family = aws.name("family")
     definition(aws, family=family)
@@ -238,8 +230,7 @@ def _(aws):
 
 
 @check("ecs", "a listing of families goes by the beginning of the name", page=API + "API_ListTaskDefinitionFamilies.html",
-       says="If you specify a familyPrefix, only task definition family names that begin with the familyPrefix string are "
-            "returned.")
+       says="familyPrefix of ListTaskDefinitionFamilies is the beginning of a name.")
 def _(aws):
     family = aws.name("family")
     definition(aws, family=family)
@@ -249,8 +240,7 @@ def _(aws):
 
 
 @check("ecs", "a family of inactive revisions only", page=API + "API_ListTaskDefinitionFamilies.html",
-       says="If this parameter is set to INACTIVE, only task definition families that do not have any ACTIVE task definition "
-            "revisions are returned.")
+       says="status=INACTIVE lists the families that have no ACTIVE revision.")
 def _(aws):
     made = definition(aws)
     families = lambda status: aws.ecs.list_task_definition_families(familyPrefix=made["family"], status=status)["families"]
@@ -260,8 +250,7 @@ def _(aws):
 
 
 @check("ecs", "the newest revision is listed last", page=LIST,
-       says="task definitions are listed lexicographically by family name and in ascending numerical order by revision so that "
-            "the newest task definitions in a family are listed last.")
+       says="Definitions are sorted by family, then by revision as a number, so the newest comes last.")
 def _(aws):
     family = aws.name("family")
     for _ in range(11):
@@ -271,7 +260,7 @@ def _(aws):
 
 
 @check("ecs", "only active definitions are listed unless asked for", page=LIST,
-       says="By default, only ACTIVE task definitions are listed.")
+       says="Without a status only ACTIVE definitions are listed.")
 def _(aws):
     family = aws.name("family")
     definition(aws, family=family)
@@ -282,8 +271,7 @@ def _(aws):
 
 
 @check("ecs", "definitions are listed in pages", page=LIST,
-       says="The remaining results of the initial request can be seen by sending another ListTaskDefinitions request with the "
-            "returned nextToken value.")
+       says="nextToken brings the next page.")
 def _(aws):
     family = aws.name("family")
     for _ in range(3):
@@ -296,7 +284,7 @@ def _(aws):
 
 
 @check("ecs", "deregistering makes a definition inactive", page=DEREGISTER,
-       says="Upon deregistration, the task definition is marked as INACTIVE.")
+       says="A deregistered definition is INACTIVE.")
 def _(aws):
     made = definition(aws)
     equal(aws.ecs.deregister_task_definition(taskDefinition=full_name(made))["taskDefinition"]["status"], "INACTIVE")
@@ -304,7 +292,8 @@ def _(aws):
     equal((shown["status"], "deregisteredAt" in shown), ("INACTIVE", True))
 
 
-@check("ecs", "deregistering takes a revision", REFUSAL, page=DEREGISTER, says="You must specify a revision.")
+@check("ecs", "deregistering takes a revision", REFUSAL, page=DEREGISTER,
+       says="A definition to deregister is named with its revision.")
 def _(aws):
     made = definition(aws)
     refused(("ClientException", "InvalidParameterException"), aws.ecs.deregister_task_definition,
@@ -312,8 +301,7 @@ def _(aws):
 
 
 @check("ecs", "an inactive definition runs no task", REFUSAL, page=DEREGISTER,
-       says="You can't use an INACTIVE task definition to run new tasks or create new services, and you can't update an "
-            "existing service to reference an INACTIVE task definition.")
+       says="An INACTIVE definition starts no new task and no service.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     host(aws, name)
@@ -323,7 +311,7 @@ def _(aws):
 
 
 @check("ecs", "an active definition is not deleted", REFUSAL, page=DELETE,
-       says="You must deregister a task definition revision before you delete it.")
+       says="A revision must be deregistered before it is deleted.")
 def _(aws):
     made = definition(aws)
     answer = aws.ecs.delete_task_definitions(taskDefinitions=[full_name(made)])
@@ -332,8 +320,7 @@ def _(aws):
 
 
 @check("ecs", "a deleted definition is at first being deleted", DELAY, page=DELETE,
-       says="When you delete a task definition revision, it is immediately transitions from the INACTIVE to "
-            "DELETE_IN_PROGRESS.")
+       says="A deleted revision goes from INACTIVE to DELETE_IN_PROGRESS at once.")
 def _(aws):
     made = definition(aws)
     aws.ecs.deregister_task_definition(taskDefinition=full_name(made))
@@ -342,8 +329,7 @@ def _(aws):
 
 
 @check("ecs", "a definition in use stays until its tasks are over", DELAY, page=DELETE,
-       says="A task definition revision will stay in DELETE_IN_PROGRESS status until all the associated tasks and services "
-            "have been terminated.")
+       says="A revision stays in DELETE_IN_PROGRESS until its tasks and services have ended.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     host(aws, name)
@@ -358,7 +344,7 @@ def _(aws):
 
 
 @check("ecs", "at most ten definitions are deleted at once", REFUSAL, page=DELETE,
-       says="You can specify up to 10 task definitions as a comma separated list.")
+       says="DeleteTaskDefinitions takes up to 10 definitions.")
 def _(aws):
     family = aws.name("none")
     refused(("InvalidParameterException", "ClientException"), aws.ecs.delete_task_definitions,

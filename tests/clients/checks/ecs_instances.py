@@ -20,7 +20,7 @@ def told(aws, name, arns, status):
 
 @check("ecs", "an instance whose user data names the cluster registers by itself", DELAY,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ECS_instances.html",
-       says="The container agent is able to register the instance into one of your clusters.")
+       says="The agent registers its EC2 instance in the cluster that it is set to.")
 def _(aws):
     name = cluster(aws)
     instance = launched(aws, name)
@@ -29,8 +29,7 @@ def _(aws):
 
 
 @check("ecs", "a registered instance is active and connected", page=LIFE,
-       says="When the Amazon ECS container agent registers an Amazon EC2 instance into your cluster, the Amazon EC2 instance "
-            "reports its status as ACTIVE and its agent connection status as TRUE.")
+       says="A registered instance has the status ACTIVE and agentConnected true.")
 def _(aws):
     name = cluster(aws)
     instance, arn = host(aws, name)
@@ -40,8 +39,7 @@ def _(aws):
 
 @check("ecs", "an instance registers less memory than it is sold with",
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/memory-management.html",
-       says="Because of platform memory overhead and memory occupied by the system kernel, this number is different than the "
-            "installed memory amount that is advertised for Amazon EC2 instances.")
+       says="The memory that an instance registers is less than what its type is sold with, as the system takes some.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name, "m5.large")
@@ -50,8 +48,7 @@ def _(aws):
 
 
 @check("ecs", "an instance has 1,024 units for each virtual processor", page=API + "API_ContainerDefinition.html",
-       says="You can determine the number of CPU units that are available per EC2 instance type by multiplying the vCPUs "
-            "listed for that instance type on the Amazon EC2 Instances detail page by 1,024.")
+       says="An instance has 1,024 CPU units for each vCPU.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name, "m5.large")
@@ -59,8 +56,7 @@ def _(aws):
 
 
 @check("ecs", "what a task takes is not remaining, until it has ended", DELAY, page=SHOWN,
-       says="For CPU and memory resource types, this parameter describes the remaining CPU and memory that wasn't already "
-            "allocated to tasks and is therefore available for new tasks.")
+       says="remainingResources is the CPU and memory that no task has.")
 def _(aws):
     name, made = cluster(aws), definition(aws, cpu="256", memory="512")
     _, arn = host(aws, name)
@@ -75,7 +71,7 @@ def _(aws):
 
 @check("ecs", "ECS knows an instance's own attributes",
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-constraints.html",
-       says="Amazon ECS automatically applies the following attributes to your container instances.")
+       says="ECS gives container instances some attributes by itself, such as ecs.instance-type.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name, "m5.large")
@@ -87,7 +83,7 @@ def _(aws):
 
 
 @check("ecs", "instances are listed by an expression", page=LIST,
-       says="You can filter the results of a ListContainerInstances operation with cluster query language statements.")
+       says="ListContainerInstances takes an expression in the cluster query language.")
 def _(aws):
     name = cluster(aws)
     instance, arn = host(aws, name)
@@ -98,7 +94,7 @@ def _(aws):
 
 @check("ecs", "an instance that is not there is a failure of the description", REFUSAL,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html",
-       says="The container instance you are attempting to describe does not exist.")
+       says="MISSING is the reason in failures for a container instance that there is not.")
 def _(aws):
     name, absent = cluster(aws), "0" * 32
     answer = aws.ecs.describe_container_instances(cluster=name, containerInstances=[absent])
@@ -106,14 +102,13 @@ def _(aws):
 
 
 @check("ecs", "a cluster that is not there has no instances to list", REFUSAL, page=LIST,
-       says="The specified cluster wasn't found. You can view your available clusters with ListClusters.")
+       says="ClusterNotFoundException is the code for a cluster that there is not.")
 def _(aws):
     refused("ClusterNotFoundException", aws.ecs.list_container_instances, cluster=aws.name("none"))
 
 
 @check("ecs", "an instance can be told to drain", page=LIST,
-       says="For example, if you specify the DRAINING status, the results include only container instances that have been set "
-            "to DRAINING using UpdateContainerInstancesState.")
+       says="status=DRAINING lists the instances that UpdateContainerInstancesState has set so.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -125,8 +120,7 @@ def _(aws):
 
 
 @check("ecs", "a draining instance is given no task", REFUSAL, page=UPDATE,
-       says="When you set a container instance to DRAINING, Amazon ECS prevents new tasks from being scheduled for placement on "
-            "the container instance")
+       says="A DRAINING instance gets no new task.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
@@ -134,13 +128,12 @@ def _(aws):
     try:
         tasks = aws.ecs.run_task(cluster=name, taskDefinition=made["family"])["tasks"]
     except aws.ecs.exceptions.InvalidParameterException:
-        tasks = []  # no sentence says whether this is an error or a failure
+        tasks = []  # no page says whether this is an error or a failure
     equal(tasks, [])
 
 
 @check("ecs", "a task of its own goes on where the instance drains", page=UPDATE,
-       says="Any PENDING or RUNNING tasks that do not belong to a service aren't affected. You must wait for them to finish or "
-            "stop them manually.")
+       says="Tasks that no service started go on while their instance drains, until they end or are stopped.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
@@ -150,8 +143,7 @@ def _(aws):
 
 
 @check("ecs", "a drained instance can be active again", page=UPDATE,
-       says="When a container instance has been drained, you can set a container instance to ACTIVE status and once it has "
-            "reached that status the Amazon ECS scheduler can begin scheduling tasks on the instance again.")
+       says="An instance can be set from DRAINING to ACTIVE again, and then gets tasks again.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
@@ -161,7 +153,7 @@ def _(aws):
 
 
 @check("ecs", "an instance is told active or draining only", REFUSAL, page=UPDATE,
-       says="The only valid values for this action are ACTIVE and DRAINING.")
+       says="UpdateContainerInstancesState takes ACTIVE and DRAINING only.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -169,7 +161,7 @@ def _(aws):
 
 
 @check("ecs", "at most ten instances are told at once", REFUSAL, page=UPDATE,
-       says="A list of up to 10 container instance IDs or full ARN entries.")
+       says="UpdateContainerInstancesState takes up to 10 instances.")
 def _(aws):
     name = cluster(aws)
     many = [f"{number:032x}" for number in range(11)]
@@ -177,9 +169,7 @@ def _(aws):
 
 
 @check("ecs", "a deregistered instance is listed no more, but still described", page=LIFE,
-       says="If you deregister or terminate a container instance, the container instance status changes to INACTIVE "
-            "immediately, and the container instance is no longer reported when you list your container instances. However, "
-            "you can still describe the container instance for one hour following termination.")
+       says="A deregistered instance is INACTIVE at once and listed no more; it can be described for an hour.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -190,7 +180,7 @@ def _(aws):
 
 
 @check("ecs", "deregistering leaves the EC2 instance running", page=DEREGISTER,
-       says="Deregistering a container instance removes the instance from a cluster, but it doesn't terminate the EC2 instance.")
+       says="Deregistering takes an instance out of the cluster and does not terminate it in EC2.")
 def _(aws):
     name = cluster(aws)
     instance, arn = host(aws, name)
@@ -200,9 +190,7 @@ def _(aws):
 
 
 @check("ecs", "an instance with tasks is deregistered by force only", REFUSAL, page=DEREGISTER,
-       says="If you have tasks running on the container instance when you deregister it with the force option, these tasks "
-            "remain running until you terminate the instance or the tasks stop through some other means, but they're orphaned "
-            "(no longer monitored or accounted for by Amazon ECS).")
+       says="Tasks on an instance deregistered by force run on, and ECS no longer counts them.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
@@ -215,8 +203,7 @@ def _(aws):
 
 @check("ecs", "tasks of an instance deregistered by force say so", DELAY,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-errors.html",
-       says="If you force the deregistration of a container instance with running tasks, then the tasks are given this stopped "
-            "reason.")
+       says="Tasks of an instance deregistered by force have a stopped reason that says so.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     _, arn = host(aws, name)
@@ -226,15 +213,14 @@ def _(aws):
 
 
 @check("ecs", "an instance that is not there cannot be deregistered", REFUSAL, page=DEREGISTER,
-       says="The specified parameter isn't valid. Review the available parameters for the API request.")
+       says="InvalidParameterException is the code for a container instance that there is not.")
 def _(aws):
     refused(("InvalidParameterException", "ClientException"), aws.ecs.deregister_container_instance, cluster=cluster(aws),
             containerInstance="0" * 32)
 
 
 @check("ecs", "a terminated instance deregisters by itself", DELAY, page=DEREGISTER,
-       says="If you terminate a running container instance, Amazon ECS automatically deregisters the instance from your "
-            "cluster")
+       says="ECS deregisters an instance that is terminated while it runs.")
 def _(aws):
     name = cluster(aws)
     instance, arn = host(aws, name)
@@ -244,8 +230,7 @@ def _(aws):
 
 
 @check("ecs", "a stopped instance stays registered, disconnected", DELAY, page=LIFE,
-       says="If you stop (not terminate) an Amazon ECS container instance, the status remains ACTIVE, but the agent connection "
-            "status transitions to FALSE within a few minutes.")
+       says="An instance stopped in EC2 stays ACTIVE, and agentConnected becomes false within minutes.")
 def _(aws):
     name = cluster(aws)
     instance, arn = host(aws, name)
@@ -255,8 +240,7 @@ def _(aws):
 
 
 @check("ecs", "a stopped instance that is terminated stays registered", DELAY, page=DEREGISTER,
-       says="(stopped container instances or instances with disconnected agents aren't automatically deregistered when "
-            "terminated).")
+       says="An instance that was stopped, or whose agent was disconnected, is not deregistered when it is terminated.")
 def _(aws):
     name = cluster(aws)
     instance, arn = host(aws, name)
@@ -269,8 +253,7 @@ def _(aws):
 
 
 @check("ecs", "a started instance connects again", DELAY, page=LIFE,
-       says="If you start the container instance again, the container agent reconnects with the Amazon ECS service, and you are "
-            "able to run tasks on the instance again.")
+       says="A started instance's agent connects again, and tasks can be run on it again.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     instance, arn = host(aws, name)
@@ -284,7 +267,7 @@ def _(aws):
 
 @check("ecs", "tasks of a stopped instance stop with it", DELAY,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-errors.html",
-       says="If you stop or terminate a container instance with running tasks, then the tasks are given this stopped reason.")
+       says="Tasks of an instance that is stopped or terminated have a stopped reason that says so.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     instance, _ = host(aws, name)
@@ -296,7 +279,7 @@ def _(aws):
 
 @check("ecs", "tasks of a terminated instance stop with it, without an exit code", DELAY,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-errors.html",
-       says="If you stop or terminate a container instance with running tasks, then the tasks are given this stopped reason.")
+       says="Tasks of an instance that is stopped or terminated have a stopped reason that says so.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     instance, _ = host(aws, name)

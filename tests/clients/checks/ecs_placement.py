@@ -17,21 +17,20 @@ def tried(aws, name, registered_definition, **more):
 
 
 @check("ecs", "a cluster that is not there runs nothing", REFUSAL, page=RUN,
-       says="The specified cluster wasn't found. You can view your available clusters with ListClusters.")
+       says="ClusterNotFoundException is the code for a cluster that there is not.")
 def _(aws):
     not_run(aws, aws.name("none"), definition(aws), "ClusterNotFoundException")
 
 
 @check("ecs", "a cluster without an instance runs nothing", REFUSAL, page=RUN,
-       says="The specified parameter isn't valid. Review the available parameters for the API request.")
+       says="InvalidParameterException is the code for a parameter that is not valid.")
 def _(aws):
     # The message is as aws/amazon-ecs-cli#1122 has it.
-    not_run(aws, cluster(aws), definition(aws), "InvalidParameterException",
-            says="No Container Instances were found in your cluster.")
+    not_run(aws, cluster(aws), definition(aws), "InvalidParameterException", says="No Container Instances")
 
 
 @check("ecs", "a definition that is not there runs nothing", REFUSAL, page=RUN,
-       says="Or, it might be specifying an identifier that isn't valid.")
+       says="ClientException is also the code for an identifier that names nothing.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -40,8 +39,7 @@ def _(aws):
 
 @check("ecs", "more memory than is left", REFUSAL,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/memory-management.html",
-       says="If you specify 8192 MiB for the task, and none of your container instances have 8192 MiB or greater of memory "
-            "available to satisfy this requirement, then the task cannot be placed in your cluster.")
+       says="A task that asks for 8192 MiB is not placed where no instance has as much left.")
 def _(aws):
     name = cluster(aws)
     host(aws, name, "m5.large")
@@ -49,7 +47,7 @@ def _(aws):
 
 
 @check("ecs", "more processor than is left", REFUSAL, page=FAILURES,
-       says="The resource or resources requested by the task are unavailable on the given container instance.")
+       says="RESOURCE:… is the reason in failures where an instance has not enough left of it.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -60,7 +58,7 @@ def _(aws):
 
 
 @check("ecs", "of several tasks those that find room are run", REFUSAL, page=RUN,
-       says="The tasks that were successfully placed on your cluster are described here.")
+       says="tasks has those that found a place, the others are failures.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -73,7 +71,7 @@ def _(aws):
 
 
 @check("ecs", "a disconnected instance is given no task", REFUSAL, page=FAILURES,
-       says="The container instance that you attempted to launch a task onto has an agent that is currently disconnected.")
+       says="AGENT is the reason in failures where an instance's agent is disconnected.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     instance, _ = host(aws, name)
@@ -83,8 +81,7 @@ def _(aws):
 
 
 @check("ecs", "an instance lacks what the definition requires", REFUSAL, page=FAILURES,
-       says="Your task definition contains a parameter that requires a specific container instance attribute that is not "
-            "available on your container instances.")
+       says="ATTRIBUTE is the reason in failures where no instance has an attribute that the definition needs.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
@@ -98,7 +95,7 @@ def _(aws):
 
 
 @check("ecs", "a constraint places the task on the instance that it names", page=API + "API_PlacementConstraint.html",
-       says="Use memberOf to restrict the selection to a group of valid candidates.")
+       says="A constraint of the type memberOf lets only instances that meet its expression be chosen.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     host(aws, name)
@@ -109,7 +106,7 @@ def _(aws):
 
 
 @check("ecs", "a constraint that no instance meets", REFUSAL, page=API + "API_PlacementConstraint.html",
-       says="Use memberOf to restrict the selection to a group of valid candidates.")
+       says="A constraint of the type memberOf lets only instances that meet its expression be chosen.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     host(aws, name)
@@ -120,7 +117,7 @@ def _(aws):
 
 
 @check("ecs", "a definition's own constraint holds too", REFUSAL, page=API + "API_TaskDefinitionPlacementConstraint.html",
-       says="The constraint on task placement in the task definition.")
+       says="A task definition has placement constraints of its own.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -132,7 +129,7 @@ def _(aws):
 
 
 @check("ecs", "an expression has at most 2,000 characters", REFUSAL, page=API + "API_PlacementConstraint.html",
-       says="The expression can have a maximum length of 2000 characters.")
+       says="An expression has 2000 characters at most.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     host(aws, name)
@@ -141,8 +138,7 @@ def _(aws):
 
 
 @check("ecs", "at most ten constraints", REFUSAL, page=RUN,
-       says="You can specify up to 10 constraints for each task (including constraints in the task definition and those "
-            "specified at runtime).")
+       says="A task has 10 constraints at most, those of its definition included.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -150,7 +146,7 @@ def _(aws):
     not_run(aws, name, definition(aws, placementConstraints=[one] * 6), placementConstraints=[one] * 5)
 
 
-@check("ecs", "at most ten tasks at once", REFUSAL, page=RUN, says="You can specify up to 10 tasks for each call.")
+@check("ecs", "at most ten tasks at once", REFUSAL, page=RUN, says="RunTask's count is 10 at most.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -158,7 +154,7 @@ def _(aws):
 
 
 @check("ecs", "tags are not propagated from a service where there is none", REFUSAL, page=RUN,
-       says="An error will be received if you specify the SERVICE option when running a task.")
+       says="propagateTags=SERVICE is an error for RunTask.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -166,8 +162,7 @@ def _(aws):
 
 
 @check("ecs", "startedBy has an alphabet", REFUSAL, page=RUN,
-       says="Up to 128 letters (uppercase and lowercase), numbers, hyphens (-), forward slash (/), and underscores (_) are "
-            "allowed.")
+       says="startedBy has 128 characters at most: letters, digits, -, / and _.")
 def _(aws):
     name, made = cluster(aws), definition(aws)
     host(aws, name)
@@ -177,7 +172,7 @@ def _(aws):
 
 
 @check("ecs", "an override is of a container of the definition", REFUSAL, page=API + "API_ContainerOverride.html",
-       says="The name of the container that receives the override.")
+       says="A container's override is for the container of that name.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -185,7 +180,7 @@ def _(aws):
 
 
 @check("ecs", "an override names its container", REFUSAL, page=API + "API_ContainerOverride.html",
-       says="If a non-empty container override is specified, the name parameter must be included.")
+       says="An override that says something must name its container.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -193,8 +188,7 @@ def _(aws):
 
 
 @check("ecs", "overrides have at most 8,192 characters", REFUSAL, page=RUN,
-       says="A total of 8192 characters are allowed for overrides. This limit includes the JSON formatting characters of the "
-            "override structure.")
+       says="Overrides have 8192 characters at most, the JSON's own signs included.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -202,8 +196,7 @@ def _(aws):
 
 
 @check("ecs", "a task needs no network configuration outside awsvpc", REFUSAL, page=RUN,
-       says="This parameter is required for task definitions that use the awsvpc network mode to receive their own elastic "
-            "network interface, and it isn't supported for other network modes.")
+       says="networkConfiguration is required with awsvpc and refused with any other network mode.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -211,7 +204,8 @@ def _(aws):
         "awsvpcConfiguration": {"subnets": ["subnet-00000000000000000"]}})
 
 
-@check("ecs", "a client token has at most 64 characters", REFUSAL, page=RUN, says="Up to 64 characters are allowed.")
+@check("ecs", "a client token has at most 64 characters", REFUSAL, page=RUN,
+       says="A client token has 64 characters at most.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -219,7 +213,7 @@ def _(aws):
 
 
 @check("ecs", "a client token has no space", REFUSAL, page=RUN,
-       says="The valid characters are characters in the range of 33-126, inclusive.")
+       says="A client token's characters are those from 33 to 126.")
 def _(aws):
     name = cluster(aws)
     host(aws, name)
@@ -230,8 +224,7 @@ TOKENS = "https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempote
 
 
 @check("ecs", "the same token runs no second task", page=TOKENS,
-       says="If you retry a request that completed successfully using the same client token and the same parameters, the retry "
-            "succeeds without performing any further actions.")
+       says="The same request with the same client token succeeds again and does nothing more.")
 def _(aws):
     name, made, token = cluster(aws), definition(aws), aws.name("token")
     host(aws, name)
@@ -241,8 +234,8 @@ def _(aws):
 
 
 @check("ecs", "a token with another request is a conflict that names the tasks", REFUSAL, page=RUN,
-       says="The provided clientToken is already in use with a different RunTask request. The resourceIds are the existing task "
-            "ARNs which are already associated with the clientToken.")
+       says="""ConflictException is the code for a token with another request; resourceIds are the ARNs of the tasks that it
+       started.""")
 def _(aws):
     name, made, token = cluster(aws), definition(aws), aws.name("token")
     host(aws, name)
@@ -252,7 +245,7 @@ def _(aws):
 
 
 @check("ecs", "a token is of one cluster", page=TOKENS,
-       says="Requests with the same token in the same cluster are idempotent.")
+       says="A client token holds within its cluster.")
 def _(aws):
     made, token = definition(aws), aws.name("token")
     tasks = []
@@ -262,7 +255,7 @@ def _(aws):
     true(tasks[0] != tasks[1], "each cluster ran its own")
 
 
-@check("ecs", "a token is case sensitive", page=RUN, says="It must be unique and is case sensitive.")
+@check("ecs", "a token is case sensitive", page=RUN, says="A client token heeds case.")
 def _(aws):
     name, made, token = cluster(aws), definition(aws), aws.name("token")
     host(aws, name)

@@ -21,7 +21,7 @@ def logged(**options):
 
 
 @check("ecs", "a task passes its states in their order", DELAY, page=CYCLE,
-       says="Some tasks are meant to run as batch jobs that naturally progress through from PENDING to RUNNING to STOPPED.")
+       says="A batch job's task goes from PENDING to RUNNING to STOPPED by itself.")
 def _(aws):
     name, made = world(aws)
     task = run(aws, name, made, "sleep 1")
@@ -38,7 +38,7 @@ def _(aws):
 
 
 @check("ecs", "a task's times follow each other", DELAY, page=SHOWN,
-       says="More specifically, it's for the time when the task transitioned from the PENDING state to the RUNNING state.")
+       says="startedAt is when a task went from PENDING to RUNNING.")
 def _(aws):
     name, made = world(aws)
     task = ended(aws, name, run(aws, name, made, "true")["taskArn"])
@@ -47,7 +47,7 @@ def _(aws):
 
 
 @check("ecs", "a task that ends has its container's exit code", DELAY, page=API + "API_Container.html",
-       says="The exit code returned from the container.")
+       says="exitCode is what the container ended with.")
 def _(aws):
     name, made = world(aws)
     for code in (0, 3):
@@ -56,7 +56,7 @@ def _(aws):
 
 
 @check("ecs", "an essential container that exits stops its task", DELAY, page=STOPPED,
-       says="If a container marked as essential in task definitions exits or dies, that can cause a task to stop.")
+       says="A task stops when an essential container ends.")
 def _(aws):
     name, made = world(aws)
     task = ended(aws, name, run(aws, name, made, "true")["taskArn"])
@@ -65,7 +65,7 @@ def _(aws):
 
 @check("ecs", "an image that cannot be pulled fails the start", DELAY,
        page="https://docs.aws.amazon.com/AmazonECS/latest/userguide/stopped-task-error-codes.html",
-       says="This error occurs when the agent is unable to pull the container image specified in the task definition.")
+       says="CannotPullContainerError is in the reason where the image cannot be pulled.")
 def _(aws):
     name, made = world(aws, {**container(), "image": "127.0.0.1:1/seqstack-check/none:1"})
     task = ended(aws, name, run(aws, name, made, "true")["taskArn"])
@@ -75,7 +75,7 @@ def _(aws):
 
 
 @check("ecs", "a log group that is not there fails the start", DELAY, page=API + "API_LogConfiguration.html",
-       says="If this option isn't specified, it defaults to false.")
+       says="awslogs-create-group is false unless it is set: the group must be there.")
 def _(aws):
     group = aws.name("/check/none")
     name, made = world(aws, container(logConfiguration=logged(group=group, region=aws.region, **{"stream-prefix": "run"})))
@@ -85,8 +85,7 @@ def _(aws):
 
 
 @check("ecs", "a task's log has a stream of its own name", DELAY, page=API + "API_LogConfiguration.html",
-       says="If you specify a prefix with this option, then the log stream takes the format "
-            "prefix-name/container-name/ecs-task-id.")
+       says="With awslogs-stream-prefix a stream's name is prefix/container/task-id.")
 def _(aws):
     group = aws.name("/check/log")
     aws.logs.create_log_group(logGroupName=group)
@@ -104,8 +103,7 @@ def _(aws):
 
 
 @check("ecs", "an override adds to the environment and replaces in it", DELAY, page=API + "API_ContainerOverride.html",
-       says="You can add new environment variables, which are added to the container at launch, or you can override the "
-            "existing environment variables from the Docker image or the task definition.")
+       says="An override adds environment variables, and replaces those of the definition or the image.")
 def _(aws):
     name, made = world(aws, container(environment=[{"name": "KEPT", "value": "1"}, {"name": "REPLACED", "value": "2"}]))
     script = 'test "$KEPT$REPLACED$ADDED" = 134'
@@ -114,7 +112,7 @@ def _(aws):
     equal(ended(aws, name, arn)["containers"][0]["exitCode"], 0)
 
 
-@check("ecs", "a task shows its overrides", page=SHOWN, says="One or more container overrides.")
+@check("ecs", "a task shows its overrides", page=SHOWN, says="A task shows the overrides of its containers.")
 def _(aws):
     name, made = world(aws)
     arn = run(aws, name, made, overrides={**shell("sleep 60", memory=96), "cpu": "256", "memory": "128"})["taskArn"]
@@ -125,7 +123,7 @@ def _(aws):
 
 
 @check("ecs", "a task's group is its family unless given", page=RUN,
-       says="The default value is the family name of the task definition (for example, family:my-family-name).")
+       says="group is family: and the definition's family where none is given.")
 def _(aws):
     name, made = world(aws)
     equal(run(aws, name, made)["group"], f"family:{made['family']}")
@@ -133,8 +131,7 @@ def _(aws):
 
 
 @check("ecs", "an essential container that exits stops the others", DELAY, page=API + "API_ContainerDefinition.html",
-       says="If the essential parameter of a container is marked as true, and that container fails or stops for any reason, all "
-            "other containers that are part of the task are stopped.")
+       says="Where an essential container ends, for whatever reason, the task's other containers are stopped.")
 def _(aws):
     name, made = world(aws, container("main"), container("side", essential=False))
     commands = [{"name": "main", "command": ["sh", "-c", "exit 4"]}, {"name": "side", "command": ["sh", "-c", "sleep 300"]}]
@@ -146,8 +143,7 @@ def _(aws):
 
 
 @check("ecs", "a container that is not essential may end before the others", DELAY, page=API + "API_ContainerDefinition.html",
-       says="If the essential parameter of a container is marked as false, its failure doesn't affect the rest of the containers "
-            "in a task.")
+       says="A container that is not essential may fail while the others run on.")
 def _(aws):
     name, made = world(aws, container("main"), container("side", essential=False))
     commands = [{"name": "main", "command": ["sh", "-c", "sleep 60"]}, {"name": "side", "command": ["sh", "-c", "exit 5"]}]
@@ -161,7 +157,7 @@ def _(aws):
 
 
 @check("ecs", "a stopped task says who stopped it and why", DELAY, page=STOP,
-       says="the message appears in subsequent DescribeTasks> API operations on this task.")
+       says="The reason given to StopTask is shown by DescribeTasks.")
 def _(aws):
     name, made = world(aws)
     arn = run(aws, name, made)["taskArn"]
@@ -174,8 +170,7 @@ def _(aws):
 
 
 @check("ecs", "a task is stopped by a signal that it can handle", DELAY, page=STOP,
-       says="If the container handles the SIGTERM value gracefully and exits within 30 seconds from receiving it, no SIGKILL "
-            "value is sent.")
+       says="A container that ends within 30 seconds of SIGTERM gets no SIGKILL.")
 def _(aws):
     name, made = world(aws)
     arn = run(aws, name, made, "trap 'exit 7' TERM; while true; do sleep 0.1; done")["taskArn"]
@@ -185,7 +180,7 @@ def _(aws):
 
 
 @check("ecs", "a task that is told to stop is stopping until it has", DELAY, page=SHOWN,
-       says="More specifically, it's for the time when the task transitions from the RUNNING state to STOPPING.")
+       says="stoppingAt is when a task went from RUNNING towards stopping.")
 def _(aws):
     name, made = world(aws)
     arn = run(aws, name, made, "trap 'sleep 2; exit 0' TERM; while true; do sleep 0.1; done")["taskArn"]
@@ -199,7 +194,7 @@ def _(aws):
     ended(aws, name, arn)
 
 
-@check("ecs", "stopping a stopped task changes nothing", page=SHOWN, says="The reason that the task was stopped.")
+@check("ecs", "stopping a stopped task changes nothing", page=SHOWN, says="stoppedReason is why the task was stopped.")
 def _(aws):
     name, made = world(aws)
     arn = run(aws, name, made, "exit 3")["taskArn"]
@@ -212,7 +207,7 @@ def _(aws):
 
 
 @check("ecs", "stopping deletes the task's tags", DELAY, page=STOP,
-       says="Any tags associated with the task will be deleted.")
+       says="StopTask deletes the task's tags.")
 def _(aws):
     name, made = world(aws)
     arn = run(aws, name, made, tags=[{"key": "a", "value": "1"}])["taskArn"]
@@ -223,14 +218,13 @@ def _(aws):
 
 
 @check("ecs", "a task that is not there cannot be stopped", REFUSAL, page=STOP,
-       says="The specified parameter isn't valid. Review the available parameters for the API request.")
+       says="InvalidParameterException is the code for a task that there is not.")
 def _(aws):
     refused(("InvalidParameterException", "ClientException"), aws.ecs.stop_task, cluster=cluster(aws), task="0" * 32)
 
 
 @check("ecs", "a task's tags are described on request only", page=DESCRIBE,
-       says="If TAGS is specified, the tags are included in the response. If this field is omitted, tags aren't included in the "
-            "response.")
+       says="include=TAGS adds a task's tags, which are left out otherwise.")
 def _(aws):
     name, made = world(aws)
     arn = run(aws, name, made, tags=[{"key": "a", "value": "1"}])["taskArn"]
@@ -239,8 +233,7 @@ def _(aws):
 
 
 @check("ecs", "a definition's tags become the task's on request", page=RUN,
-       says="Specifies whether to propagate the tags from the task definition to the task. If no value is specified, the tags "
-            "aren't propagated.")
+       says="propagateTags=TASK_DEFINITION gives the task its definition's tags; otherwise it gets none of them.")
 def _(aws):
     name, made = world(aws, tags=[{"key": "a", "value": "1"}])
     tags = lambda **more: task_now(aws, name, run(aws, name, made, **more)["taskArn"], include=["TAGS"]).get("tags", [])
@@ -249,7 +242,7 @@ def _(aws):
 
 @check("ecs", "a task that is not there is a failure of the description", REFUSAL,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html",
-       says="The task you are trying to describe does not exist.")
+       says="MISSING is the reason in failures for a task that there is not.")
 def _(aws):
     answer = aws.ecs.describe_tasks(cluster=cluster(aws), tasks=["0" * 32])
     equal((answer["tasks"], [one["reason"] for one in answer["failures"]]), ([], ["MISSING"]))
@@ -257,7 +250,7 @@ def _(aws):
 
 @check("ecs", "a task is of one cluster", REFUSAL,
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html",
-       says="Perhaps the wrong cluster or region has been specified, or the task ARN or ID is misspelled.")
+       says="A task of another cluster or region is MISSING too.")
 def _(aws):
     name, made = world(aws)
     task = run(aws, name, made)["taskArn"].rsplit("/", 1)[-1]
@@ -267,14 +260,14 @@ def _(aws):
 
 
 @check("ecs", "at most a hundred tasks are described at once", REFUSAL, page=DESCRIBE,
-       says="A list of up to 100 task IDs or full ARN entries.")
+       says="DescribeTasks takes up to 100 tasks.")
 def _(aws):
     refused(("InvalidParameterException", "ClientException"), aws.ecs.describe_tasks, cluster=cluster(aws),
             tasks=[f"{number:032x}" for number in range(101)])
 
 
 @check("ecs", "tasks of a cluster that is not there", REFUSAL, page=DESCRIBE,
-       says="The specified cluster wasn't found. You can view your available clusters with ListClusters.")
+       says="ClusterNotFoundException is the code for a cluster that there is not.")
 def _(aws):
     missing = aws.name("none")
     refused("ClusterNotFoundException", aws.ecs.describe_tasks, cluster=missing, tasks=["0" * 32])
@@ -282,7 +275,7 @@ def _(aws):
 
 
 @check("ecs", "tasks that are to run are listed unless others are asked for", DELAY, page=LIST,
-       says="The default status filter is RUNNING, which shows tasks that Amazon ECS has set the desired status to RUNNING.")
+       says="Without desiredStatus, tasks are listed whose desired status is RUNNING.")
 def _(aws):
     name, made = world(aws)
     over, going = run(aws, name, made, "true")["taskArn"], run(aws, name, made)["taskArn"]
@@ -292,7 +285,7 @@ def _(aws):
 
 
 @check("ecs", "no task's desired status is pending", page=LIST,
-       says="Although you can filter results based on a desired status of PENDING, this doesn't return any results.")
+       says="desiredStatus=PENDING is taken and finds nothing.")
 def _(aws):
     name, made = world(aws)
     run(aws, name, made)
@@ -300,7 +293,7 @@ def _(aws):
 
 
 @check("ecs", "tasks are listed by who started them", page=LIST,
-       says="Specifying a startedBy value limits the results to tasks that were started with that value.")
+       says="startedBy lists the tasks that were started with that value.")
 def _(aws):
     name, made = world(aws)
     mine = run(aws, name, made, startedBy="mine")["taskArn"]
@@ -309,7 +302,7 @@ def _(aws):
 
 
 @check("ecs", "startedBy goes with no other filter", REFUSAL, page=LIST,
-       says="When you specify startedBy as the filter, it must be the only filter that you use.")
+       says="startedBy must be the only filter.")
 def _(aws):
     name, made = world(aws)
     run(aws, name, made, startedBy="mine")
@@ -318,7 +311,7 @@ def _(aws):
 
 
 @check("ecs", "tasks are listed by family and by instance", page=LIST,
-       says="Specifying a containerInstance limits the results to tasks that belong to that container instance.")
+       says="containerInstance lists the tasks of that instance.")
 def _(aws):
     name, made = world(aws)
     other = definition(aws)
@@ -331,8 +324,7 @@ def _(aws):
 
 
 @check("ecs", "tasks are listed in pages", page=LIST,
-       says="When this parameter is used, ListTasks only returns maxResults results in a single page along with a nextToken "
-            "response element.")
+       says="With maxResults, ListTasks gives that many at most, and a nextToken for the rest.")
 def _(aws):
     name, made = world(aws)
     tasks = [run(aws, name, made)["taskArn"] for _ in range(3)]
@@ -342,8 +334,7 @@ def _(aws):
 
 
 @check("ecs", "tagged tasks outlive their cluster, but not its name's next use", DELAY, page=DESCRIBE,
-       says="If you have tasks with tags, and then delete the cluster, the tagged tasks are returned in the response. If you "
-            "create a new cluster with the same name as the deleted cluster, the tagged tasks are not included in the response.")
+       says="A deleted cluster's tasks are still described if they have tags, but not once a new cluster has its name.")
 def _(aws):
     name = cluster(aws)
     _, host_arn = host(aws, name)

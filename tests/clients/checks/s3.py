@@ -14,15 +14,15 @@ from . import s3_listing, s3_multipart, s3_strict, s3_versions  # noqa: F401  (m
 
 
 @check("s3", "a bucket made again by its owner is refused", REFUSAL, page=ERRORS,
-       says="""The bucket you tried to create already exists, and you own it. Amazon S3 returns this error in all Amazon Web
-       Services Regions except in the North Virginia Region.""")
+       says="BucketAlreadyOwnedByYou is the code for one's own bucket made again, in every region but N. Virginia.")
 def _(aws):
     elsewhere_than(aws, "us-east-1")
     name = bucket(aws)
     refused("BucketAlreadyOwnedByYou", aws.s3.create_bucket, Bucket=name, **place(aws), status=409)
 
 
-@check("s3", "a bucket's name that is no name is refused", REFUSAL, page=ERRORS, says="The specified bucket is not valid.")
+@check("s3", "a bucket's name that is no name is refused", REFUSAL, page=ERRORS,
+       says="InvalidBucketName is the code for a name that no bucket may have.")
 def _(aws):
     name = aws.name("Not_A_Bucket")
     aws.after(aws.s3.delete_bucket, Bucket=name)
@@ -30,41 +30,41 @@ def _(aws):
 
 
 @check("s3", "a bucket in a region that is none is refused", REFUSAL, page=ERRORS,
-       says="The specified location constraint is not valid.")
+       says="InvalidLocationConstraint is S3's code for a location constraint that is no region.")
 def _(aws):
     refused(("InvalidLocationConstraint", "IllegalLocationConstraintException"), aws.s3.create_bucket,
             Bucket=aws.name("bucket"), CreateBucketConfiguration={"LocationConstraint": "xx-nowhere-9"}, status=400)
 
 
-@check("s3", "a bucket's region is told", page=API("GetBucketLocation"), says="Returns the Region the bucket resides in.")
+@check("s3", "a bucket's region is told", page=API("GetBucketLocation"),
+       says="GetBucketLocation tells the region that the bucket is in.")
 def _(aws):
     elsewhere_than(aws, "us-east-1")
     equal(aws.s3.get_bucket_location(Bucket=bucket(aws))["LocationConstraint"], aws.region)
 
 
 @check("s3", "a bucket that is there is found", page=API("HeadBucket"),
-       says="The action returns a 200 OK HTTP status code if the bucket exists and you have permission to access it.")
+       says="HeadBucket answers 200 where the bucket exists and the caller may access it.")
 def _(aws):
     equal(aws.s3.head_bucket(Bucket=bucket(aws))["ResponseMetadata"]["HTTPStatusCode"], 200)
 
 
 @check("s3", "a bucket that is not there is 404 without a word", REFUSAL, page=API("HeadBucket"),
-       says="""If the bucket doesn't exist or you don't have permission to access it, the HEAD request returns a generic 400 Bad
-       Request, 403 Forbidden, or 404 Not Found HTTP status code. A message body isn't included, so you can't determine the
-       exception beyond these HTTP response codes.""")
+       says="""HeadBucket has no body: a bucket that is not there, or not for the caller, is told by the status 400, 403 or
+       404 alone.""")
 def _(aws):
     refused(("404", "403", "400"), aws.s3.head_bucket, Bucket=aws.name("none"))
 
 
 @check("s3", "every bucket of the owner's is listed", page=API("ListBuckets"),
-       says="Returns a list of all buckets owned by the authenticated sender of the request.")
+       says="ListBuckets lists all buckets of the caller's account.")
 def _(aws):
     name = bucket(aws)
     contains([one["Name"] for one in aws.s3.list_buckets()["Buckets"]], name)
 
 
 @check("s3", "a bucket with an object in it cannot be deleted", REFUSAL, page=ERRORS,
-       says="The bucket you tried to delete is not empty.")
+       says="BucketNotEmpty is the code for deleting a bucket that has something in it.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k")
@@ -72,7 +72,8 @@ def _(aws):
     equal(got(aws, name, "k"), b"x", "its object, afterwards")
 
 
-@check("s3", "a deleted bucket is gone", REFUSAL, page=ERRORS, says="The specified bucket does not exist.")
+@check("s3", "a deleted bucket is gone", REFUSAL, page=ERRORS,
+       says="NoSuchBucket is the code for a bucket that there is not.")
 def _(aws):
     name = bucket(aws)
     aws.s3.delete_bucket(Bucket=name)
@@ -81,19 +82,20 @@ def _(aws):
     refused("NoSuchBucket", aws.s3.delete_bucket, Bucket=name, status=404)
 
 
-@check("s3", "a missing key is told as such", REFUSAL, page=ERRORS, says="The specified key does not exist.")
+@check("s3", "a missing key is told as such", REFUSAL, page=ERRORS,
+       says="NoSuchKey is the code for a key that there is not.")
 def _(aws):
     refused("NoSuchKey", aws.s3.get_object, Bucket=bucket(aws), Key="none", status=404)
 
 
 @check("s3", "HEAD of a missing key is a bare 404", REFUSAL, page=API("HeadObject"),
-       says="""If you have the s3:ListBucket permission on the bucket, Amazon S3 returns an HTTP status code 404 Not Found
-       error.""")
+       says="HeadObject of a missing key is 404 for a caller that may list the bucket.")
 def _(aws):
     refused("404", aws.s3.head_object, Bucket=bucket(aws), Key="none", status=404)
 
 
-@check("s3", "a key may not be longer than 1024 bytes", REFUSAL, page=ERRORS, says="Your key is too long.")
+@check("s3", "a key may not be longer than 1024 bytes", REFUSAL, page=ERRORS,
+       says="KeyTooLongError is the code for a key that is too long.")
 def _(aws):
     name = bucket(aws)
     refused("KeyTooLongError", aws.s3.put_object, Bucket=name, Key="k" * 1025, Body=b"x", status=400)
@@ -101,7 +103,7 @@ def _(aws):
 
 
 @check("s3", "metadata and content type come back with the object", page=API("PutObject"),
-       says="A map of metadata to store with the object in S3.")
+       says="Metadata that PutObject is given is kept with the object.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k", Metadata={"colour": "blue"}, ContentType="text/x-check", CacheControl="no-store")
@@ -111,14 +113,13 @@ def _(aws):
 
 
 @check("s3", "more metadata than may be is refused", REFUSAL, page=ERRORS,
-       says="Your metadata headers exceed the maximum allowed metadata size.")
+       says="MetadataTooLarge is the code for more metadata headers than S3 takes.")
 def _(aws):
     refused("MetadataTooLarge", aws.s3.put_object, Bucket=bucket(aws), Key="k", Metadata={"m": "x" * 2500}, status=400)
 
 
 @check("s3", "an ETag is the MD5 of what was put", page=API("Object"),
-       says="""Objects created by the PUT Object, POST Object, or Copy operation … and are encrypted by SSE-S3 or plaintext,
-       have ETags that are an MD5 digest of their object data.""")
+       says="The ETag of an object put in one piece, in plain text or under SSE-S3, is its MD5.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k", body=b"ACGT")["ETag"]
@@ -127,7 +128,7 @@ def _(aws):
 
 
 @check("s3", "content with another MD5 than was said is not kept", REFUSAL, page=ERRORS,
-       says="The Content-MD5 you specified did not match what we received.")
+       says="BadDigest is the code for content that does not have the Content-MD5 that was sent.")
 def _(aws):
     name = bucket(aws)
     md5 = base64.b64encode(hashlib.md5(b"other").digest()).decode()
@@ -135,7 +136,8 @@ def _(aws):
     refused("NoSuchKey", aws.s3.get_object, Bucket=name, Key="k")
 
 
-@check("s3", "a Content-MD5 that is none is refused", REFUSAL, page=ERRORS, says="The Content-MD5 you specified is not valid.")
+@check("s3", "a Content-MD5 that is none is refused", REFUSAL, page=ERRORS,
+       says="InvalidDigest is the code for a Content-MD5 that cannot be one.")
 def _(aws):
     refused("InvalidDigest", aws.s3.put_object, Bucket=bucket(aws), Key="k", Body=b"x", ContentMD5="short", status=400)
 
@@ -146,7 +148,7 @@ def checksums(body):
 
 
 @check("s3", "a checksum that was sent comes back where it is asked for", page=API("GetObject"),
-       says="To retrieve the checksum, this mode must be enabled.")
+       says="A checksum comes back only with ChecksumMode enabled.")
 def _(aws):
     name = bucket(aws)
     for member, value in checksums(b"ACGT").items():
@@ -156,8 +158,7 @@ def _(aws):
 
 
 @check("s3", "content with another checksum than was said is not kept", REFUSAL, page=API("PutObject"),
-       says="""This header can be used as a data integrity check to verify that the data received is the same data that was
-       originally sent.""")
+       says="A checksum that is sent along is compared with what arrived.")
 def _(aws):
     name = bucket(aws)
     for member, value in checksums(b"other").items():
@@ -166,7 +167,7 @@ def _(aws):
         refused("NoSuchKey", aws.s3.get_object, Bucket=name, Key=member)
 
 
-@check("s3", "a range of bytes can be had", page=API("GetObject"), says="Downloads the specified byte range of an object.")
+@check("s3", "a range of bytes can be had", page=API("GetObject"), says="Range brings these bytes of the object only.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k", body=b"0123456789")
@@ -177,7 +178,8 @@ def _(aws):
         equal(answer["ResponseMetadata"]["HTTPStatusCode"], 206)
 
 
-@check("s3", "a range beyond the end is refused", REFUSAL, page=ERRORS, says="The requested range cannot be satisfied.")
+@check("s3", "a range beyond the end is refused", REFUSAL, page=ERRORS,
+       says="InvalidRange is the code for a range that the object does not have.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k", body=b"0123456789")
@@ -187,8 +189,7 @@ def _(aws):
 # --- conditional reads
 
 @check("s3", "If-Match on a read refuses another ETag", REFUSAL, page=API("GetObject"),
-       says="""Return the object only if its entity tag (ETag) is the same as the one specified in this header; otherwise, return
-       a 412 Precondition Failed error.""")
+       says="If-Match reads the object only if it has this ETag; else 412.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k")["ETag"]
@@ -197,8 +198,7 @@ def _(aws):
 
 
 @check("s3", "If-None-Match on a read spares what is known", REFUSAL, page=API("GetObject"),
-       says="""Return the object only if its entity tag (ETag) is different from the one specified in this header; otherwise,
-       return a 304 Not Modified error.""")
+       says="If-None-Match reads the object only if it has another ETag; else 304.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k")["ETag"]
@@ -208,8 +208,7 @@ def _(aws):
 
 
 @check("s3", "If-Modified-Since on a read spares what is as old", REFUSAL, page=API("GetObject"),
-       says="""Return the object only if it has been modified since the specified time; otherwise, return a 304 Not Modified
-       error.""")
+       says="If-Modified-Since reads the object only if it changed since; else 304.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k")
@@ -219,8 +218,7 @@ def _(aws):
 
 
 @check("s3", "If-Unmodified-Since on a read refuses what is newer", REFUSAL, page=API("GetObject"),
-       says="""Return the object only if it has not been modified since the specified time; otherwise, return a 412 Precondition
-       Failed error.""")
+       says="If-Unmodified-Since reads the object only if it did not change since; else 412.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k")
@@ -229,9 +227,7 @@ def _(aws):
 
 
 @check("s3", "If-Match goes before If-Unmodified-Since", page=API("GetObject"),
-       says="""If both of the If-Match and If-Unmodified-Since headers are present in the request as follows: If-Match condition
-       evaluates to true, and; If-Unmodified-Since condition evaluates to false; then, S3 returns 200 OK and the data
-       requested.""")
+       says="Where If-Match holds and If-Unmodified-Since does not, the answer is 200 with the data.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k")["ETag"]
@@ -240,9 +236,7 @@ def _(aws):
 
 
 @check("s3", "If-None-Match goes before If-Modified-Since", REFUSAL, page=API("GetObject"),
-       says="""If both of the If-None-Match and If-Modified-Since headers are present in the request as follows: If-None-Match
-       condition evaluates to false, and; If-Modified-Since condition evaluates to true; then, S3 returns 304 Not Modified
-       HTTP status code.""")
+       says="Where If-None-Match does not hold and If-Modified-Since does, the answer is 304.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k")["ETag"]
@@ -254,8 +248,7 @@ def _(aws):
 # --- conditional writes
 
 @check("s3", "If-None-Match: * makes and never replaces", REFUSAL, page=API("PutObject"),
-       says="""Uploads the object only if the object key name does not already exist in the bucket specified. Otherwise, Amazon
-       S3 returns a 412 Precondition Failed error.""")
+       says="If-None-Match: * writes only where the key is not there yet; else 412.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k", body=b"1", IfNoneMatch="*")
@@ -264,8 +257,7 @@ def _(aws):
 
 
 @check("s3", "If-Match replaces only what was read", REFUSAL, page=API("PutObject"),
-       says="""Uploads the object only if the ETag (entity tag) value provided during the WRITE operation matches the ETag of the
-       object in S3. If the ETag values do not match, the operation returns a 412 Precondition Failed error.""")
+       says="If-Match writes only over an object with this ETag; else 412.")
 def _(aws):
     name = bucket(aws)
     first = put(aws, name, "k", body=b"1")["ETag"]
@@ -275,8 +267,7 @@ def _(aws):
 
 
 @check("s3", "If-Match on nothing is 404", REFUSAL, page=CONDITIONAL,
-       says="""if there's no current object version with the same name, or if the current object version is a delete marker, the
-       operation fails with a 404 Not Found error""")
+       says="If-Match on a key that is not there, or whose current version is a delete marker, is 404.")
 def _(aws):
     name = bucket(aws)
     refused("NoSuchKey", aws.s3.put_object, Bucket=name, Key="k", Body=b"1", IfMatch='"x"', status=404)
@@ -310,8 +301,7 @@ def one_won(met):
 
 
 @check("s3", "of many who make the same object at once exactly one wins", REFUSAL, page=CONDITIONAL,
-       says="""If multiple conditional writes or copies occur for the same object name, the first write operation to finish
-       succeeds. Amazon S3 then fails subsequent writes with a 412 Precondition Failed response.""")
+       says="Of several conditional writes to one name the first to finish succeeds, and the later ones are 412.")
 def _(aws):
     name = bucket(aws)
     for turn in range(5):
@@ -321,8 +311,7 @@ def _(aws):
 
 
 @check("s3", "of many who replace what they all read exactly one wins", REFUSAL, page=API("PutObject"),
-       says="""Uploads the object only if the ETag (entity tag) value provided during the WRITE operation matches the ETag of the
-       object in S3.""")
+       says="If-Match writes only over an object with this ETag, so only one of several writers with the same ETag can.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k", body=b"start")["ETag"]
@@ -333,8 +322,7 @@ def _(aws):
 
 
 @check("s3", "a conditional write that meets another is 409, and may be tried again", REFUSAL, page=API("PutObject"),
-       says="""If a conflicting operation occurs during the upload S3 returns a 409 ConditionalRequestConflict response. On a 409
-       failure you should retry the upload.""")
+       says="409 ConditionalRequestConflict tells of a conflicting operation meanwhile; the upload may be tried again.")
 def _(aws):
     name = bucket(aws)
     aws.settings(conflicts=1)
@@ -344,8 +332,7 @@ def _(aws):
 
 
 @check("s3", "If-Match on a deletion refuses another ETag", REFUSAL, page=API("DeleteObject"),
-       says="""Deletes the object if the ETag (entity tag) value provided during the delete operation matches the ETag of the
-       object in S3. If the ETag values do not match, the operation returns a 412 Precondition Failed error.""")
+       says="If-Match deletes only an object with this ETag; else 412.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k")["ETag"]
@@ -356,7 +343,7 @@ def _(aws):
 
 
 @check("s3", "If-Match: * deletes whatever is there", page=API("DeleteObject"),
-       says="If-Match does accept a string value of an '*' (asterisk) character to denote a match of any ETag.")
+       says="If-Match: * of a deletion stands for any ETag.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k")
@@ -367,7 +354,7 @@ def _(aws):
 # --- copies
 
 @check("s3", "a copy takes the metadata along, or gets its own", page=API("CopyObject"),
-       says="When copying an object, you can preserve all metadata (the default) or specify new metadata.")
+       says="A copy has its source's metadata unless it is given its own.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a b/+k", body=b"ACGT", Metadata={"colour": "blue"}, ContentType="text/x-check")
@@ -381,7 +368,7 @@ def _(aws):
 
 
 @check("s3", "a copy's condition on its source", REFUSAL, page=API("CopyObject"),
-       says="Copies the object if its entity tag (ETag) matches the specified tag.")
+       says="CopySourceIfMatch copies only a source with this ETag.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k")["ETag"]
@@ -393,7 +380,7 @@ def _(aws):
 
 
 @check("s3", "a copy's condition that its source is another", REFUSAL, page=API("CopyObject"),
-       says="Copies the object if its entity tag (ETag) is different than the specified ETag.")
+       says="CopySourceIfNoneMatch copies only a source with another ETag.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k")["ETag"]
@@ -404,8 +391,7 @@ def _(aws):
 
 
 @check("s3", "a copy can make and never replace", REFUSAL, page=API("CopyObject"),
-       says="""Copies the object only if the object key name at the destination does not already exist in the bucket specified.
-       Otherwise, Amazon S3 returns a 412 Precondition Failed error.""")
+       says="If-None-Match: * copies only to a key that is not there yet; else 412.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "there", body=b"1")
@@ -419,8 +405,7 @@ def _(aws):
 # --- deletions of many
 
 @check("s3", "what is not there is deleted as well", page=API("DeleteObjects"),
-       says="""If the object specified in the request isn't found, Amazon S3 confirms the deletion by returning the result as
-       deleted.""")
+       says="DeleteObjects tells a key that was not there as deleted.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a & b", "c", "kept")
@@ -431,7 +416,7 @@ def _(aws):
 
 
 @check("s3", "a quiet deletion names only what went wrong", page=API("DeleteObjects"),
-       says="In quiet mode the response includes only keys where the delete operation encountered an error.")
+       says="With Quiet the answer has only the keys that could not be deleted.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a")
@@ -441,7 +426,7 @@ def _(aws):
 
 
 @check("s3", "no more than 1,000 are deleted in one request", REFUSAL, page=API("DeleteObjects"),
-       says="The request can contain a list of up to 1,000 keys that you want to delete.")
+       says="DeleteObjects takes up to 1,000 keys.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k0")

@@ -5,7 +5,7 @@ from .buckets import API, bucket, keys, put
 
 
 @check("s3", "keys are listed in order", page=API("ListObjectsV2"),
-       says="""For general purpose buckets, ListObjectsV2 returns objects in lexicographical order based on their key names.""")
+       says="ListObjectsV2 gives keys in lexicographical order.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "b", "a/2", "a", "é", "a/10", "B")
@@ -15,7 +15,7 @@ def _(aws):
 
 
 @check("s3", "a listing's page has no more than was asked for", page=API("ListObjectsV2"),
-       says="The response might contain fewer keys but will never contain more.")
+       says="A page has MaxKeys keys at most, and may have fewer.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, *(f"k{n}" for n in range(5)))
@@ -32,7 +32,7 @@ def _(aws):
 
 
 @check("s3", "a listing says whether there is more, and how to go on", page=API("ListObjectsV2"),
-       says="NextContinuationToken is sent when isTruncated is true, which means there are more keys in the bucket that can be listed.")
+       says="IsTruncated says that there is more, and NextContinuationToken is there then.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a", "b")
@@ -42,13 +42,14 @@ def _(aws):
     equal((keys(last), last["IsTruncated"], last.get("NextContinuationToken")), (["b"], False, None))
 
 
-@check("s3", "a continuation token that is none is refused", REFUSAL, page=API("Error"), says="Invalid Argument")
+@check("s3", "a continuation token that is none is refused", REFUSAL, page=API("Error"),
+       says="InvalidArgument is the code for an argument that is wrong, such as a token.")
 def _(aws):
     refused("InvalidArgument", aws.s3.list_objects_v2, Bucket=bucket(aws), ContinuationToken="no token", status=400)
 
 
 @check("s3", "a listing can start after a key", page=API("ListObjectsV2"),
-       says="Amazon S3 starts listing after this specified key. StartAfter can be any key in the bucket.")
+       says="StartAfter may be any key; the listing begins after it.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a", "b", "c")
@@ -57,8 +58,7 @@ def _(aws):
 
 
 @check("s3", "keys are grouped up to a delimiter", page=API("ListObjectsV2"),
-       says="""CommonPrefixes contains all (if there are any) keys between Prefix and the next occurrence of the string specified
-       by a delimiter.""")
+       says="CommonPrefixes are the keys' beginnings, from the prefix to the next delimiter.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "notes/summer/july", "notes/summer/june", "notes/winter/may", "notes/x", "other/y")
@@ -68,7 +68,7 @@ def _(aws):
 
 
 @check("s3", "a group of keys counts as one", page=API("ListObjectsV2"),
-       says="All of the keys that roll up into a common prefix count as a single return when calculating the number of returns.")
+       says="A common prefix counts as one, however many keys it stands for.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a/1", "a/2", "a/3", "b")
@@ -81,7 +81,7 @@ def _(aws):
 
 
 @check("s3", "no groups without a delimiter", page=API("ListObjectsV2"),
-       says="A response can contain CommonPrefixes only if you specify a delimiter.")
+       says="Without a delimiter there are no CommonPrefixes.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a/1", "a/2")
@@ -90,7 +90,7 @@ def _(aws):
 
 
 @check("s3", "keys can be had URL-encoded", page=API("ListObjectsV2"),
-       says="For example, the object test_file(3).png will appear as test_file%283%29.png.")
+       says="EncodingType=url gives test_file(3).png as test_file%283%29.png.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "test_file(3).png", "é ü/x\ny")
@@ -100,7 +100,7 @@ def _(aws):
 
 
 @check("s3", "the older listing starts after its marker", page=API("ListObjects"),
-       says="Amazon S3 starts listing after this specified key. Marker can be any key in the bucket.")
+       says="Marker may be any key; the older listing begins after it.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a", "b", "c")
@@ -108,9 +108,7 @@ def _(aws):
 
 
 @check("s3", "the older listing goes on from its last key, or from the marker it gives", page=API("ListObjects"),
-       says="""This element is returned only if you have the delimiter request parameter specified. If the response does not
-       include the NextMarker element and it is truncated, you can use the value of the last Key element in the response as
-       the marker parameter in the subsequent request to get the next set of object keys.""")
+       says="NextMarker is there only with a delimiter; without one the last key is the marker of the next page.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "a/1", "a/2", "b", "c")
@@ -124,7 +122,7 @@ def _(aws):
 
 
 @check("s3", "every page of every listing is walked", page=API("ListObjectsV2"),
-       says="The next list requests to Amazon S3 can be continued with this NextContinuationToken.")
+       says="NextContinuationToken is where the next page begins.")
 def _(aws):
     name = bucket(aws, "Enabled")
     wanted = sorted([f"a/{n}" for n in range(5)] + ["b", "c/1", "d"])

@@ -24,7 +24,7 @@ def unfinished(aws, upload):
 
 
 @check("s3", "parts become one object in the order of their numbers", page=API("CompleteMultipartUpload"),
-       says="Amazon S3 concatenates all the parts in ascending order by part number to create a new object.")
+       says="The parts make one object in ascending order of their numbers.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name, Metadata={"colour": "blue"}, ContentType="text/x-check")
@@ -41,8 +41,7 @@ def _(aws):
 
 
 @check("s3", "the ETag of parts is no MD5", page=API("CompleteMultipartUpload"),
-       says="""If the entity tag is not an MD5 digest of the object data, it will contain one or more nonhexadecimal characters
-       and/or will consist of less than 32 or more than 32 hexadecimal digits.""")
+       says="An ETag that is no MD5 has signs other than hexadecimal digits, or not 32 of them.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -51,8 +50,7 @@ def _(aws):
 
 
 @check("s3", "a part that was never sent is refused", REFUSAL, page=API("CompleteMultipartUpload"),
-       says="""One or more of the specified parts could not be found. The part might not have been uploaded, or the specified ETag
-       might not have matched the uploaded part's ETag.""")
+       says="InvalidPart is the code for a part that was not uploaded, or that has another ETag.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -63,7 +61,7 @@ def _(aws):
 
 
 @check("s3", "parts out of order are refused", REFUSAL, page=API("CompleteMultipartUpload"),
-       says="The list of parts was not in ascending order. The parts list must be specified in order by part number.")
+       says="InvalidPartOrder is the code for parts that are not in ascending order.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -73,7 +71,7 @@ def _(aws):
 
 
 @check("s3", "every part but the last has at least 5 MB", REFUSAL, page=API("CompleteMultipartUpload"),
-       says="Each part must be at least 5 MB in size, except the last part.")
+       says="EntityTooSmall is the code for a part under 5 MB that is not the last.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -84,7 +82,7 @@ def _(aws):
 
 
 @check("s3", "an upload that is none is refused", REFUSAL, page=API("UploadPart"),
-       says="""The specified multipart upload does not exist.""")
+       says="NoSuchUpload is the code for an upload that there is not.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -95,7 +93,7 @@ def _(aws):
 
 
 @check("s3", "an aborted upload takes no more parts", REFUSAL, page=API("AbortMultipartUpload"),
-       says="After a multipart upload is aborted, no additional parts can be uploaded using that upload ID.")
+       says="An aborted upload's id takes no more parts.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -107,8 +105,7 @@ def _(aws):
 
 
 @check("s3", "a part sent again replaces the one before", page=API("UploadPart"),
-       says="""If you upload a new part using the same part number that was used with a previous part, the previously uploaded
-       part is overwritten.""")
+       says="A part sent again under the same number replaces the one before.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -119,7 +116,7 @@ def _(aws):
 
 
 @check("s3", "a part's number is from 1 to 10,000", REFUSAL, page=API("UploadPart"),
-       says="Part numbers can be any number from 1 to 10,000, inclusive.")
+       says="A part's number is from 1 to 10,000.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -129,8 +126,7 @@ def _(aws):
 
 
 @check("s3", "the parts so far are listed in pages", page=API("ListParts"),
-       says="""When a list is truncated, this element specifies the last part in the list, as well as the value to use for the
-       part-number-marker request parameter in a subsequent request.""")
+       says="NextPartNumberMarker is a page's last part, and where the next page begins.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -145,8 +141,7 @@ def _(aws):
 
 
 @check("s3", "uploads in progress are listed, and no others", page=API("ListMultipartUploads"),
-       says="""An in-progress multipart upload is a multipart upload that has been initiated by the CreateMultipartUpload request,
-       but has not yet been completed or aborted.""")
+       says="An upload in progress is one that is neither completed nor aborted.")
 def _(aws):
     name = bucket(aws)
     done, dropped, open_one = begin(aws, name, "a"), begin(aws, name, "b"), begin(aws, name, "c")
@@ -157,8 +152,7 @@ def _(aws):
 
 
 @check("s3", "uploads in progress are listed in pages", page=API("ListMultipartUploads"),
-       says="""When a list is truncated, this element specifies the value that should be used for the key-marker request parameter
-       in a subsequent request.""")
+       says="NextKeyMarker is where the next page of uploads begins.")
 def _(aws):
     name = bucket(aws)
     for key in ("a", "b", "b", "c"):
@@ -173,7 +167,7 @@ def _(aws):
 
 
 @check("s3", "a part can be a range of another object", page=API("UploadPartCopy"),
-       says="For example, bytes=0-9 indicates that you want to copy the first 10 bytes of the source.")
+       says="CopySourceRange bytes=0-9 copies the first ten bytes of the source.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "source", body=b"0123456789" + b"x" * (5 * MIB))
@@ -187,7 +181,7 @@ def _(aws):
 
 
 @check("s3", "a part copied from nothing, or from beyond the end, is refused", REFUSAL, page=API("UploadPartCopy"),
-       says="The range value must use the form bytes=first-last, where the first and last are the zero-based byte offsets to copy.")
+       says="A range to copy is bytes=first-last, both counted from zero.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "source", body=b"0123456789" + b"x" * (5 * MIB))
@@ -201,8 +195,7 @@ def _(aws):
 
 
 @check("s3", "the end of an upload can make and never replace", REFUSAL, page=API("CompleteMultipartUpload"),
-       says="""Uploads the object only if the object key name does not already exist in the bucket specified. Otherwise, Amazon S3
-       returns a 412 Precondition Failed error.""")
+       says="If-None-Match: * completes only where the key is not there yet; else 412.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "there", body=b"1")
@@ -214,8 +207,7 @@ def _(aws):
 
 
 @check("s3", "the end of an upload can replace only what was read", REFUSAL, page=API("CompleteMultipartUpload"),
-       says="""Uploads the object only if the ETag (entity tag) value provided during the WRITE operation matches the ETag of the
-       object in S3. If the ETag values do not match, the operation returns a 412 Precondition Failed error.""")
+       says="If-Match completes only over an object with this ETag; else 412.")
 def _(aws):
     name = bucket(aws)
     etag = put(aws, name, "k", body=b"1")["ETag"]
@@ -228,8 +220,7 @@ def _(aws):
 
 
 @check("s3", "the end of an upload that meets another writer is 409", REFUSAL, page=API("CompleteMultipartUpload"),
-       says="""If a conflicting operation occurs during the upload S3 returns a 409 ConditionalRequestConflict response. On a 409
-       failure you should re-initiate the multipart upload with CreateMultipartUpload and re-upload each part.""")
+       says="After 409 ConditionalRequestConflict the upload must be begun anew, with all its parts.")
 def _(aws):
     name = bucket(aws)
     aws.settings(conflicts=1)
@@ -241,7 +232,7 @@ def _(aws):
 
 
 @check("s3", "an upload's end without parts is refused", REFUSAL, page=ERRORS,
-       says="The XML you provided was not well-formed or did not validate against our published schema.")
+       says="MalformedXML is the code for XML that does not follow S3's schema.")
 def _(aws):
     name = bucket(aws)
     upload = begin(aws, name)
@@ -250,7 +241,7 @@ def _(aws):
 
 
 @check("s3", "an upload makes a version where there are versions", page=API("CompleteMultipartUpload"),
-       says="Version ID of the newly created object, in case the bucket has versioning turned on.")
+       says="VersionId is the new object's version, where the bucket has versioning.")
 def _(aws):
     name = bucket(aws, "Enabled")
     first = put(aws, name, "k", body=b"1")["VersionId"]

@@ -12,8 +12,7 @@ def versions(aws, name, **more):
 
 
 @check("s3", "a bucket has no versioning state until one is set", page=API("PutBucketVersioning"),
-       says="""If the versioning state has never been set on a bucket, it has no versioning state; a GetBucketVersioning request
-       does not return a versioning state value.""")
+       says="GetBucketVersioning gives no status for a bucket that was never given one.")
 def _(aws):
     name = bucket(aws)
     equal(aws.s3.get_bucket_versioning(Bucket=name).get("Status"), None)
@@ -24,8 +23,8 @@ def _(aws):
 
 
 @check("s3", "a versioning state that is none is refused", REFUSAL, page=ERRORS,
-       says="""Indicates that the versioning configuration specified in the request is invalid. … The XML you provided was not
-       well-formed or did not validate against our published schema.""")
+       says="""A versioning status that is none is IllegalVersioningConfigurationException, or MalformedXML where the schema
+       forbids it.""")
 def _(aws):
     name = bucket(aws)
     refused(("IllegalVersioningConfigurationException", "MalformedXML"), version, aws, name, "Sometimes", status=400)
@@ -33,8 +32,7 @@ def _(aws):
 
 
 @check("s3", "each write makes a version of its own", page=API("PutObject"),
-       says="""If you enable versioning for a bucket, Amazon S3 automatically generates a unique version ID for the object being
-       stored. Amazon S3 returns this ID in the response.""")
+       says="With versioning each write gets a version id of its own, which the answer tells.")
 def _(aws):
     name = bucket(aws, "Enabled")
     ids = [put(aws, name, "k", body=body)["VersionId"] for body in (b"1", b"2", b"2")]
@@ -43,8 +41,7 @@ def _(aws):
 
 
 @check("s3", "an older version can be had by its id", page=API("GetObject"),
-       says="""By default, the GetObject operation returns the current version of an object. To return a different version, use
-       the versionId subresource.""")
+       says="Without VersionId the current version is read, with it that one.")
 def _(aws):
     name = bucket(aws, "Enabled")
     first, second = (put(aws, name, "k", body=body)["VersionId"] for body in (b"1", b"22"))
@@ -56,7 +53,7 @@ def _(aws):
 
 
 @check("s3", "a version that is gone is told as such", REFUSAL, page=ERRORS,
-       says="Indicates that the version ID specified in the request does not match an existing version.")
+       says="NoSuchVersion is the code for a version that there is not.")
 def _(aws):
     name = bucket(aws, "Enabled")
     gone = put(aws, name, "k", body=b"1")["VersionId"]
@@ -66,8 +63,7 @@ def _(aws):
 
 
 @check("s3", "a deletion inserts a marker and keeps the versions", REFUSAL, page=API("DeleteObject"),
-       says="""If bucket versioning is enabled, the operation inserts a delete marker, which becomes the current version of the
-       object.""")
+       says="With versioning a deletion keeps the versions and puts a delete marker before them.")
 def _(aws):
     name = bucket(aws, "Enabled")
     kept = put(aws, name, "k", body=b"1")["VersionId"]
@@ -80,7 +76,7 @@ def _(aws):
 
 
 @check("s3", "a missing key can be deleted where there are versions, which leaves a marker", page=API("DeleteObject"),
-       says="Returns the version ID of the delete marker created as a result of the DELETE operation.")
+       says="The answer to a deletion has the version id of the delete marker that it made.")
 def _(aws):
     name = bucket(aws, "Enabled")
     marker = aws.s3.delete_object(Bucket=name, Key="never there")["VersionId"]
@@ -88,8 +84,7 @@ def _(aws):
 
 
 @check("s3", "behind a marker an object reads as deleted, and the answer says so", REFUSAL, page=API("GetObject"),
-       says="""If the current version of the object is a delete marker, Amazon S3 behaves as if the object was deleted and
-       includes x-amz-delete-marker: true in the response.""")
+       says="Where a delete marker is current the object reads as deleted, with x-amz-delete-marker: true.")
 def _(aws):
     name = bucket(aws, "Enabled")
     put(aws, name, "k")
@@ -100,8 +95,7 @@ def _(aws):
 
 
 @check("s3", "a marker itself cannot be read", REFUSAL, page=API("GetObject"),
-       says="""If the specified version in the request is a delete marker, the response returns a 405 Method Not Allowed error
-       and the Last-Modified: timestamp response header.""")
+       says="Reading a delete marker by its version id is 405, with a Last-Modified header.")
 def _(aws):
     name = bucket(aws, "Enabled")
     put(aws, name, "k")
@@ -111,8 +105,7 @@ def _(aws):
 
 
 @check("s3", "a deleted marker brings the object back", page=API("DeleteObject"),
-       says="""Using this query parameter permanently deletes the version. If the object deleted is a delete marker, Amazon S3
-       sets the response header x-amz-delete-marker to true.""")
+       says="VersionId deletes that version for good; where it was a delete marker, x-amz-delete-marker is true.")
 def _(aws):
     name = bucket(aws, "Enabled")
     put(aws, name, "k", body=b"1")
@@ -123,7 +116,7 @@ def _(aws):
 
 
 @check("s3", "a version deleted by its id is gone, and the one before is current", page=API("DeleteObject"),
-       says="To remove a specific version, you must use the versionId query parameter.")
+       says="A version is removed by its version id only.")
 def _(aws):
     name = bucket(aws, "Enabled")
     first, second = (put(aws, name, "k", body=body)["VersionId"] for body in (b"1", b"2"))
@@ -134,7 +127,7 @@ def _(aws):
 
 
 @check("s3", "what was there before versioning has the version null", page=API("PutBucketVersioning"),
-       says="Suspended—Disables versioning for the objects in the bucket. All objects added to the bucket receive the version ID null.")
+       says="With versioning suspended new objects have the version id null.")
 def _(aws):
     name = bucket(aws)
     put(aws, name, "k", body=b"0")
@@ -149,8 +142,8 @@ def _(aws):
 
 
 @check("s3", "a deletion where versioning is suspended takes only the version null", page=API("DeleteObject"),
-       says="""If bucket versioning is suspended, the operation removes the object that has a null versionId, if there is one, and
-       inserts a delete marker that becomes the current version of the object.""")
+       says="""With versioning suspended a deletion removes the null version, if there is one, and leaves a delete marker as
+       the current one.""")
 def _(aws):
     name = bucket(aws, "Enabled")
     kept = put(aws, name, "k", body=b"1")["VersionId"]
@@ -162,9 +155,8 @@ def _(aws):
 
 
 @check("s3", "If-None-Match: * goes by the current version", REFUSAL, page=CONDITIONAL,
-       says="""For buckets with versioning enabled, if there's no current object version with the same name, or if the current
-       object version is a delete marker, the write operation succeeds. Otherwise, it results in a failed write operation with
-       a 412 Precondition Failed response.""")
+       says="""With versioning If-None-Match: * writes where the key has no current version, or a delete marker for one;
+       else 412.""")
 def _(aws):
     name = bucket(aws, "Enabled")
     etag = put(aws, name, "k", IfNoneMatch="*")["ETag"]
@@ -176,8 +168,7 @@ def _(aws):
 
 
 @check("s3", "a bucket with nothing but a marker is not empty", REFUSAL, page=API("DeleteBucket"),
-       says="""All objects (including all object versions and delete markers) in the bucket must be deleted before the bucket
-       itself can be deleted.""")
+       says="A bucket is deleted only when all versions and delete markers in it are.")
 def _(aws):
     name = bucket(aws, "Enabled")
     marker = aws.s3.delete_object(Bucket=name, Key="k")["VersionId"]
@@ -188,7 +179,7 @@ def _(aws):
 
 
 @check("s3", "versions are listed newest first, and the latest is said", page=API("ObjectVersion"),
-       says="Specifies whether the object is (true) or is not (false) the latest version of an object.")
+       says="IsLatest says whether a version is its key's latest.")
 def _(aws):
     name = bucket(aws, "Enabled")
     ids = [put(aws, name, "k", body=body)["VersionId"] for body in (b"1", b"22")]
@@ -198,8 +189,7 @@ def _(aws):
 
 
 @check("s3", "a listing of versions goes on inside a key", page=API("ListObjectVersions"),
-       says="""If your results were truncated, you can make a follow-up paginated request by using the NextKeyMarker and
-       NextVersionIdMarker response parameters as a starting place in another request to return the rest of the results.""")
+       says="NextKeyMarker and NextVersionIdMarker are where the next page begins.")
 def _(aws):
     name = bucket(aws, "Enabled")
     ids = [put(aws, name, "k", body=b"%d" % n)["VersionId"] for n in range(3)]
@@ -214,7 +204,7 @@ def _(aws):
 
 
 @check("s3", "an older version can be copied, a deleted object cannot", REFUSAL, page=API("CopyObject"),
-       says="If the current version is a delete marker, Amazon S3 behaves as if the object was deleted.")
+       says="A source whose current version is a delete marker counts as deleted.")
 def _(aws):
     name = bucket(aws, "Enabled")
     first = put(aws, name, "k", body=b"1")["VersionId"]
@@ -227,8 +217,7 @@ def _(aws):
 
 
 @check("s3", "many versions are deleted by their ids, and many markers made", page=API("DeleteObjects"),
-       says="""In the XML, you provide the object key names, and optionally, version IDs if you want to delete a specific version
-       of the object from a versioning-enabled bucket.""")
+       says="DeleteObjects takes keys, each with a version id where that version is meant.")
 def _(aws):
     name = bucket(aws, "Enabled")
     first = put(aws, name, "a", body=b"1")["VersionId"]

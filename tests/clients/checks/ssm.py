@@ -17,23 +17,21 @@ def value(aws, name):
 
 
 @check("ssm", "the image's id for x86-64", page=RETRIEVE,
-       says="You can retrieve the image ID of the latest recommended Amazon ECS-optimized Amazon Linux 2023 AMI ID by "
-            "using the sub-parameter image_id.")
+       says="The parameter image_id below the recommended Amazon Linux 2023 parameter is the AMI's id alone.")
 def _(aws):
     true(value(aws, X86 + "/image_id").startswith("ami-"), "an AMI's id")
 
 
 @check("ssm", "the image's id for arm64 is another", page=RETRIEVE,
-       says="Amazon Linux 2023 (arm64) AMI metadata: /aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/<version>")
+       says="Images for arm64 have parameters of their own, with arm64 in the path.")
 def _(aws):
     arm = value(aws, ARM + "/image_id")
     true(arm.startswith("ami-") and arm != value(aws, X86 + "/image_id"), arm)
 
 
 @check("ssm", "the images' metadata are JSON", page=RETRIEVE,
-       says="The AMI ID, image name, operating system, container agent version, source image name, and runtime version "
-            "for each variant of the Amazon ECS-optimized AMIs can be programmatically retrieved by querying the Systems "
-            "Manager Parameter Store API.")
+       says="""The parameter of an ECS-optimized image has its AMI id, name, operating system, agent version, source image
+       and runtime version.""")
 def _(aws):
     for name in (X86, ARM):
         whole = json.loads(value(aws, name))
@@ -44,7 +42,7 @@ def _(aws):
 
 
 @check("ssm", "EC2 knows the images", page=RETRIEVE,
-       says="You can programmatically retrieve the Amazon ECS-optimized AMI metadata.")
+       says="The ids that Parameter Store gives for ECS-optimized images are of AMIs that there are.")
 def _(aws):
     ids = {value(aws, X86 + "/image_id"): "x86_64", value(aws, ARM + "/image_id"): "arm64"}
     images = aws.ec2.describe_images(ImageIds=list(ids))["Images"]
@@ -52,7 +50,7 @@ def _(aws):
 
 
 @check("ssm", "names that there are not are told apart", page=API + "GetParameters.html",
-       says="A list of parameters that aren't formatted correctly or don't run during an execution.")
+       says="GetParameters puts the names that it cannot give into InvalidParameters.")
 def _(aws):
     answer = aws.ssm.get_parameters(Names=[X86 + "/image_id", "/none/such"])
     equal([one["Name"] for one in answer["Parameters"]], [X86 + "/image_id"])
@@ -60,14 +58,14 @@ def _(aws):
 
 
 @check("ssm", "parameters come in the alphabet's order", page=API + "GetParameters.html",
-       says="The results for GetParameters requests are listed in alphabetical order in query responses.")
+       says="GetParameters answers in alphabetical order.")
 def _(aws):
     names = [X86 + "/image_id", ARM + "/image_id", X86]
     equal([one["Name"] for one in aws.ssm.get_parameters(Names=names)["Parameters"]], sorted(names))
 
 
 @check("ssm", "a version is asked by its number", page=API + "GetParameters.html",
-       says="To query by parameter version, use \"Name\": \"name:version\".")
+       says="A name followed by a colon and a number asks for that version.")
 def _(aws):
     now = aws.ssm.get_parameter(Name=X86 + "/image_id")["Parameter"]
     one = aws.ssm.get_parameter(Name=f"{X86}/image_id:{now['Version']}")["Parameter"]
@@ -75,13 +73,13 @@ def _(aws):
 
 
 @check("ssm", "a version that there is not", REFUSAL, page=API + "GetParameter.html",
-       says="The specified parameter version wasn't found. Verify the parameter name and version, and try again.")
+       says="ParameterVersionNotFound is the code for a version that the parameter does not have.")
 def _(aws):
     refused("ParameterVersionNotFound", aws.ssm.get_parameter, Name=X86 + "/image_id:999999", status=400)
 
 
 @check("ssm", "one parameter", page=API + "GetParameter.html",
-       says="Get information about a single parameter by specifying the parameter name.")
+       says="GetParameter gives one parameter by its name.")
 def _(aws):
     one = aws.ssm.get_parameter(Name=X86 + "/image_id")["Parameter"]
     equal((one["Name"], one["Type"], one["Value"]), (X86 + "/image_id", "String", value(aws, X86 + "/image_id")))
@@ -90,20 +88,19 @@ def _(aws):
 
 
 @check("ssm", "a parameter that there is not", REFUSAL, page=API + "GetParameter.html",
-       says="The parameter couldn't be found. Verify the name and try again.")
+       says="ParameterNotFound is the code for a name that no parameter has.")
 def _(aws):
     refused("ParameterNotFound", aws.ssm.get_parameter, Name="/none/such", status=400)
 
 
 @check("ssm", "spaces about a name are removed", page=API + "GetParameter.html",
-       says="The service removes any spaces specified for the beginning or end of a parameter name.")
+       says="Spaces before and after a parameter's name do not count.")
 def _(aws):
     equal(aws.ssm.get_parameter(Name=f" {X86}/image_id ")["Parameter"]["Name"], X86 + "/image_id")
 
 
 @check("ssm", "no spaces in a name", REFUSAL, page=API + "GetParameter.html",
-       says="If the specified name for a parameter contains spaces between characters, the request fails with a "
-            "ValidationException error.")
+       says="A space inside a parameter's name is a ValidationException.")
 def _(aws):
     refused("ValidationException", aws.ssm.get_parameter, Name="/none/such thing", status=400)
     refused("ValidationException", aws.ssm.get_parameters, Names=["/none/such thing"], status=400)
@@ -115,7 +112,7 @@ def below(aws, path, **more):
 
 
 @check("ssm", "parameters below a path", page=API + "GetParametersByPath.html",
-       says="Retrieve information about one or more parameters under a specified level in a hierarchy.")
+       says="GetParametersByPath gives the parameters below a level of the hierarchy.")
 def _(aws):
     for path in (X86, X86 + "/"):
         found = below(aws, path)
@@ -125,7 +122,7 @@ def _(aws):
 
 
 @check("ssm", "one level, or the whole hierarchy", page=API + "GetParametersByPath.html",
-       says="Retrieve all parameters within a hierarchy.")
+       says="Recursive brings all levels below the path, not the first one alone.")
 def _(aws):
     root = X86.removesuffix("/recommended")
     level, whole = below(aws, root), below(aws, root, Recursive=True)
@@ -136,7 +133,7 @@ def _(aws):
 
 
 @check("ssm", "parameters below a path come in pages", page=API + "GetParametersByPath.html",
-       says="If you specify MaxResults in the request, the response includes information up to the limit specified.")
+       says="With MaxResults a page has no more than that many.")
 def _(aws):
     first = aws.ssm.get_parameters_by_path(Path=X86, MaxResults=2)
     true(len(first["Parameters"]) <= 2 and first["NextToken"], "two at most, and a token")
@@ -146,13 +143,13 @@ def _(aws):
 
 
 @check("ssm", "a path begins with a slash", REFUSAL, page=API + "GetParametersByPath.html",
-       says="Hierarchies start with a forward slash (/).")
+       says="A path of the hierarchy begins with a slash.")
 def _(aws):
     refused("ValidationException", aws.ssm.get_parameters_by_path, Path="aws/service", status=400)
 
 
 @check("ssm", "a token that was never given", REFUSAL, page=API + "GetParametersByPath.html",
-       says="The specified token isn't valid.")
+       says="InvalidNextToken is the code for a token that the service did not give.")
 def _(aws):
     refused(("InvalidNextToken", "ValidationException"), aws.ssm.get_parameters_by_path, Path=X86, NextToken="none",
             status=400)

@@ -6,7 +6,7 @@ PAGE = "https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentit
 
 
 @check("sts", "the caller's identity is told", page=PAGE,
-       says="Returns details about the IAM user or role whose credentials are used to call the operation.")
+       says="GetCallerIdentity tells which user or role the caller's credentials belong to.")
 def _(aws):
     identity = aws.sts.get_caller_identity()
     true(identity["Account"].isdigit() and len(identity["Account"]) == 12, identity["Account"])
@@ -16,7 +16,7 @@ def _(aws):
 
 
 @check("sts", "the same caller is the same in every region", page=PAGE,
-       says="The unique identifier of the calling entity.")
+       says="UserId is an id of the caller's own, and nothing in it is of a region.")
 def _(aws):
     elsewhere = aws.session.client("sts", region_name="us-east-1", endpoint_url=aws.endpoint)
     ours, theirs = aws.sts.get_caller_identity(), elsewhere.get_caller_identity()

@@ -47,14 +47,14 @@ def bucket(aws, calls, capacity, rate, code, status):
 
 
 @check("door", "ECS throttles what is called too often", REFUSAL, page=ECS,
-       says="If you exceed an API throttling quota, you get the ThrottlingException error code.")
+       says="ECS answers ThrottlingException once a quota of calls is used up.")
 def _(aws):
     call = lambda: aws.ecs.delete_task_definitions(taskDefinitions=[aws.name("none") + ":1"])
     bucket(aws, [call], 5, 1, "ThrottlingException", 400)
 
 
 @check("door", "ECS throttles a category of operations together", REFUSAL, page=ECS,
-       says="All API actions in a category share the same token bucket.")
+       says="Operations of one category draw on one token bucket.")
 def _(aws):
     name = aws.name("cluster")
     aws.after(aws.ecs.delete_cluster, cluster=name)
@@ -64,7 +64,7 @@ def _(aws):
 
 
 @check("door", "ECS lets calls pass again after a while", DELAY, page=ECS,
-       says="You do not need to wait for the bucket to be completely full before you can make API requests.")
+       says="The bucket fills while time passes: one token is enough for the next call, it need not be full.")
 def _(aws):
     call = lambda: aws.ecs.delete_task_definitions(taskDefinitions=[aws.name("none") + ":1"])
     aws.settings(throttle=True)
@@ -73,15 +73,14 @@ def _(aws):
 
 
 @check("door", "EC2 throttles what is called too often", REFUSAL, page=EC2,
-       says="If you exceed an API throttling limit, you get the RequestLimitExceeded error code.")
+       says="EC2 answers RequestLimitExceeded once a limit of calls is reached.")
 def _(aws):
     call = lambda: aws.ec2.start_instances(InstanceIds=["i-0123456789abcdef0"])
     bucket(aws, [call], 5, 2, "RequestLimitExceeded", 503)
 
 
 @check("door", "EC2 throttles each operation by itself", REFUSAL, page=EC2,
-       says="""With request rate limiting, each API is evaluated individually, and you are throttled on the number of requests you
-       make on a per-API basis.""")
+       says="EC2 counts requests for each operation by itself.")
 def _(aws):
     aws.settings(throttle=True)
     burst(forever(lambda: aws.ec2.start_instances(InstanceIds=["i-0123456789abcdef0"])), most=100)
@@ -90,7 +89,7 @@ def _(aws):
 
 
 @check("door", "EC2 lets calls pass again after a while", DELAY, page=EC2,
-       says="You can use refill tokens as they are added to the bucket.")
+       says="A token can be used as soon as it is back in the bucket.")
 def _(aws):
     call = lambda: aws.ec2.start_instances(InstanceIds=["i-0123456789abcdef0"])
     aws.settings(throttle=True)
@@ -99,7 +98,8 @@ def _(aws):
 
 
 @check("door", "without being asked for, nothing is throttled", page=ECS,
-       says="For example, the bucket size for Cluster read actions, such as the DescribeClusters API, is 50 tokens")
+       says="""AWS limits calls by token buckets (50 calls for reads of clusters such as DescribeClusters); the sandbox does
+       so when told to.""")
 def _(aws):
     aws.settings(throttle=False)
     for _ in range(12):

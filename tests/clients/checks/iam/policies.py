@@ -9,8 +9,7 @@ AWS_POLICIES = "https://docs.aws.amazon.com/aws-managed-policy/latest/reference/
 
 
 @check("iam", "a policy is read as it was made", page=API + "GetPolicy.html",
-       says="Retrieves information about the specified managed policy, including the policy's default version and the "
-            "total number of IAM users, groups, and roles to which the policy is attached.")
+       says="GetPolicy tells a policy's default version and to how many users, groups and roles it is attached.")
 def _(aws):
     path, name = f"/{aws.name('Path')}/", aws.name("Policy")
     arn = made_policy(aws, PolicyName=name, Path=path, Description="Some rights.", Tags=tag_list(a="b"))
@@ -24,8 +23,7 @@ def _(aws):
 
 
 @check("iam", "a policy begins with v1", page=API + "CreatePolicy.html",
-       says="This operation creates a policy version with a version identifier of v1 and sets v1 as the policy's default "
-            "version.")
+       says="CreatePolicy makes the version v1, which is the default.")
 def _(aws):
     arn = made_policy(aws)
     [version] = aws.iam.list_policy_versions(PolicyArn=arn)["Versions"]
@@ -33,8 +31,7 @@ def _(aws):
 
 
 @check("iam", "a policy's name is taken once", REFUSAL, page=API + "CreatePolicy.html",
-       says="IAM user, group, role, and policy names must be unique within the account. Names are not distinguished by "
-            "case.")
+       says="A policy's name is unique in the account, whatever the case of its letters.")
 def _(aws):
     name = made_policy(aws).rsplit("/", 1)[1]
     for again in (name, name.upper()):
@@ -44,7 +41,7 @@ def _(aws):
 
 
 @check("iam", "a policy that is not there", REFUSAL, page=API + "GetPolicy.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code for a policy that does not exist.")
 def _(aws):
     arn = f"arn:aws:iam::{aws.account}:policy/{aws.name('None')}"
     for call in (aws.iam.get_policy, aws.iam.delete_policy, aws.iam.list_policy_versions,
@@ -55,7 +52,7 @@ def _(aws):
 
 
 @check("iam", "a policy that is malformed", REFUSAL, page=API + "CreatePolicy.html",
-       says="The request was rejected because the policy document was malformed.")
+       says="MalformedPolicyDocument is the code for a document that is no policy.")
 def _(aws):
     arn, no_action = made_policy(aws), rights()
     del no_action["Statement"][0]["Action"]
@@ -67,21 +64,20 @@ def _(aws):
 
 
 @check("iam", "a policy has a size", REFUSAL, page=GUIDE + "reference_iam-quotas.html",
-       says="The size of each managed policy can't exceed 6,144 characters.")
+       says="A managed policy has 6,144 characters at most.")
 def _(aws):
     refused("LimitExceeded", aws.iam.create_policy, PolicyName=aws.name("Policy"), PolicyDocument=padded(6500),
             status=409)
 
 
 @check("iam", "white space does not count", page=GUIDE + "reference_iam-quotas.html",
-       says="IAM doesn't count white space when calculating the size of a policy against this limit.")
+       says="White space in a policy is not counted towards its size.")
 def _(aws):
     made_policy(aws, PolicyDocument=json.dumps(rights()) + " " * 7000)
 
 
 @check("iam", "a policy's description is not listed", page=API + "Policy.html",
-       says="This element is included in the response to the GetPolicy operation. It is not included in the response to "
-            "the ListPolicies operation.")
+       says="A policy's description comes from GetPolicy, and ListPolicies leaves it out.")
 def _(aws):
     path = f"/{aws.name('Path')}/"
     made_policy(aws, Path=path, Description="Some rights.", Tags=tag_list(a="b"))
@@ -91,7 +87,7 @@ def _(aws):
 
 
 @check("iam", "one's own policies are listed apart", page=API + "ListPolicies.html",
-       says="To list only the customer managed policies in your Amazon Web Services account, set Scope to Local.")
+       says="Scope=Local lists the customer's own managed policies only.")
 def _(aws):
     arn = made_policy(aws)
     pages = aws.iam.get_paginator("list_policies")
@@ -102,8 +98,7 @@ def _(aws):
 
 
 @check("iam", "attached policies are listed apart", page=API + "ListPolicies.html",
-       says="When OnlyAttached is true, the returned list contains only the policies that are attached to an IAM user, "
-            "group, or role.")
+       says="OnlyAttached leaves out policies that are attached to nothing.")
 def _(aws):
     path = f"/{aws.name('Path')}/"
     held, _loose = made_policy(aws, Path=path), made_policy(aws, Path=path)
@@ -113,8 +108,7 @@ def _(aws):
 
 
 @check("iam", "who holds a policy is listed by kind", page=API + "ListEntitiesForPolicy.html",
-       says="For example, when EntityFilter is Role, only the roles that are attached to the specified policy are "
-            "returned.")
+       says="EntityFilter=Role lists only the roles that a policy is attached to.")
 def _(aws):
     arn, role = made_policy(aws), made_role(aws)
     attached(aws, role, arn)
@@ -126,7 +120,7 @@ def _(aws):
 
 
 @check("iam", "who holds a policy comes in pages", page=API + "ListEntitiesForPolicy.html",
-       says="You can paginate the results using the MaxItems and Marker parameters.")
+       says="ListEntitiesForPolicy takes MaxItems and Marker for pages.")
 def _(aws):
     arn, held = made_policy(aws), [made_role(aws) for _ in range(3)]
     for role in held:
@@ -139,8 +133,7 @@ def _(aws):
 
 
 @check("iam", "five versions of a policy", REFUSAL, page=API + "CreatePolicyVersion.html",
-       says="A managed policy can have up to five versions. If the policy has five versions, you must delete an existing "
-            "version using DeletePolicyVersion before you create a new version.")
+       says="A managed policy has five versions at most: to make a sixth, delete one first.")
 def _(aws):
     arn = made_policy(aws)
     make = lambda: aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(rights()))
@@ -153,8 +146,7 @@ def _(aws):
 
 
 @check("iam", "a new version may be the default at once", page=API + "CreatePolicyVersion.html",
-       says="Specifies whether to set this version as the policy's default version. When this parameter is true, the new "
-            "policy version becomes the operative version.")
+       says="SetAsDefault makes the new version the one that is in force.")
 def _(aws):
     arn = made_policy(aws)
     read = lambda: aws.iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
@@ -166,7 +158,7 @@ def _(aws):
 
 
 @check("iam", "another version becomes the default", page=API + "SetDefaultPolicyVersion.html",
-       says="Sets the specified version of the specified policy as the policy's default (operative) version.")
+       says="SetDefaultPolicyVersion chooses the version that is in force.")
 def _(aws):
     arn = made_policy(aws)
     aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(rights("s3:PutObject")), SetAsDefault=True)
@@ -176,8 +168,7 @@ def _(aws):
 
 
 @check("iam", "each version keeps its document", page=API + "GetPolicyVersion.html",
-       says="Retrieves information about the specified version of the specified managed policy, including the policy "
-            "document. Policies returned by this operation are URL-encoded compliant with RFC 3986.")
+       says="GetPolicyVersion gives the document of that version, URL-encoded by RFC 3986.")
 def _(aws):
     arn = made_policy(aws, PolicyDocument=json.dumps(rights("s3:GetObject")))
     aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(rights("s3:PutObject")))
@@ -187,8 +178,8 @@ def _(aws):
 
 
 @check("iam", "a version's document is not listed", page=API + "PolicyVersion.html",
-       says="The policy document is returned in the response to the GetPolicyVersion and GetAccountAuthorizationDetails "
-            "operations. It is not returned in the response to the CreatePolicyVersion or ListPolicyVersions operations.")
+       says="""A version's document comes from GetPolicyVersion, but not from CreatePolicyVersion nor from
+       ListPolicyVersions.""")
 def _(aws):
     arn = made_policy(aws)
     made = aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(rights()))["PolicyVersion"]
@@ -197,7 +188,7 @@ def _(aws):
 
 
 @check("iam", "a version that is not there", REFUSAL, page=API + "GetPolicyVersion.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code for a version that does not exist.")
 def _(aws):
     arn = made_policy(aws)
     for call in (aws.iam.get_policy_version, aws.iam.delete_policy_version, aws.iam.set_default_policy_version):
@@ -205,13 +196,13 @@ def _(aws):
 
 
 @check("iam", "the default version is not deleted", REFUSAL, page=API + "DeletePolicyVersion.html",
-       says="You cannot delete the default version from a policy using this operation.")
+       says="DeletePolicyVersion does not delete the default version.")
 def _(aws):
     refused("DeleteConflict", aws.iam.delete_policy_version, PolicyArn=made_policy(aws), VersionId="v1", status=409)
 
 
 @check("iam", "a policy with other versions is not deleted", REFUSAL, page=API + "DeletePolicy.html",
-       says="In addition, you must delete all the policy's versions.")
+       says="A policy is deleted only when its other versions are gone.")
 def _(aws):
     arn = made_policy(aws)
     aws.iam.create_policy_version(PolicyArn=arn, PolicyDocument=json.dumps(rights()))
@@ -219,8 +210,7 @@ def _(aws):
 
 
 @check("iam", "an attached policy is not deleted", REFUSAL, page=API + "DeletePolicy.html",
-       says="Before you can delete a managed policy, you must first detach the policy from all users, groups, and roles "
-            "that it is attached to.")
+       says="A policy is deleted only when it is detached from every user, group and role.")
 def _(aws):
     arn = made_policy(aws)
     attached(aws, made_role(aws), arn)
@@ -228,7 +218,7 @@ def _(aws):
 
 
 @check("iam", "a policy goes with its default version", page=API + "DeletePolicy.html",
-       says="Delete the policy (this automatically deletes the policy's default version) using this operation.")
+       says="DeletePolicy deletes the default version along with the policy.")
 def _(aws):
     arn = made_policy(aws)
     aws.iam.delete_policy(PolicyArn=arn)
@@ -238,7 +228,7 @@ def _(aws):
 
 
 @check("iam", "AWS's policy for container instances is there", page=AWS_POLICIES + "AmazonEC2ContainerServiceforEC2Role.html",
-       says="AmazonEC2ContainerServiceforEC2Role is an AWS managed policy.")
+       says="AWS has a managed policy AmazonEC2ContainerServiceforEC2Role.")
 def _(aws):
     arn = "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
     policy = aws.iam.get_policy(PolicyArn=arn)["Policy"]
@@ -253,8 +243,7 @@ def _(aws):
 
 @check("iam", "AWS's policy for task execution is there",
        page="https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html",
-       says="Amazon ECS provides the managed policy named AmazonECSTaskExecutionRolePolicy which contains the permissions "
-            "the common use cases")
+       says="AWS has a managed policy AmazonECSTaskExecutionRolePolicy with the rights that task execution commonly needs.")
 def _(aws):
     arn = "arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"
     policy = aws.iam.get_policy(PolicyArn=arn)["Policy"]

@@ -10,8 +10,7 @@ def roles(aws, profile):
 
 
 @check("iam", "an instance profile is read as it was made", page=API + "GetInstanceProfile.html",
-       says="Retrieves information about the specified instance profile, including the instance profile's path, GUID, "
-            "ARN, and role.")
+       says="GetInstanceProfile gives an instance profile's path, id, ARN and role.")
 def _(aws):
     path, role = f"/{aws.name('Path')}/", made_role(aws)
     name = made_profile(aws, Path=path, Tags=tag_list(a="b"))
@@ -24,8 +23,7 @@ def _(aws):
 
 
 @check("iam", "instance profiles' names differ by more than case", REFUSAL, page=GUIDE + "reference_iam-quotas.html",
-       says="Names of users, groups, roles, and instance profiles must be unique within the account. They aren't "
-            "distinguished by case")
+       says="Names of instance profiles are unique in the account, whatever the case of their letters.")
 def _(aws):
     name = made_profile(aws)
     for again in (name, name.upper()):
@@ -34,7 +32,7 @@ def _(aws):
 
 
 @check("iam", "an instance profile that is not there", REFUSAL, page=API + "GetInstanceProfile.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code for an instance profile that does not exist.")
 def _(aws):
     name, role = aws.name("None"), made_role(aws)
     for call in (aws.iam.get_instance_profile, aws.iam.delete_instance_profile):
@@ -45,7 +43,7 @@ def _(aws):
 
 
 @check("iam", "an instance profile holds one role", REFUSAL, page=API + "AddRoleToInstanceProfile.html",
-       says="An instance profile can contain only one role, and this quota cannot be increased.")
+       says="An instance profile holds one role, and no quota raises that.")
 def _(aws):
     profile, first, second = made_profile(aws), made_role(aws), made_role(aws)
     joined(aws, profile, first)
@@ -55,7 +53,7 @@ def _(aws):
 
 
 @check("iam", "an instance profile's role is exchanged", page=API + "AddRoleToInstanceProfile.html",
-       says="You can remove the existing role and then add a different role to an instance profile.")
+       says="Once its role is removed an instance profile can be given another.")
 def _(aws):
     profile, first, second = made_profile(aws), made_role(aws), made_role(aws)
     joined(aws, profile, first)
@@ -67,14 +65,14 @@ def _(aws):
 
 @check("iam", "a role that an instance profile has not is not removed", REFUSAL,
        page=API + "RemoveRoleFromInstanceProfile.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code for a role that the instance profile does not hold.")
 def _(aws):
     refused("NoSuchEntity", aws.iam.remove_role_from_instance_profile, InstanceProfileName=made_profile(aws),
             RoleName=made_role(aws), status=404)
 
 
 @check("iam", "an instance profile with a role is not deleted", REFUSAL, page=API + "DeleteInstanceProfile.html",
-       says="The instance profile must not have an associated role.")
+       says="An instance profile is deleted only without a role in it.")
 def _(aws):
     profile = made_profile(aws)
     joined(aws, profile, made_role(aws))
@@ -82,8 +80,7 @@ def _(aws):
 
 
 @check("iam", "instance profiles are listed by their role", page=API + "ListInstanceProfilesForRole.html",
-       says="Lists the instance profiles that have the specified associated IAM role. If there are none, the operation "
-            "returns an empty list.")
+       says="ListInstanceProfilesForRole gives the profiles that hold a role; an empty list where there is none.")
 def _(aws):
     role, other, mine = made_role(aws), made_role(aws), {made_profile(aws), made_profile(aws)}
     for profile in mine:
@@ -95,8 +92,7 @@ def _(aws):
 
 
 @check("iam", "instance profiles are listed by path prefix", page=API + "ListInstanceProfiles.html",
-       says="Lists the instance profiles that have the specified path prefix. If there are none, the operation returns an "
-            "empty list.")
+       says="ListInstanceProfiles takes a path prefix; an empty list where none matches.")
 def _(aws):
     root = f"/{aws.name('Path')}/"
     inner, outer = made_profile(aws, Path=root + "inner/"), made_profile(aws, Path=root)
@@ -107,8 +103,7 @@ def _(aws):
 
 
 @check("iam", "a listing of instance profiles has no tags", page=API + "ListInstanceProfiles.html",
-       says="For example, this operation does not return tags, even though they are an attribute of the returned object. "
-            "To view all of the information for an instance profile, see GetInstanceProfile.")
+       says="ListInstanceProfiles leaves out tags, which GetInstanceProfile has.")
 def _(aws):
     root = f"/{aws.name('Path')}/"
     made_profile(aws, Path=root, Tags=tag_list(a="b"))

@@ -21,7 +21,7 @@ def arns(aws, role, **more):
 
 
 @check("iam", "an inline policy is added and replaced", page=API + "PutRolePolicy.html",
-       says="Adds or updates an inline policy document that is embedded in the specified IAM role.")
+       says="PutRolePolicy adds an inline policy to a role, or replaces the one of that name.")
 def _(aws):
     role = made_role(aws)
     read = lambda: aws.iam.get_role_policy(RoleName=role, PolicyName="inline")["PolicyDocument"]
@@ -34,7 +34,7 @@ def _(aws):
 
 
 @check("iam", "an inline policy comes URL-encoded", page=API + "GetRolePolicy.html",
-       says="Policies returned by this operation are URL-encoded compliant with RFC 3986.")
+       says="GetRolePolicy gives the document URL-encoded by RFC 3986.")
 def _(aws):
     role = made_role(aws)
     put(aws, role, "inline", rights())
@@ -44,13 +44,13 @@ def _(aws):
 
 
 @check("iam", "a role without inline policies", page=API + "ListRolePolicies.html",
-       says="If there are no inline policies embedded with the specified role, the operation returns an empty list.")
+       says="ListRolePolicies is an empty list for a role without inline policies.")
 def _(aws):
     equal(names(aws, made_role(aws)), [])
 
 
 @check("iam", "an inline policy that is not there", REFUSAL, page=API + "DeleteRolePolicy.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code for an inline policy that the role does not have.")
 def _(aws):
     role = made_role(aws)
     for call in (aws.iam.get_role_policy, aws.iam.delete_role_policy):
@@ -58,7 +58,7 @@ def _(aws):
 
 
 @check("iam", "a deleted inline policy is gone", page=API + "DeleteRolePolicy.html",
-       says="Deletes the specified inline policy that is embedded in the specified IAM role.")
+       says="DeleteRolePolicy takes an inline policy away from its role.")
 def _(aws):
     role = made_role(aws)
     put(aws, role, "one", rights())
@@ -69,7 +69,7 @@ def _(aws):
 
 
 @check("iam", "an inline policy that is malformed", REFUSAL, page=API + "PutRolePolicy.html",
-       says="The request was rejected because the policy document was malformed.")
+       says="MalformedPolicyDocument is the code for a document that is no policy.")
 def _(aws):
     role = made_role(aws)
     neither = {"Version": "2012-10-17", "Statement": [{"Effect": "Maybe", "Action": "s3:GetObject", "Resource": "*"}]}
@@ -79,7 +79,7 @@ def _(aws):
 
 
 @check("iam", "a role's inline policies have a size together", REFUSAL, page=GUIDE + "reference_iam-quotas.html",
-       says="Role policy size can't exceed 10,240 characters.")
+       says="A role's inline policies have 10,240 characters together at most.")
 def _(aws):
     role = made_role(aws)
     put(aws, role, "first", padded(7000))
@@ -90,7 +90,7 @@ def _(aws):
 
 @check("iam", "a policy of rights names no principal", REFUSAL,
        page=GUIDE + "reference_policies_elements_principal.html",
-       says="You cannot use the Principal element in an identity-based policy.")
+       says="A policy that belongs to an identity has no Principal.")
 def _(aws):
     document = rights()
     document["Statement"][0]["Principal"] = {"AWS": "*"}
@@ -99,7 +99,7 @@ def _(aws):
 
 
 @check("iam", "what is attached is listed, once", page=API + "ListAttachedRolePolicies.html",
-       says="Lists all managed policies that are attached to the specified IAM role.")
+       says="ListAttachedRolePolicies gives every managed policy that is attached to a role.")
 def _(aws):
     role, arn = made_role(aws), made_policy(aws)
     equal(arns(aws, role), [])
@@ -111,9 +111,7 @@ def _(aws):
 
 
 @check("iam", "what is attached is listed by path prefix", page=API + "ListAttachedRolePolicies.html",
-       says="You can use the PathPrefix parameter to limit the list of policies to only those matching the specified path "
-            "prefix. If there are no policies attached to the specified role (or none that match the specified path "
-            "prefix), the operation returns an empty list.")
+       says="ListAttachedRolePolicies takes a path prefix; an empty list where nothing attached matches.")
 def _(aws):
     path = f"/{aws.name('Path')}/"
     role, inner, outer = made_role(aws), made_policy(aws, Path=path), made_policy(aws)
@@ -125,7 +123,7 @@ def _(aws):
 
 
 @check("iam", "a policy that is not there is not attached", REFUSAL, page=API + "AttachRolePolicy.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code where the policy to attach does not exist.")
 def _(aws):
     role = made_role(aws)
     refused("NoSuchEntity", aws.iam.attach_role_policy, RoleName=role,
@@ -135,7 +133,7 @@ def _(aws):
 
 
 @check("iam", "a policy is detached once", REFUSAL, page=API + "DetachRolePolicy.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code where the policy to detach is not attached.")
 def _(aws):
     role, arn = made_role(aws), made_policy(aws)
     attached(aws, role, arn)

@@ -8,8 +8,7 @@ from .made import (API, GUIDE, TRUST, attached, encoded_as, joined, made_policy,
 
 
 @check("iam", "a role is read as it was made", page=API + "GetRole.html",
-       says="Retrieves information about the specified role, including the role's path, GUID, ARN, and the role's trust "
-            "policy that grants permission to assume the role.")
+       says="GetRole gives a role's path, id, ARN and trust policy.")
 def _(aws):
     path = f"/{aws.name('Path')}/deep/"
     name = made_role(aws, Path=path, Description="Reads reads; café", MaxSessionDuration=7200, Tags=tag_list(a="b"))
@@ -22,7 +21,7 @@ def _(aws):
 
 
 @check("iam", "what is created is answered", page=API + "CreateRole.html",
-       says="A structure containing details about the new role.")
+       says="CreateRole answers with the new role's details.")
 def _(aws):
     name = aws.name("Role")
     aws.after(aws.iam.delete_role, RoleName=name)
@@ -34,7 +33,7 @@ def _(aws):
 
 
 @check("iam", "a role's trust policy comes URL-encoded", page=API + "GetRole.html",
-       says="Policies returned by this operation are URL-encoded compliant with RFC 3986.")
+       says="GetRole gives the trust policy URL-encoded by RFC 3986.")
 def _(aws):
     name = made_role(aws)
     text = unparsed(aws, "get_role", "AssumeRolePolicyDocument", RoleName=name)
@@ -42,13 +41,13 @@ def _(aws):
 
 
 @check("iam", "a session lasts an hour by default", page=API + "CreateRole.html",
-       says="If you do not specify a value for this setting, the default value of one hour is applied.")
+       says="Without MaxSessionDuration a role's sessions last an hour.")
 def _(aws):
     equal(aws.iam.get_role(RoleName=made_role(aws))["Role"]["MaxSessionDuration"], 3600)
 
 
 @check("iam", "a path is a slash by default", page=API + "CreateRole.html",
-       says="This parameter is optional. If it is not included, it defaults to a slash (/).")
+       says="Without a Path a role's path is a slash.")
 def _(aws):
     name = made_role(aws)
     role = aws.iam.get_role(RoleName=name)["Role"]
@@ -56,8 +55,7 @@ def _(aws):
 
 
 @check("iam", "a path begins and ends with a slash", REFUSAL, page=API + "CreateRole.html",
-       says="This parameter allows (through its regex pattern) a string of characters consisting of either a forward "
-            "slash (/) by itself or a string that must begin and end with forward slashes.")
+       says="A path is a slash alone, or begins and ends with one.")
 def _(aws):
     for path in ("/open", "open/"):
         name = aws.name("Role")
@@ -67,8 +65,7 @@ def _(aws):
 
 
 @check("iam", "a role's name has no spaces", REFUSAL, page=API + "CreateRole.html",
-       says="This parameter allows (through its regex pattern) a string of characters consisting of upper and lowercase "
-            "alphanumeric characters with no spaces.")
+       says="A role's name has letters, digits and some signs, but no space.")
 def _(aws):
     name = aws.name("a role")
     aws.after(aws.iam.delete_role, RoleName=name)
@@ -77,7 +74,7 @@ def _(aws):
 
 
 @check("iam", "a role's name is taken once", REFUSAL, page=API + "CreateRole.html",
-       says="The request was rejected because it attempted to create a resource that already exists.")
+       says="EntityAlreadyExists is the code for a role that is there already.")
 def _(aws):
     name = made_role(aws)
     refused("EntityAlreadyExists", aws.iam.create_role, RoleName=name, Path="/elsewhere/",
@@ -85,8 +82,7 @@ def _(aws):
 
 
 @check("iam", "roles' names differ by more than case", REFUSAL, page=API + "CreateRole.html",
-       says="IAM user, group, role, and policy names must be unique within the account. Names are not distinguished by "
-            "case.")
+       says="A role's name is unique in the account, whatever the case of its letters.")
 def _(aws):
     name = made_role(aws)
     aws.after(aws.iam.delete_role, RoleName=name.upper())
@@ -95,7 +91,7 @@ def _(aws):
 
 
 @check("iam", "a role that is not there", REFUSAL, page=API + "GetRole.html",
-       says="The request was rejected because it referenced a resource entity that does not exist.")
+       says="NoSuchEntity is the code for a role that does not exist.")
 def _(aws):
     name = aws.name("None")
     for call in (aws.iam.get_role, aws.iam.delete_role, aws.iam.list_role_tags, aws.iam.list_role_policies,
@@ -104,7 +100,7 @@ def _(aws):
 
 
 @check("iam", "a session of 1 to 12 hours", REFUSAL, page=API + "CreateRole.html",
-       says="This setting can have a value from 1 hour to 12 hours.")
+       says="MaxSessionDuration is from 1 to 12 hours.")
 def _(aws):
     unchecked = aws.client("iam", parameter_validation=False)
     for seconds in (3599, 43201):
@@ -117,7 +113,7 @@ def _(aws):
 
 
 @check("iam", "a role's description and session change", page=API + "UpdateRole.html",
-       says="Updates the description or maximum session duration setting of a role.")
+       says="UpdateRole changes a role's description and the longest session.")
 def _(aws):
     name = made_role(aws, Description="old")
 
@@ -130,7 +126,7 @@ def _(aws):
 
 
 @check("iam", "a role's trust policy is replaced", page=API + "UpdateAssumeRolePolicy.html",
-       says="Updates the policy that grants an IAM entity permission to assume a role.")
+       says="UpdateAssumeRolePolicy replaces the trust policy.")
 def _(aws):
     name, other = made_role(aws), json.loads(json.dumps(TRUST).replace("ecs-tasks", "ec2"))
     aws.iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(other))
@@ -138,7 +134,7 @@ def _(aws):
 
 
 @check("iam", "a trust policy that is no JSON", REFUSAL, page=API + "CreateRole.html",
-       says="The request was rejected because the policy document was malformed.")
+       says="MalformedPolicyDocument is the code for a trust policy that is none.")
 def _(aws):
     name, other = made_role(aws), aws.name("Role")
     aws.after(aws.iam.delete_role, RoleName=other)
@@ -150,7 +146,7 @@ def _(aws):
 
 @check("iam", "a trust policy names its principal", REFUSAL,
        page=GUIDE + "reference_policies_elements_principal.html",
-       says="You must use the Principal element in resource-based policies.")
+       says="A trust policy, as any policy of a resource, must have a Principal.")
 def _(aws):
     document, name = json.loads(json.dumps(TRUST)), aws.name("Role")
     del document["Statement"][0]["Principal"]
@@ -160,8 +156,7 @@ def _(aws):
 
 
 @check("iam", "a role in an instance profile is not deleted", REFUSAL, page=API + "DeleteRole.html",
-       says="when you delete a role programmatically, you must delete the items attached to the role manually, or the "
-            "deletion fails.")
+       says="DeleteRole fails while the role is in an instance profile.")
 def _(aws):
     name, profile = made_role(aws), made_profile(aws)
     joined(aws, profile, name)
@@ -169,7 +164,7 @@ def _(aws):
 
 
 @check("iam", "a role with an attached policy is not deleted", REFUSAL, page=API + "DeleteRole.html",
-       says="The request was rejected because it attempted to delete a resource that has attached subordinate entities.")
+       says="DeleteConflict is the code for a role that still has something attached.")
 def _(aws):
     name = made_role(aws)
     attached(aws, name, made_policy(aws))
@@ -177,8 +172,7 @@ def _(aws):
 
 
 @check("iam", "a role with an inline policy is not deleted", REFUSAL, page=API + "DeleteRole.html",
-       says="Before attempting to delete a role, remove the following attached items: Inline policies (DeleteRolePolicy) "
-            "Attached managed policies (DetachRolePolicy) Instance profile (RemoveRoleFromInstanceProfile)")
+       says="Before a role is deleted its inline policies, attached policies and instance profiles must be taken off.")
 def _(aws):
     name = made_role(aws)
     aws.iam.put_role_policy(RoleName=name, PolicyName="inline", PolicyDocument=json.dumps(rights()))
@@ -189,7 +183,7 @@ def _(aws):
 
 
 @check("iam", "a deleted role is gone", REFUSAL, page=API + "DeleteRole.html",
-       says="Deletes the specified role.")
+       says="DeleteRole deletes the role.")
 def _(aws):
     name = made_role(aws)
     aws.iam.delete_role(RoleName=name)
@@ -205,8 +199,7 @@ def under(aws, prefix, **more):
 
 
 @check("iam", "roles are listed by path prefix", page=API + "ListRoles.html",
-       says="Lists the IAM roles that have the specified path prefix. If there are none, the operation returns an empty "
-            "list.")
+       says="ListRoles takes a path prefix; an empty list where none matches.")
 def _(aws):
     root = f"/{aws.name('Path')}/"
     inner, outer = made_role(aws, Path=root + "inner/"), made_role(aws, Path=root)
@@ -216,8 +209,7 @@ def _(aws):
 
 
 @check("iam", "a listing of roles has no tags", page=API + "ListRoles.html",
-       says="This operation does not return the following attributes, even though they are an attribute of the returned "
-            "object: PermissionsBoundary RoleLastUsed Tags To view all of the information for a role, see GetRole.")
+       says="ListRoles leaves out PermissionsBoundary, RoleLastUsed and Tags, which GetRole has.")
 def _(aws):
     root, boundary = f"/{aws.name('Path')}/", made_policy(aws)
     made_role(aws, Path=root, Tags=tag_list(a="b"), PermissionsBoundary=boundary)
@@ -228,7 +220,7 @@ def _(aws):
 
 
 @check("iam", "a listing comes in pages", page=API + "ListRoles.html",
-       says="If additional items exist beyond the maximum you specify, the IsTruncated response element is true.")
+       says="IsTruncated is true where there are more than MaxItems.")
 def _(aws):
     root = f"/{aws.name('Path')}/"
     names = {made_role(aws, Path=root) for _ in range(3)}
@@ -243,9 +235,8 @@ def _(aws):
 
 
 @check("iam", "a page may be smaller than was asked", page=API + "ListRoles.html",
-       says="Note that IAM might return fewer results, even when there are more results available. In that case, the "
-            "IsTruncated response element returns true, and Marker contains a value to include in the subsequent call "
-            "that tells the service where to continue from.")
+       says="""A page of IAM's may be smaller than asked; IsTruncated then says that there is more, and Marker is where the
+       next call goes on.""")
 def _(aws):
     aws.settings(page=1)
     root = f"/{aws.name('Path')}/"
@@ -255,8 +246,7 @@ def _(aws):
 
 
 @check("iam", "a permissions boundary is read as it was set", page=API + "AttachedPermissionsBoundary.html",
-       says="The permissions boundary usage type that indicates what type of IAM resource is used as the permissions "
-            "boundary for an entity. This data type can only have a value of Policy.")
+       says="PermissionsBoundaryType has one value only: Policy.")
 def _(aws):
     arn = made_policy(aws)
     name = made_role(aws, PermissionsBoundary=arn)
@@ -265,7 +255,7 @@ def _(aws):
 
 
 @check("iam", "a boundary's policy counts its roles", page=API + "Policy.html",
-       says="The number of entities (users and roles) for which the policy is used to set the permissions boundary.")
+       says="PermissionsBoundaryUsageCount is how many users and roles have the policy as their boundary.")
 def _(aws):
     arn = made_policy(aws)
     count = lambda: aws.iam.get_policy(PolicyArn=arn)["Policy"]["PermissionsBoundaryUsageCount"]
@@ -275,7 +265,7 @@ def _(aws):
 
 
 @check("iam", "ids tell what they are of", page=GUIDE + "reference_identifiers.html",
-       says="IAM uses the following prefixes to indicate what type of resource each unique ID applies to.")
+       says="A unique id begins with letters that tell what it is of.")
 def _(aws):
     role = aws.iam.get_role(RoleName=made_role(aws))["Role"]["RoleId"]
     policy = aws.iam.get_policy(PolicyArn=made_policy(aws))["Policy"]["PolicyId"]

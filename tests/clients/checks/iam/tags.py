@@ -11,7 +11,7 @@ def role_tags(aws, name):
 
 
 @check("iam", "a tag is overwritten", page=API + "TagRole.html",
-       says="If a tag with the same key name already exists, then that tag is overwritten with the new value.")
+       says="A tag with a key that is there already gets the new value.")
 def _(aws):
     name = made_role(aws, Tags=tag_list(kept="1", changed="1"))
     aws.iam.tag_role(RoleName=name, Tags=tag_list(changed="2", added="2"))
@@ -20,8 +20,7 @@ def _(aws):
 
 
 @check("iam", "tags are taken away by key", page=API + "UntagRole.html",
-       says="A list of key names as a simple array of strings. The tags with matching keys are removed from the specified "
-            "role.")
+       says="UntagRole takes keys, and removes their tags.")
 def _(aws):
     name = made_role(aws, Tags=tag_list(a="1", b="2", c="3"))
     aws.iam.untag_role(RoleName=name, TagKeys=["a", "c"])
@@ -29,14 +28,14 @@ def _(aws):
 
 
 @check("iam", "tags are listed by their keys' order", page=API + "ListRoleTags.html",
-       says="Lists the tags that are attached to the specified role. The returned list of tags is sorted by tag key.")
+       says="ListRoleTags sorts by key.")
 def _(aws):
     name = made_role(aws, Tags=tag_list(cc="1", aa="2", bb="3"))
     equal([tag["Key"] for tag in aws.iam.list_role_tags(RoleName=name)["Tags"]], ["aa", "bb", "cc"])
 
 
 @check("iam", "tags come in pages", page=API + "ListRoleTags.html",
-       says="If additional items exist beyond the maximum you specify, the IsTruncated response element is true.")
+       says="IsTruncated is true where there are more tags than MaxItems.")
 def _(aws):
     name = made_role(aws, Tags=tag_list(a="1", b="2", c="3"))
     first = aws.iam.list_role_tags(RoleName=name, MaxItems=2)
@@ -46,8 +45,7 @@ def _(aws):
 
 
 @check("iam", "keys of a role's tags differ by more than case", page=GUIDE + "id_tags.html",
-       says="If you have tagged a user with the Department=finance tag and you add the department=hr tag, it replaces the "
-            "first tag. A second tag is not added.")
+       says="A role's tag keys do not differ by case alone: a tag in other case replaces the one that is there.")
 def _(aws):
     name = made_role(aws, Tags=tag_list(Department="finance"))
     aws.iam.tag_role(RoleName=name, Tags=tag_list(department="hr"))
@@ -55,8 +53,7 @@ def _(aws):
 
 
 @check("iam", "keys of other tags differ by case", page=GUIDE + "id_tags.html",
-       says="For other IAM resource types, tag key values are case sensitive. That means you can have separate Costcenter "
-            "and costcenter tag keys.")
+       says="Tag keys of IAM's other resources do differ by case: Costcenter and costcenter can both be there.")
 def _(aws):
     arn, profile = made_policy(aws, Tags=tag_list(Costcenter="1234")), made_profile(aws, Tags=tag_list(Costcenter="1234"))
     aws.iam.tag_policy(PolicyArn=arn, Tags=tag_list(costcenter="5678"))
@@ -67,7 +64,7 @@ def _(aws):
 
 
 @check("iam", "a policy's tags are taken away", page=API + "UntagPolicy.html",
-       says="Removes the specified tags from the customer managed policy.")
+       says="UntagPolicy removes tags from a policy of the customer's own.")
 def _(aws):
     arn = made_policy(aws, Tags=tag_list(a="1", b="2"))
     aws.iam.untag_policy(PolicyArn=arn, TagKeys=["a"])
@@ -75,7 +72,7 @@ def _(aws):
 
 
 @check("iam", "an instance profile's tags are taken away", page=API + "UntagInstanceProfile.html",
-       says="Removes the specified tags from the IAM instance profile.")
+       says="UntagInstanceProfile removes tags from an instance profile.")
 def _(aws):
     profile = made_profile(aws, Tags=tag_list(a="1", b="2"))
     aws.iam.untag_instance_profile(InstanceProfileName=profile, TagKeys=["a"])
@@ -83,8 +80,7 @@ def _(aws):
 
 
 @check("iam", "the prefix aws: is AWS's", REFUSAL, page=GUIDE + "id_tags.html",
-       says="You cannot create a tag key or value that begins with the text aws:. This tag prefix is reserved for AWS "
-            "internal use.")
+       says="A tag whose key or value begins with aws: is AWS's own and cannot be made.")
 def _(aws):
     name = made_role(aws)
     for key, value in (("aws:mine", "x"), ("mine", "aws:x")):
@@ -94,7 +90,7 @@ def _(aws):
 
 
 @check("iam", "tags have some characters only", REFUSAL, page=GUIDE + "id_tags.html",
-       says="Tag keys and values can include any combination of letters, numbers, spaces, and _ . : / = + - @ symbols.")
+       says="Keys and values have letters, digits, spaces and _ . : / = + - @ only.")
 def _(aws):
     name = made_role(aws)
     for key, value in (("no!", "x"), ("no", "x#")):
@@ -105,13 +101,13 @@ def _(aws):
 
 
 @check("iam", "a tag may be empty", page=GUIDE + "id_tags.html",
-       says="You can create a tag with an empty value such as phoneNumber = .")
+       says="A tag's value may be empty.")
 def _(aws):
     equal(role_tags(aws, made_role(aws, Tags=tag_list(phoneNumber=""))), {"phoneNumber": ""})
 
 
 @check("iam", "a tag's key is not empty", REFUSAL, page=GUIDE + "id_tags.html",
-       says="You cannot create an empty tag key.")
+       says="A tag's key may not be empty.")
 def _(aws):
     name, unchecked = made_role(aws), aws.client("iam", parameter_validation=False)
     refused(("InvalidInput", "ValidationError"), unchecked.tag_role, RoleName=name, Tags=[{"Key": "", "Value": "x"}],
@@ -119,8 +115,7 @@ def _(aws):
 
 
 @check("iam", "too many tags change nothing", REFUSAL, page=API + "TagRole.html",
-       says="If any one of the tags is invalid or if you exceed the allowed maximum number of tags, then the entire "
-            "request fails and the resource is not created.")
+       says="One invalid tag, or one too many, fails the whole request.")
 def _(aws):
     name = made_role(aws, Tags=[{"Key": f"k{number}", "Value": "v"} for number in range(49)])
     refused("LimitExceeded", aws.iam.tag_role, RoleName=name, Tags=tag_list(a="1", b="2"), status=409)
@@ -128,8 +123,7 @@ def _(aws):
 
 
 @check("iam", "a role with an invalid tag is not created", REFUSAL, page=API + "CreateRole.html",
-       says="If any one of the tags is invalid or if you exceed the allowed maximum number of tags, then the entire "
-            "request fails and the resource is not created.")
+       says="With one invalid tag CreateRole makes nothing.")
 def _(aws):
     name = aws.name("Role")
     refused(("InvalidInput", "ValidationError"), aws.iam.create_role, RoleName=name,

@@ -11,7 +11,7 @@ def event(at, message="text"):
 
 
 @check("logs", "events are read as they were put", page=API + "GetLogEvents.html",
-       says="Lists log events from the specified log stream.")
+       says="GetLogEvents gives the events of one stream.")
 def _(aws):
     where, began = made_stream(aws), now()
     times = put(aws, where, "first", "second ✓", "  third\tline\nand more")
@@ -22,7 +22,7 @@ def _(aws):
 
 
 @check("logs", "events come in the order of their time", page=API + "GetLogEvents.html",
-       says="If the value is true, the earliest log events are returned first.")
+       says="With startFromHead=true the earliest events come first.")
 def _(aws):
     where = made_stream(aws)
     put(aws, where, "later", at=now() - HOUR)
@@ -31,7 +31,7 @@ def _(aws):
 
 
 @check("logs", "a batch is in the order of time", REFUSAL, page=API + "PutLogEvents.html",
-       says="The log events in the batch must be in chronological order by their timestamp.")
+       says="The events of a batch must be in the order of their timestamps.")
 def _(aws):
     where, at = made_stream(aws), now()
     refused("InvalidParameterException", aws.logs.put_log_events, **where, logEvents=[event(at), event(at - 1)],
@@ -40,8 +40,7 @@ def _(aws):
 
 
 @check("logs", "a batch spans a day at most", REFUSAL, page=API + "PutLogEvents.html",
-       says="For valid events (within 14 days in the past to 2 hours in future), the time span in a single batch cannot "
-            "exceed 24 hours. Otherwise, the operation fails.")
+       says="A batch whose valid events span more than 24 hours fails as a whole.")
 def _(aws):
     where, at = made_stream(aws), now()
     refused("InvalidParameterException", aws.logs.put_log_events, **where, status=400,
@@ -50,15 +49,14 @@ def _(aws):
 
 
 @check("logs", "a batch has ten thousand events at most", REFUSAL, page=API + "PutLogEvents.html",
-       says="The maximum number of log events in a batch is 10,000.")
+       says="A batch has 10,000 events at most.")
 def _(aws):
     refused("InvalidParameterException", aws.logs.put_log_events, **made_stream(aws), status=400,
             logEvents=[event(now())] * 10_001)
 
 
 @check("logs", "a batch has a size", REFUSAL, page=API + "PutLogEvents.html",
-       says="The maximum batch size is 1,048,576 bytes. This size is calculated as the sum of all event messages in UTF-8, "
-            "plus 26 bytes for each log event.")
+       says="A batch has 1,048,576 bytes at most: the messages in UTF-8, and 26 bytes more for each event.")
 def _(aws):
     where, at = made_stream(aws), now()
     whole = [event(at, "x" * (131_072 - 26))] * 8
@@ -67,8 +65,8 @@ def _(aws):
 
 
 @check("logs", "an event of long ago is left out", REFUSAL, page=API + "PutLogEvents.html",
-       says="Events older than 14 days or preceding the log group's retention period are rejected while processing "
-            "remaining valid events. … The index of the last log event that is too old. This field is exclusive.")
+       says="""Events older than 14 days are left out and the others are kept; tooOldLogEventEndIndex is one past the last
+       that is too old.""")
 def _(aws):
     where, at = made_stream(aws), now()
     answer = aws.logs.put_log_events(**where, logEvents=[event(at - 15 * DAY, "old"), event(at, "new")])
@@ -77,8 +75,8 @@ def _(aws):
 
 
 @check("logs", "an event of the future is left out", REFUSAL, page=API + "PutLogEvents.html",
-       says="Events more than 2 hours in the future are rejected while processing remaining valid events. … The index of "
-            "the first log event that is too new. This field is inclusive.")
+       says="""Events more than 2 hours ahead are left out and the others are kept; tooNewLogEventStartIndex is the first
+       that is too new.""")
 def _(aws):
     where, at = made_stream(aws), now()
     answer = aws.logs.put_log_events(**where, logEvents=[event(at, "now"), event(at + HOUR, "soon"),
@@ -88,8 +86,7 @@ def _(aws):
 
 
 @check("logs", "an event older than the retention is left out", REFUSAL, page=API + "PutLogEvents.html",
-       says="Events older than 14 days or preceding the log group's retention period are rejected while processing "
-            "remaining valid events. The log events in the batch must be in chronological order by their timestamp.")
+       says="Events from before the group's retention period are left out, and the others are kept.")
 def _(aws):
     where, at = made_stream(aws), now()
     aws.logs.put_retention_policy(logGroupName=where["logGroupName"], retentionInDays=1)
@@ -100,8 +97,8 @@ def _(aws):
 
 
 @check("logs", "the sequence token means nothing", page=API + "PutLogEvents.html",
-       says="PutLogEvents actions are always accepted and never return InvalidSequenceTokenException or "
-            "DataAlreadyAcceptedException even if the sequence token is not valid.")
+       says="""PutLogEvents takes any sequence token: it no longer gives InvalidSequenceTokenException or
+       DataAlreadyAcceptedException.""")
 def _(aws):
     where, batch = made_stream(aws), [event(now())]
     for _ in range(2):
@@ -110,7 +107,7 @@ def _(aws):
 
 
 @check("logs", "a stream that is not there", REFUSAL, page=API + "PutLogEvents.html",
-       says="The specified resource does not exist.")
+       says="ResourceNotFoundException is the code for a stream that does not exist.")
 def _(aws):
     for where in ({"logGroupName": made_group(aws), "logStreamName": "none"},
                   {"logGroupName": aws.name("none"), "logStreamName": "none"}):
@@ -119,8 +116,7 @@ def _(aws):
 
 
 @check("logs", "a stream is read from its end by default", page=API + "GetLogEvents.html",
-       says="If the value is true, the earliest log events are returned first. If the value is false, the latest log events "
-            "are returned first. The default value is false.")
+       says="Without startFromHead a stream is read from its latest events.")
 def _(aws):
     where = made_stream(aws)
     put(aws, where, *"abcde")
@@ -143,8 +139,7 @@ def onwards(aws, where, which, **more):
 
 
 @check("logs", "the forward token repeats at the end", page=API + "GetLogEvents.html",
-       says="The token for the next set of items in the forward direction. The token expires after 24 hours. If you have "
-            "reached the end of the stream, it returns the same token you passed in.")
+       says="At the end of the stream nextForwardToken is the token that was passed in.")
 def _(aws):
     where = made_stream(aws)
     put(aws, where, *"abcde")
@@ -154,8 +149,7 @@ def _(aws):
 
 
 @check("logs", "the forward token brings what came since", page=API + "GetLogEvents.html",
-       says="As long as the nextBackwardToken or nextForwardToken returned is NOT equal to the nextToken that you passed "
-            "into the API call, there might be more log events available.")
+       says="A token that differs from the one passed in may lead to more events.")
 def _(aws):
     where = made_stream(aws)
     put(aws, where, "a", at=now() - 2 * HOUR)
@@ -167,8 +161,7 @@ def _(aws):
 
 
 @check("logs", "the backward token leads to the beginning", page=API + "GetLogEvents.html",
-       says="The token for the next set of items in the backward direction. The token expires after 24 hours. This token is "
-            "not null. If you have reached the end of the stream, it returns the same token you passed in.")
+       says="nextBackwardToken is never absent; at the beginning of the stream it is the token that was passed in.")
 def _(aws):
     where = made_stream(aws)
     put(aws, where, *"abcde")
@@ -178,7 +171,7 @@ def _(aws):
 
 
 @check("logs", "an empty stream has tokens too", page=API + "GetLogEvents.html",
-       says="The returned tokens are never null.")
+       says="Both tokens are always there.")
 def _(aws):
     answer = aws.logs.get_log_events(**made_stream(aws))
     equal(answer["events"], [])
@@ -186,13 +179,13 @@ def _(aws):
 
 
 @check("logs", "a token that was never given", REFUSAL, page=API + "GetLogEvents.html",
-       says="A parameter is specified incorrectly.")
+       says="InvalidParameterException is the code for a parameter that is wrong.")
 def _(aws):
     refused("InvalidParameterException", aws.logs.get_log_events, **made_stream(aws), nextToken="none", status=400)
 
 
 @check("logs", "a time range has its first millisecond", page=API + "GetLogEvents.html",
-       says="Events with a timestamp equal to this time or later than this time are included.")
+       says="startTime is inclusive: an event of that very time is found.")
 def _(aws):
     where = made_stream(aws)
     times = put(aws, where, *"abc")
@@ -200,7 +193,7 @@ def _(aws):
 
 
 @check("logs", "a time range has not its last millisecond", page=API + "GetLogEvents.html",
-       says="Events with a timestamp equal to or later than this time are not included.")
+       says="endTime is exclusive: an event of that very time is not found.")
 def _(aws):
     where = made_stream(aws)
     times = put(aws, where, *"abc")
@@ -208,7 +201,7 @@ def _(aws):
 
 
 @check("logs", "a stream is read by its group's ARN", page=API + "GetLogEvents.html",
-       says="Specify either the name or ARN of the log group to view events from.")
+       says="logGroupIdentifier takes a group's name or its ARN.")
 def _(aws):
     where = made_stream(aws)
     put(aws, where, "text")

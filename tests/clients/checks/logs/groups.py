@@ -7,7 +7,7 @@ ALLOWED = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 
 
 
 @check("logs", "a log group is described", page=API + "LogGroup.html",
-       says="The creation time of the log group, expressed as the number of milliseconds after Jan 1, 1970 00:00:00 UTC.")
+       says="creationTime is in milliseconds since 1970 began in UTC.")
 def _(aws):
     name = made_group(aws)
     becomes(lambda: described(aws, name)["logGroupName"], name)
@@ -17,8 +17,7 @@ def _(aws):
 
 
 @check("logs", "a log group's two ARNs", page=API + "LogGroup.html",
-       says="The Amazon Resource Name (ARN) of the log group. This version of the ARN doesn't include a trailing :* after "
-            "the log group name.")
+       says="logGroupArn is the group's ARN without the :* at the end, which arn has.")
 def _(aws):
     name = made_group(aws)
     arn = f"arn:aws:logs:{aws.region}:{aws.account}:log-group:{name}"
@@ -27,19 +26,19 @@ def _(aws):
 
 
 @check("logs", "a log group is of the standard class", page=API + "CreateLogGroup.html",
-       says="If you omit this parameter, the default of STANDARD is used.")
+       says="A log group's class is STANDARD where none is given.")
 def _(aws):
     equal(described(aws, made_group(aws))["logGroupClass"], "STANDARD")
 
 
 @check("logs", "events do not expire by default", page=API + "CreateLogGroup.html",
-       says="When you create a log group, by default the log events in the log group do not expire.")
+       says="A log group made without a retention keeps its events for ever.")
 def _(aws):
     equal("retentionInDays" in described(aws, made_group(aws)), False)
 
 
 @check("logs", "a log group's name is taken once", REFUSAL, page=API + "CreateLogGroup.html",
-       says="Log group names must be unique within a Region for an Amazon Web Services account.")
+       says="A log group's name is unique in its account and region.")
 def _(aws):
     name = made_group(aws)
     refused("ResourceAlreadyExistsException", aws.logs.create_log_group, logGroupName=name, status=400)
@@ -47,8 +46,7 @@ def _(aws):
 
 
 @check("logs", "a log group's name has some characters only", REFUSAL, page=API + "CreateLogGroup.html",
-       says="Log group names consist of the following characters: a-z, A-Z, 0-9, '_' (underscore), '-' (hyphen), '/' "
-            "(forward slash), '.' (period), and '#' (number sign)")
+       says="A log group's name has letters a-z and A-Z, digits and _ - / . # only.")
 def _(aws):
     for wrong in (" ", ":", "*", "é"):
         name = aws.name("g") + wrong
@@ -58,7 +56,7 @@ def _(aws):
 
 
 @check("logs", "a log group's name is 512 characters long at most", REFUSAL, page=API + "CreateLogGroup.html",
-       says="Log group names can be between 1 and 512 characters long.")
+       says="A log group's name is from 1 to 512 characters long.")
 def _(aws):
     longest = aws.name("g").ljust(512, "x")
     refused("InvalidParameterException", aws.logs.create_log_group, logGroupName=longest + "x", status=400)
@@ -66,7 +64,7 @@ def _(aws):
 
 
 @check("logs", "a log group's name does not begin as AWS's do", REFUSAL, page=API + "CreateLogGroup.html",
-       says="Log group names can't start with the string aws/")
+       says="A log group's name does not begin with aws/.")
 def _(aws):
     name = "aws/" + aws.name("g")
     aws.after(aws.logs.delete_log_group, logGroupName=name)
@@ -74,8 +72,7 @@ def _(aws):
 
 
 @check("logs", "log groups are sorted by name", page=API + "DescribeLogGroups.html",
-       says="You can return all your log groups or filter the results by prefix. The results are ASCII-sorted by log group "
-            "name.")
+       says="DescribeLogGroups sorts by name, in the order of ASCII.")
 def _(aws):
     root = aws.name("sorted")
     for end in ("b", "B", "a", "-"):
@@ -86,8 +83,7 @@ def _(aws):
 
 
 @check("logs", "a pattern is a part of the name", page=API + "DescribeLogGroups.html",
-       says="If you specify a string for this parameter, the operation returns only log groups that have names that match "
-            "the string based on a case-sensitive substring search.")
+       says="logGroupNamePattern finds groups with the text anywhere in their name, and heeds case.")
 def _(aws):
     part = aws.name("Part")
     made_group(aws, "/before/" + part)
@@ -98,8 +94,7 @@ def _(aws):
 
 
 @check("logs", "a pattern brings less", page=API + "DescribeLogGroups.html",
-       says="If you specify logGroupNamePattern in your request, then only arn, creationTime, and logGroupName are "
-            "included in the response.")
+       says="With logGroupNamePattern a group has arn, creationTime and logGroupName only.")
 def _(aws):
     name = made_group(aws)
     aws.logs.put_retention_policy(logGroupName=name, retentionInDays=7)
@@ -108,14 +103,14 @@ def _(aws):
 
 
 @check("logs", "a prefix or a pattern, not both", REFUSAL, page=API + "DescribeLogGroups.html",
-       says="logGroupNamePattern and logGroupNamePrefix are mutually exclusive. Only one of these parameters can be passed.")
+       says="logGroupNamePattern and logGroupNamePrefix exclude each other.")
 def _(aws):
     refused("InvalidParameterException", aws.logs.describe_log_groups, logGroupNamePrefix="a", logGroupNamePattern="b",
             status=400)
 
 
 @check("logs", "log groups come in pages", page=API + "DescribeLogGroups.html",
-       says="The token for the next set of items to return. (You received this token from a previous call.)")
+       says="DescribeLogGroups goes on from the nextToken of the answer before.")
 def _(aws):
     root = aws.name("paged")
     names = sorted(made_group(aws, f"{root}/{number}") for number in range(5))
@@ -127,7 +122,7 @@ def _(aws):
 
 
 @check("logs", "a page of log groups may be small", page=API + "DescribeLogGroups.html",
-       says="The maximum number of items returned. If you don't specify a value, the default is up to 50 items.")
+       says="A page of DescribeLogGroups has 50 groups at most unless limit says otherwise.")
 def _(aws):
     aws.settings(page=1)
     root = aws.name("paged")
@@ -138,8 +133,7 @@ def _(aws):
 
 
 @check("logs", "retention is set", page=API + "PutRetentionPolicy.html",
-       says="With a retention policy, you can configure the number of days for which to retain log events in the specified "
-            "log group.")
+       says="PutRetentionPolicy sets for how many days a group keeps its events.")
 def _(aws):
     name = made_group(aws)
     for days in ALLOWED:
@@ -148,8 +142,8 @@ def _(aws):
 
 
 @check("logs", "retention has some values only", REFUSAL, page=API + "PutRetentionPolicy.html",
-       says="Possible values are: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, "
-            "2922, 3288, and 3653.")
+       says="""retentionInDays is one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192,
+       2557, 2922, 3288, 3653.""")
 def _(aws):
     name = made_group(aws)
     for days in (0, 2, 91, 3654):
@@ -159,8 +153,7 @@ def _(aws):
 
 
 @check("logs", "retention is taken away", page=API + "DeleteRetentionPolicy.html",
-       says="Deletes the specified retention policy. Log events do not expire if they belong to log groups without a "
-            "retention policy.")
+       says="DeleteRetentionPolicy takes the retention away; events then do not expire.")
 def _(aws):
     name = made_group(aws)
     aws.logs.put_retention_policy(logGroupName=name, retentionInDays=7)
@@ -169,7 +162,7 @@ def _(aws):
 
 
 @check("logs", "a log group that is not there", REFUSAL, page=API + "PutRetentionPolicy.html",
-       says="The specified resource does not exist.")
+       says="ResourceNotFoundException is the code for a log group that does not exist.")
 def _(aws):
     name = aws.name("none")
     refused("ResourceNotFoundException", aws.logs.put_retention_policy, logGroupName=name, retentionInDays=7, status=400)
@@ -179,8 +172,7 @@ def _(aws):
 
 
 @check("logs", "a deleted log group is gone with its events", REFUSAL, page=API + "DeleteLogGroup.html",
-       says="Deletes the specified log group and permanently deletes all the archived log events associated with the log "
-            "group.")
+       says="DeleteLogGroup deletes a group with all events in it, for good.")
 def _(aws):
     name = made_group(aws)
     aws.logs.create_log_stream(logGroupName=name, logStreamName="stream")

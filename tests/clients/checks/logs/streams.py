@@ -9,7 +9,7 @@ def names(aws, group, **more):
 
 
 @check("logs", "a stream is described", page=API + "LogStream.html",
-       says="The creation time of the stream, expressed as the number of milliseconds after Jan 1, 1970 00:00:00 UTC.")
+       says="creationTime is in milliseconds since 1970 began in UTC.")
 def _(aws):
     group = made_stream(aws, name="prefix/container/task")["logGroupName"]
     becomes(lambda: names(aws, group), ["prefix/container/task"])
@@ -19,7 +19,7 @@ def _(aws):
 
 
 @check("logs", "a stream's bytes are not counted", page=API + "LogStream.html",
-       says="As of June 17, 2019, this parameter is no longer supported for log streams, and is always reported as zero.")
+       says="storedBytes of a stream is always zero since June 17, 2019.")
 def _(aws):
     where = made_stream(aws)
     put(aws, where, "some text")
@@ -28,7 +28,7 @@ def _(aws):
 
 
 @check("logs", "a stream tells its first and last events", page=API + "LogStream.html",
-       says="The time of the first event, expressed as the number of milliseconds after Jan 1, 1970 00:00:00 UTC.")
+       says="firstEventTimestamp is the first event's time, in milliseconds since 1970 began in UTC.")
 def _(aws):
     where = made_stream(aws)
     times = put(aws, where, "a", "b", "c")
@@ -41,7 +41,7 @@ def _(aws):
 
 
 @check("logs", "a stream's name is taken once in its group", REFUSAL, page=API + "CreateLogStream.html",
-       says="Log stream names must be unique within the log group.")
+       says="A stream's name is unique in its group.")
 def _(aws):
     where = made_stream(aws)
     refused("ResourceAlreadyExistsException", aws.logs.create_log_stream, **where, status=400)
@@ -49,7 +49,7 @@ def _(aws):
 
 
 @check("logs", "a stream's name has no colon and no asterisk", REFUSAL, page=API + "CreateLogStream.html",
-       says="Don't use ':' (colon) or '*' (asterisk) characters.")
+       says="A stream's name has no : and no *.")
 def _(aws):
     group = made_group(aws)
     for name in ("a:b", "a*b"):
@@ -58,7 +58,7 @@ def _(aws):
 
 
 @check("logs", "a stream's name is 512 characters long at most", REFUSAL, page=API + "CreateLogStream.html",
-       says="Log stream names can be between 1 and 512 characters long.")
+       says="A stream's name is from 1 to 512 characters long.")
 def _(aws):
     group = made_group(aws)
     refused("InvalidParameterException", aws.logs.create_log_stream, logGroupName=group, logStreamName="x" * 513,
@@ -67,15 +67,14 @@ def _(aws):
 
 
 @check("logs", "a stream needs its group", REFUSAL, page=API + "CreateLogStream.html",
-       says="The specified resource does not exist.")
+       says="ResourceNotFoundException is the code where the stream's group does not exist.")
 def _(aws):
     refused("ResourceNotFoundException", aws.logs.create_log_stream, logGroupName=aws.name("none"), logStreamName="s",
             status=400)
 
 
 @check("logs", "streams are ordered by name", page=API + "DescribeLogStreams.html",
-       says="If the value is LogStreamName, the results are ordered by log stream name. If the value is LastEventTime, the "
-            "results are ordered by the event time. The default value is LogStreamName.")
+       says="Without orderBy streams are ordered by name.")
 def _(aws):
     group = made_group(aws)
     for name in ("b", "c", "a"):
@@ -85,8 +84,7 @@ def _(aws):
 
 
 @check("logs", "streams are ordered downwards", page=API + "DescribeLogStreams.html",
-       says="If the value is true, results are returned in descending order. If the value is to false, results are returned "
-            "in ascending order.")
+       says="descending=true turns the order round; false is ascending.")
 def _(aws):
     group = made_group(aws)
     for name in ("b", "c", "a"):
@@ -95,7 +93,7 @@ def _(aws):
 
 
 @check("logs", "streams are ordered by their last event", page=API + "DescribeLogStreams.html",
-       says="If the value is LastEventTime, the results are ordered by the event time.")
+       says="orderBy=LastEventTime orders streams by the time of their events.")
 def _(aws):
     group = made_group(aws)
     for name, ago in (("a", 1), ("b", 3), ("c", 2)):
@@ -105,7 +103,7 @@ def _(aws):
 
 
 @check("logs", "streams are found by prefix", page=API + "DescribeLogStreams.html",
-       says="You can list all the log streams or filter the results by prefix.")
+       says="DescribeLogStreams takes a prefix of the streams' names.")
 def _(aws):
     group = made_group(aws)
     for name in ("run/a", "run/b", "other"):
@@ -114,14 +112,14 @@ def _(aws):
 
 
 @check("logs", "a prefix, or the order of events", REFUSAL, page=API + "DescribeLogStreams.html",
-       says="If you order the results by event time, you cannot specify the logStreamNamePrefix parameter.")
+       says="orderBy=LastEventTime and logStreamNamePrefix exclude each other.")
 def _(aws):
     refused("InvalidParameterException", aws.logs.describe_log_streams, logGroupName=made_group(aws),
             orderBy="LastEventTime", logStreamNamePrefix="a", status=400)
 
 
 @check("logs", "streams come in pages", page=API + "DescribeLogStreams.html",
-       says="The token for the next set of items to return. The token expires after 24 hours.")
+       says="nextToken brings the next page.")
 def _(aws):
     group = made_group(aws)
     made = [made_stream(aws, group, f"s{number}")["logStreamName"] for number in range(5)]
@@ -133,7 +131,7 @@ def _(aws):
 
 
 @check("logs", "a group is named by its ARN as well", page=API + "DescribeLogStreams.html",
-       says="Specify either the name or ARN of the log group to view.")
+       says="logGroupIdentifier takes a group's name or its ARN.")
 def _(aws):
     group = made_stream(aws)["logGroupName"]
     for given in (group, f"arn:aws:logs:{aws.region}:{aws.account}:log-group:{group}"):
@@ -142,7 +140,7 @@ def _(aws):
 
 
 @check("logs", "a group is named once", REFUSAL, page=API + "DescribeLogStreams.html",
-       says="You must include one of these two parameters, but you can't include both.")
+       says="A group is named by logGroupName or by logGroupIdentifier: one of the two, and not both.")
 def _(aws):
     where = made_stream(aws)
     both = {"logGroupName": where["logGroupName"], "logGroupIdentifier": where["logGroupName"]}

@@ -9,15 +9,14 @@ def tags(aws, name):
 
 
 @check("logs", "a log group is made with tags", page=API + "ListTagsForResource.html",
-       says="Displays the tags associated with a CloudWatch Logs resource.")
+       says="ListTagsForResource gives the tags of a log group.")
 def _(aws):
     name = made_group(aws, tags={"a": "1", "b": ""})
     becomes(lambda: tags(aws, name), {"a": "1", "b": ""})
 
 
 @check("logs", "a tag's value is replaced", page=API + "TagResource.html",
-       says="If you specify a tag key that is already associated with the alarm, the new tag value that you specify "
-            "replaces the previous value for that tag.")
+       says="TagResource with a key that is there already replaces its value.")
 def _(aws):
     name = made_group(aws, tags={"kept": "1", "changed": "1"})
     aws.logs.tag_resource(resourceArn=described(aws, name)["logGroupArn"], tags={"changed": "2", "added": "2"})
@@ -25,7 +24,7 @@ def _(aws):
 
 
 @check("logs", "tags are taken away", page=API + "UntagResource.html",
-       says="Removes one or more tags from the specified resource.")
+       says="UntagResource removes tags by key.")
 def _(aws):
     name = made_group(aws, tags={"a": "1", "b": "2", "c": "3"})
     aws.logs.untag_resource(resourceArn=described(aws, name)["logGroupArn"], tagKeys=["a", "c"])
@@ -33,14 +32,14 @@ def _(aws):
 
 
 @check("logs", "the older operations see the same tags", page=API + "ListTagsLogGroup.html",
-       says="Lists the tags for the specified log group.")
+       says="ListTagsLogGroup gives a log group's tags.")
 def _(aws):
     name = made_group(aws, tags={"a": "1"})
     becomes(lambda: aws.logs.list_tags_log_group(logGroupName=name)["tags"], {"a": "1"})
 
 
 @check("logs", "the older operation adds and updates", page=API + "TagLogGroup.html",
-       says="Adds or updates the specified tags for the specified log group.")
+       says="TagLogGroup adds tags and changes those that are there.")
 def _(aws):
     name = made_group(aws, tags={"kept": "1", "changed": "1"})
     aws.logs.tag_log_group(logGroupName=name, tags={"changed": "2", "added": "2"})
@@ -48,7 +47,7 @@ def _(aws):
 
 
 @check("logs", "the older operation takes away", page=API + "UntagLogGroup.html",
-       says="The tag keys. The corresponding tags are removed from the log group.")
+       says="UntagLogGroup takes keys, and removes their tags.")
 def _(aws):
     name = made_group(aws, tags={"a": "1", "b": "2"})
     aws.logs.untag_log_group(logGroupName=name, tags=["a"])
@@ -56,7 +55,7 @@ def _(aws):
 
 
 @check("logs", "fifty tags at most", REFUSAL, page=API + "TagResource.html",
-       says="A resource can have no more than 50 tags.")
+       says="A resource has 50 tags at most.")
 def _(aws):
     name = made_group(aws, tags={f"k{number}": "v" for number in range(49)})
     refused("TooManyTagsException", aws.logs.tag_resource, resourceArn=described(aws, name)["logGroupArn"],
@@ -65,7 +64,7 @@ def _(aws):
 
 
 @check("logs", "tags of a log group that is not there", REFUSAL, page=API + "TagResource.html",
-       says="The specified resource does not exist.")
+       says="ResourceNotFoundException is the code for a resource that does not exist.")
 def _(aws):
     name = aws.name("none")
     arn = f"arn:aws:logs:{aws.region}:{aws.account}:log-group:{name}"
