@@ -294,7 +294,8 @@ mod tests {
         for name in ["a", "b\0c", "d"] {
             whole.s3.create_bucket(name, "eu-west-2", now);
             for key in 0..100 {
-                let version = crate::s3::state::Version { id: "null".to_owned(), modified: now, object: None };
+                let version =
+                    crate::s3::state::Version { id: "null".to_owned(), number: 0, modified: now, object: None };
                 let bucket = whole.s3.buckets.get_mut(name).unwrap();
                 bucket.keys.insert(format!("{name}/{key}"), vec![version]);
             }

@@ -272,14 +272,13 @@ def _(aws):
     turned_away(aws, "s3", ["AuthorizationHeaderMalformed"], lambda request: request.sign(region=other))
 
 
-@check("door", "a request signed for another region is refused", REFUSAL,
-       page="https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html",
-       says="The scope of a signature must name the region of the endpoint; one of another region is refused.")
+@check("door", "a request signed for a region that is not enabled is refused", REFUSAL,
+       page="https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html",
+       says="Some regions are not enabled from the beginning; an account's keys are not valid there.")
 def _(aws):
-    other = "ap-south-1" if aws.region != "ap-south-1" else "eu-north-1"
     for service in ("ecs", "ec2"):
-        turned_away(aws, service, ["InvalidSignatureException", "SignatureDoesNotMatch", "AuthFailure"],
-                    lambda request: request.sign(region=other))
+        turned_away(aws, service, ["UnrecognizedClientException", "AuthFailure", "InvalidSignatureException"],
+                    lambda request: request.sign(region="me-central-1"))
 
 
 @check("door", "an x-amz- header that is not signed is refused", REFUSAL, page=SIGNATURE,
