@@ -13,7 +13,7 @@ use super::engine::Launch;
 use super::engine::fake::{Fake, Outcome};
 use super::images::IMAGES;
 use super::service::{Answer, ApiError, Cx, Options, Settings};
-use super::{ec2, ecs, iam, logs, operations, ssm};
+use super::{ec2, ecs, iam, logs, members, operations, ssm};
 
 /// The bench.
 pub struct Bench {
@@ -80,6 +80,7 @@ impl Bench {
 
     pub fn try_ec2(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
+        members::check("ec2", operation, &input)?;
         listed("ec2", operation, ec2::handle(&mut self.account, &self.cx, operation, input))
     }
 
@@ -93,6 +94,7 @@ impl Bench {
 
     pub fn try_ecs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
+        members::check("ecs", operation, &input)?;
         listed("ecs", operation, ecs::handle(&mut self.account, &self.cx, operation, input))
     }
 
@@ -105,15 +107,18 @@ impl Bench {
     }
 
     pub fn try_iam(&mut self, operation: &str, input: Value) -> Answer {
+        members::check("iam", operation, &input)?;
         listed("iam", operation, iam::handle(&mut self.account, &self.cx, operation, input))
     }
 
     pub fn try_ssm(&mut self, operation: &str, input: Value) -> Answer {
+        members::check("ssm", operation, &input)?;
         listed("ssm", operation, ssm::handle(&mut self.account, &self.cx, operation, input))
     }
 
     pub fn try_logs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
+        members::check("logs", operation, &input)?;
         listed("logs", operation, logs::handle(&mut self.account, &self.cx, operation, input))
     }
 

@@ -25,6 +25,7 @@ pub mod input;
 pub mod listen;
 pub mod logs;
 mod lookups;
+pub mod members;
 mod past;
 pub mod persist;
 pub mod policy;

@@ -88,9 +88,6 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
             return Err(invalid(format!("Value ({kind}) for parameter volumeType is invalid.")));
         }
         let encrypted = flag(ebs, "Encrypted").unwrap_or(false);
-        if text(ebs, "KmsKeyId").is_some() {
-            return Err(invalid("the sandbox serves the account's default key only, not KmsKeyId"));
-        }
         let gp3 = kind == "gp3";
         let (iops, throughput) = (number(ebs, "Iops"), number(ebs, "Throughput"));
         check_kind(kind, root, iops, throughput, size_gib)?;

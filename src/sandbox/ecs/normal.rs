@@ -126,11 +126,6 @@ fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
             "Invalid setting for container '{name}'. 'memoryReservation' must not be greater than 'memory'."
         )));
     }
-    for (member, what) in [("dependsOn", "dependencies"), ("links", "links"), ("volumesFrom", "volumes of others")] {
-        if !list(written, member).is_empty() {
-            return Err(client(format!("the sandbox serves no {what} of containers ({member} of '{name}')")));
-        }
-    }
     check_ports(written, task)?;
     let volumes: Vec<&str> = list(task, "volumes").iter().filter_map(|volume| text(volume, "name")).collect();
     for mount in list(written, "mountPoints") {

@@ -84,12 +84,6 @@ fn check_texts(input: &Value) -> Result<(), ApiError> {
     if input.get("overrides").is_some_and(|overrides| overrides.to_string().chars().count() > 8192) {
         return Err(invalid("Container Overrides length must be at most 8192"));
     }
-    if let Some(kind) = text(input, "launchType").filter(|kind| *kind != "EC2") {
-        return Err(invalid(format!("the sandbox serves launch type EC2 only, not {kind}")));
-    }
-    if !list(input, "capacityProviderStrategy").is_empty() {
-        return Err(invalid("the sandbox serves no capacity providers"));
-    }
     Ok(())
 }
 
