@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::service::{ApiError, Cx, Options};
-use super::{ec2, ecs, iam, logs, s3, throttle};
+use super::{ec2, ecs, iam, logs, s3, ssm, throttle};
 
 /// How long a task is told that its credentials hold; they really hold until [`end_credentials`].
 pub const CREDENTIALS_LAST: Duration = Duration::from_secs(6 * 3600);
@@ -29,6 +29,9 @@ pub struct Account {
     pub logs: logs::State,
     /// S3, all but the objects' content.
     pub s3: s3::State,
+    /// Systems Manager's own parameters of the account.
+    #[serde(default)]
+    pub ssm: ssm::State,
     /// Credentials of tasks, by task id.
     pub sessions: BTreeMap<String, Credentials>,
     /// How often each operation was called since the sandbox started, by `service:Operation`.

@@ -58,6 +58,13 @@ impl Bench {
         for (operation, input) in [
             ("CreateRole", json!({"RoleName": "s-input", "Path": path, "AssumeRolePolicyDocument": trust})),
             ("CreateInstanceProfile", json!({"InstanceProfileName": "s-instance", "Path": path})),
+            (
+                "AttachRolePolicy",
+                json!({
+                    "RoleName": "s-input",
+                    "PolicyArn": "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role",
+                }),
+            ),
             ("AddRoleToInstanceProfile", json!({"InstanceProfileName": "s-instance", "RoleName": "s-input"})),
         ] {
             iam::handle(&mut account, &before, operation, input)

@@ -34,7 +34,7 @@ pub mod s3;
 pub mod service;
 pub mod serving;
 pub mod sigv4;
-mod ssm;
+pub mod ssm;
 mod sts;
 pub mod throttle;
 pub mod user_data;

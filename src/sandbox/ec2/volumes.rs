@@ -204,6 +204,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
             .collect();
         let mut one = json!({
             "volumeId": volume.id, "size": disk.size_gib, "availabilityZone": volume.zone, "status": volume.status(),
+            "availabilityZoneId": super::network::zone_id(&volume.zone),
             "createTime": time(volume.created), "attachmentSet": attachments, "volumeType": disk.kind,
             "encrypted": disk.encrypted, "multiAttachEnabled": false, "tagSet": tag_set(&volume.tags),
             "snapshotId": disk.snapshot.as_deref().unwrap_or_default(),

@@ -150,6 +150,18 @@ fn constraints(definition: &Definition, input: &Value) -> Result<Vec<Expression>
     Ok(all)
 }
 
+/// The ports of its machine that a task of this definition holds: those that are given, not those that are found at its
+/// start (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html>).
+fn host_ports(definition: &Definition) -> Vec<(String, i64)> {
+    let containers = list(&definition.body, "containerDefinitions").iter();
+    let ports = containers.flat_map(|container| list(container, "portMappings"));
+    let held = ports.filter_map(|port| {
+        let number = number(port, "hostPort").filter(|number| *number != 0)?;
+        Some((text(port, "protocol").unwrap_or("tcp").to_owned(), number))
+    });
+    held.collect()
+}
+
 /// Why a task cannot be placed on this instance.
 fn unfit(
     account: &Account,
@@ -170,6 +182,8 @@ fn unfit(
         Some("RESOURCE:CPU")
     } else if share.1 > memory {
         Some("RESOURCE:MEMORY")
+    } else if host_ports(definition).iter().any(|port| known.held_ports(account).contains(port)) {
+        Some("RESOURCE:PORTS")
     } else if gpus > known.gpus() {
         Some("RESOURCE:GPU")
     } else {
@@ -271,6 +285,7 @@ fn start(
         role,
         cpu,
         memory_mib,
+        ports: host_ports(definition),
         shown_size: (written.task_text("cpu").map(str::to_owned), written.task_text("memory").map(str::to_owned)),
         containers,
         status: tasks::Status::Pending,
