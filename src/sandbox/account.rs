@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::service::{ApiError, Cx, Options};
 use super::table::{One, Record, Stored, Table, from_json, plain_records};
-use super::{ec2, ecs, iam, logs, s3, throttle};
+use super::{ec2, ecs, iam, logs, s3, ssm, throttle};
 
 /// How long a task is told that its credentials hold; they really hold until [`end_credentials`].
 pub const CREDENTIALS_LAST: Duration = Duration::from_secs(6 * 3600);
@@ -32,6 +32,8 @@ pub struct Account<'a> {
     pub ecs: &'a mut ecs::State,
     /// CloudWatch Logs in the region.
     pub logs: &'a mut logs::State,
+    /// Systems Manager's own parameters of the account in the region.
+    pub ssm: &'a mut ssm::State,
 }
 
 /// What is in one region.
@@ -44,11 +46,13 @@ pub struct Region {
     ecs: One<ecs::State>,
     #[serde(skip)]
     logs: One<logs::State>,
+    #[serde(skip)]
+    ssm: One<ssm::State>,
 }
 
 impl Record for Region {
     fn tables(&mut self) -> Vec<(&'static str, &mut dyn Stored)> {
-        vec![("ec2", &mut self.ec2), ("ecs", &mut self.ecs), ("logs", &mut self.logs)]
+        vec![("ec2", &mut self.ec2), ("ecs", &mut self.ecs), ("logs", &mut self.logs), ("ssm", &mut self.ssm)]
     }
 }
 
@@ -59,6 +63,7 @@ impl Region {
             ec2: One::new(ec2::State::new(name)),
             ecs: One::new(ecs::State::new(name)),
             logs: One::default(),
+            ssm: One::default(),
         }
     }
 
@@ -202,6 +207,7 @@ impl Whole {
             ec2: &mut here.ec2,
             ecs: &mut here.ecs,
             logs: &mut here.logs,
+            ssm: &mut here.ssm,
         }
     }
 

@@ -13,7 +13,7 @@ use super::engine::Launch;
 use super::engine::fake::{Fake, Outcome};
 use super::images;
 use super::service::{Answer, ApiError, Cx, Options, Settings};
-use super::{ec2, ecs, iam, logs, operations, ssm};
+use super::{ec2, ecs, iam, logs, members, operations, ssm};
 
 /// The bench.
 pub struct Bench {
@@ -60,6 +60,13 @@ impl Bench {
         for (operation, input) in [
             ("CreateRole", json!({"RoleName": "s-input", "Path": path, "AssumeRolePolicyDocument": trust})),
             ("CreateInstanceProfile", json!({"InstanceProfileName": "s-instance", "Path": path})),
+            (
+                "AttachRolePolicy",
+                json!({
+                    "RoleName": "s-input",
+                    "PolicyArn": "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role",
+                }),
+            ),
             ("AddRoleToInstanceProfile", json!({"InstanceProfileName": "s-instance", "RoleName": "s-input"})),
         ] {
             iam::handle(&mut whole.at(REGION), &before, operation, input)
@@ -85,6 +92,7 @@ impl Bench {
 
     pub fn try_ec2(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
+        members::check("ec2", operation, &input)?;
         listed("ec2", operation, ec2::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
@@ -98,6 +106,7 @@ impl Bench {
 
     pub fn try_ecs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
+        members::check("ecs", operation, &input)?;
         listed("ecs", operation, ecs::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
@@ -110,15 +119,18 @@ impl Bench {
     }
 
     pub fn try_iam(&mut self, operation: &str, input: Value) -> Answer {
+        members::check("iam", operation, &input)?;
         listed("iam", operation, iam::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
     pub fn try_ssm(&mut self, operation: &str, input: Value) -> Answer {
+        members::check("ssm", operation, &input)?;
         listed("ssm", operation, ssm::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 
     pub fn try_logs(&mut self, operation: &str, input: Value) -> Answer {
         self.settle();
+        members::check("logs", operation, &input)?;
         listed("logs", operation, logs::handle(&mut self.whole.at(REGION), &self.cx, operation, input))
     }
 

@@ -129,6 +129,7 @@ fn dispatch(account: &mut Account, cx: &Cx, operation: &str, input: &Value) -> A
         "DescribeAvailabilityZones" => network::zones(account, cx, input),
         "DescribeImages" => types::images(account, cx, input),
         "DescribeInstanceTypes" => types::instance_types(cx, input),
+        "CreateKeyPair" => key_pairs::create(account, cx, input),
         "ImportKeyPair" => key_pairs::import(account, cx, input),
         "DescribeKeyPairs" => key_pairs::describe(account, input),
         "DeleteKeyPair" => key_pairs::delete(account, input),

@@ -15,7 +15,7 @@ use super::past::{self, Behind};
 use super::service::{Answer, ApiError, Caller, Cx, Documented, unserved};
 use super::sigv4::{Refusal, Signed, same, sha256_hex};
 use super::wire::{self, Trailers};
-use super::{Kept, Sandbox, ec2, ecs, iam, logs, regions, s3, ssm, sts, throttle};
+use super::{Kept, Sandbox, ec2, ecs, iam, logs, members, regions, s3, ssm, sts, throttle};
 
 /// A request that was let in.
 #[derive(Debug)]
@@ -373,6 +373,7 @@ pub(super) fn dispatch(
     if !operations(service).iter().any(|(name, _)| *name == operation) {
         return Err(unserved(service, operation));
     }
+    members::check(service, operation, &input)?;
     if service == "sts" {
         return sts::handle(account, caller, operation);
     }

@@ -42,17 +42,20 @@ pub const OPERATIONS: &[Documented] = &[
     ("DeleteLogGroup", &["InvalidParameterException", "ResourceNotFoundException"]),
     ("PutRetentionPolicy", &["InvalidParameterException", "ResourceNotFoundException"]),
     ("DeleteRetentionPolicy", &["InvalidParameterException", "ResourceNotFoundException"]),
-    ("TagResource", &["InvalidParameterException", "ResourceNotFoundException", "TooManyTagsException"]),
-    ("UntagResource", &["InvalidParameterException", "ResourceNotFoundException"]),
-    ("ListTagsForResource", &["InvalidParameterException", "ResourceNotFoundException"]),
+    (
+        "TagResource",
+        &["InvalidParameterException", "ValidationException", "ResourceNotFoundException", "TooManyTagsException"],
+    ),
+    ("UntagResource", &["InvalidParameterException", "ValidationException", "ResourceNotFoundException"]),
+    ("ListTagsForResource", &["InvalidParameterException", "ValidationException", "ResourceNotFoundException"]),
     ("TagLogGroup", &["InvalidParameterException", "ResourceNotFoundException", "TooManyTagsException"]),
     ("UntagLogGroup", &["InvalidParameterException", "ResourceNotFoundException"]),
     ("ListTagsLogGroup", &["InvalidParameterException", "ResourceNotFoundException"]),
     ("CreateLogStream", &["InvalidParameterException", "ResourceNotFoundException", "ResourceAlreadyExistsException"]),
-    ("DescribeLogStreams", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("DescribeLogStreams", &["InvalidParameterException", "ValidationException", "ResourceNotFoundException"]),
     ("PutLogEvents", &["InvalidParameterException", "ResourceNotFoundException"]),
-    ("GetLogEvents", &["InvalidParameterException", "ResourceNotFoundException"]),
-    ("FilterLogEvents", &["InvalidParameterException", "ResourceNotFoundException"]),
+    ("GetLogEvents", &["InvalidParameterException", "ValidationException", "ResourceNotFoundException"]),
+    ("FilterLogEvents", &["InvalidParameterException", "ValidationException", "ResourceNotFoundException"]),
 ];
 
 /// Answers one operation.

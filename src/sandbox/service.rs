@@ -74,6 +74,9 @@ pub struct Settings {
     /// From TerminateInstances to `terminated`.
     #[serde(rename = "termination_ms", with = "millis")]
     pub termination: Duration,
+    /// From `running` until an instance's status checks are `ok`.
+    #[serde(rename = "checks_ms", with = "millis")]
+    pub checks: Duration,
     /// How long a just-made instance cannot be described, nor a just-made instance profile be used.
     #[serde(rename = "visibility_ms", with = "millis")]
     pub visibility: Duration,
@@ -95,6 +98,7 @@ impl Default for Settings {
             boot: Duration::from_millis(300),
             registration: Duration::from_millis(300),
             termination: Duration::from_millis(300),
+            checks: Duration::from_secs(120),
             visibility: Duration::ZERO,
             page: 100,
             no_capacity: Vec::new(),

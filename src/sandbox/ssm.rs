@@ -1,4 +1,4 @@
-//! Systems Manager: the public parameters that tell of the ECS-optimised AMIs.
+//! Systems Manager: the public parameters that tell of the ECS-optimised AMIs, and the account's own ones.
 //!
 //! For each image there is `…/recommended`, a JSON object, and a parameter below it for each of the object's members.
 
@@ -9,14 +9,38 @@ use super::images::{self, Image};
 use super::input::{flag, number, page, text};
 use super::service::{Answer, ApiError, Cx, Documented, epoch, unserved};
 
+mod own;
+
+pub use own::State;
+
 /// The operations that are served, each with the codes of the errors that it can give.
 pub const OPERATIONS: &[Documented] = &[
     ("GetParameters", &["ValidationException"]),
     ("GetParameter", &["ValidationException", "ParameterNotFound", "ParameterVersionNotFound"]),
     ("GetParametersByPath", &["ValidationException", "InvalidNextToken"]),
+    (
+        "PutParameter",
+        &[
+            "ValidationException",
+            "ParameterAlreadyExists",
+            "ParameterLimitExceeded",
+            "ParameterMaxVersionLimitExceeded",
+            "HierarchyLevelLimitExceededException",
+            "HierarchyTypeMismatchException",
+        ],
+    ),
+    ("DeleteParameter", &["ValidationException", "ParameterNotFound"]),
+    ("DeleteParameters", &["ValidationException"]),
+    (
+        "LabelParameterVersion",
+        &["ValidationException", "ParameterNotFound", "ParameterVersionNotFound", "ParameterVersionLabelLimitExceeded"],
+    ),
+    ("UnlabelParameterVersion", &["ValidationException", "ParameterNotFound", "ParameterVersionNotFound"]),
+    ("GetParameterHistory", &["ValidationException", "ParameterNotFound", "InvalidNextToken"]),
+    ("DescribeParameters", &["ValidationException", "InvalidFilterKey", "InvalidFilterOption", "InvalidNextToken"]),
 ];
 
-/// There is one version of each parameter.
+/// There is one version of each public parameter.
 const VERSION: i64 = 1;
 
 /// Answers one operation.
@@ -28,28 +52,41 @@ pub fn handle(account: &mut Account, cx: &Cx, operation: &str, input: Value) -> 
         "GetParameters" => several(account, &input),
         "GetParameter" => one(account, &input),
         "GetParametersByPath" => by_path(account, cx, &input),
+        "PutParameter" => own::put(account, cx, &input),
+        "DeleteParameter" => own::delete(account, &input),
+        "DeleteParameters" => own::delete_several(account, &input),
+        "LabelParameterVersion" => own::label(account, &input),
+        "UnlabelParameterVersion" => own::unlabel(account, &input),
+        "GetParameterHistory" => own::history(account, cx, &input),
+        "DescribeParameters" => own::describe(account, cx, &input),
         _ => Err(unserved("ssm", operation)),
     }
 }
 
-/// A public parameter.
-struct Parameter {
+/// A parameter at one of its versions.
+struct Found {
     name: String,
+    kind: String,
     value: String,
-    image: &'static Image,
+    version: i64,
+    modified: f64,
+    arn: String,
 }
 
-impl Parameter {
+/// What there is under a name and a selector.
+enum Selected {
+    Found(Found),
+    /// The parameter is there, and not this version of it.
+    OtherVersion,
+    Unknown,
+}
+
+impl Found {
     /// `selector` is what was asked for after the name, e.g. `:1`.
-    fn shown(&self, account: &Account, selector: Option<&str>) -> Value {
+    fn shown(&self, selector: Option<&str>) -> Value {
         let mut shown = json!({
-            "Name": self.name,
-            "Type": "String",
-            "Value": self.value,
-            "Version": VERSION,
-            "LastModifiedDate": self.image.created.parse().map(epoch).unwrap_or_default(),
-            "ARN": format!("arn:aws:ssm:{}::parameter{}", account.region, self.name),
-            "DataType": "text",
+            "Name": self.name, "Type": self.kind, "Value": self.value, "Version": self.version,
+            "LastModifiedDate": self.modified, "ARN": self.arn, "DataType": "text",
         });
         if let Some(selector) = selector {
             shown["Selector"] = json!(selector);
@@ -58,14 +95,12 @@ impl Parameter {
     }
 }
 
-/// All parameters, in the alphabet's order.
-fn parameters(account: &Account) -> Vec<Parameter> {
-    let mut all: Vec<Parameter> = images::of(&account.region).iter().flat_map(of_image).collect();
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    all
+/// AWS's public parameters.
+fn public(account: &Account) -> Vec<Found> {
+    images::of(&account.region).iter().flat_map(|image| of_image(account, image)).collect()
 }
 
-fn of_image(image: &'static Image) -> Vec<Parameter> {
+fn of_image(account: &Account, image: &'static Image) -> Vec<Found> {
     let whole = image.parameter.trim_end_matches("/image_id");
     let metadata = json!({
         "schema_version": 1,
@@ -76,12 +111,27 @@ fn of_image(image: &'static Image) -> Vec<Parameter> {
         "ecs_agent_version": "1.94.0",
         "ecs_runtime_version": "Docker version 25.0.8",
     });
-    let parts = metadata.as_object().into_iter().flatten().map(|(member, value)| Parameter {
-        name: format!("{whole}/{member}"),
-        value: value.as_str().map_or_else(|| value.to_string(), str::to_owned),
-        image,
+    let found = |name: String, value: String| Found {
+        arn: format!("arn:aws:ssm:{}::parameter{name}", account.region),
+        name,
+        kind: "String".to_owned(),
+        value,
+        version: VERSION,
+        modified: image.created.parse().map(epoch).unwrap_or_default(),
+    };
+    let parts = metadata.as_object().into_iter().flatten().map(|(member, value)| {
+        found(format!("{whole}/{member}"), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     });
-    parts.chain([Parameter { name: whole.to_owned(), value: metadata.to_string(), image }]).collect()
+    parts.chain([found(whole.to_owned(), metadata.to_string())]).collect()
+}
+
+/// What is asked for by a name and a selector; secrets are open where their decryption is asked for.
+fn select(account: &Account, name: &str, selector: Option<&str>, open: bool) -> Selected {
+    match public(account).into_iter().find(|one| one.name == name) {
+        Some(one) if selects(selector) => Selected::Found(one),
+        Some(_) => Selected::OtherVersion,
+        None => own::select(account, name, selector, open),
+    }
 }
 
 /// A name as it was given: spaces about it do not count, and what follows a colon selects a version.
@@ -112,33 +162,36 @@ fn several(account: &Account, input: &Value) -> Answer {
              less than or equal to 10, and greater than or equal to 1",
         ));
     }
-    let all = parameters(account);
+    let open = flag(input, "WithDecryption") == Some(true);
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     for given in names {
         let (name, selector) = read_name(given)?;
-        match all.iter().find(|parameter| parameter.name == name && selects(selector)) {
-            Some(parameter) => found.push((&parameter.name, parameter.shown(account, selector))),
-            None => unknown.push(given),
+        match select(account, name, selector, open) {
+            Selected::Found(one) => found.push((one.name.clone(), one.shown(selector))),
+            Selected::OtherVersion | Selected::Unknown => unknown.push(given),
         }
     }
-    found.sort_by_key(|(name, _)| *name);
+    found.sort_by(|a, b| a.0.cmp(&b.0));
     let found: Vec<Value> = found.into_iter().map(|(_, parameter)| parameter).collect();
     Ok(json!({"Parameters": found, "InvalidParameters": unknown}))
+}
+
+fn not_found(name: &str) -> ApiError {
+    ApiError::new("ParameterNotFound", format!("Parameter {name} not found."))
 }
 
 /// GetParameter.
 fn one(account: &Account, input: &Value) -> Answer {
     let given = text(input, "Name").ok_or_else(|| invalid("Value null at 'name': Member must not be null"))?;
     let (name, selector) = read_name(given)?;
-    let all = parameters(account);
-    let parameter = all.iter().find(|parameter| parameter.name == name);
-    let parameter =
-        parameter.ok_or_else(|| ApiError::new("ParameterNotFound", format!("Parameter {name} not found.")))?;
-    if !selects(selector) {
-        let message = format!("Systems Manager could not find version {} of {name}.", selector.unwrap_or_default());
-        return Err(ApiError::new("ParameterVersionNotFound", message));
+    match select(account, name, selector, flag(input, "WithDecryption") == Some(true)) {
+        Selected::Found(one) => Ok(json!({"Parameter": one.shown(selector)})),
+        Selected::OtherVersion => Err(ApiError::new(
+            "ParameterVersionNotFound",
+            format!("Systems Manager could not find version {} of {name}.", selector.unwrap_or_default()),
+        )),
+        Selected::Unknown => Err(not_found(name)),
     }
-    Ok(json!({"Parameter": parameter.shown(account, selector)}))
 }
 
 /// GetParametersByPath.
@@ -153,10 +206,12 @@ fn by_path(account: &Account, cx: &Cx, input: &Value) -> Answer {
     }
     let inside = format!("{}/", path.trim_end_matches('/'));
     let recursive = flag(input, "Recursive") == Some(true);
-    let mut found = parameters(account);
+    let mut found = public(account);
+    found.extend(own::all(account, flag(input, "WithDecryption") == Some(true)));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
     found.retain(|parameter| parameter.name.strip_prefix(&inside).is_some_and(|rest| recursive || !rest.contains('/')));
     let (some, next) = page(found, text(input, "NextToken"), Some(most), cx.options.settings.page, "InvalidNextToken")?;
-    let mut answer = json!({"Parameters": some.iter().map(|one| one.shown(account, None)).collect::<Vec<_>>()});
+    let mut answer = json!({"Parameters": some.iter().map(|one| one.shown(None)).collect::<Vec<_>>()});
     if let Some(next) = next {
         answer["NextToken"] = json!(next);
     }

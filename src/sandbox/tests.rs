@@ -383,7 +383,7 @@ async fn parameters_hold_images() {
     assert_eq!(answer.parameters()[0].value(), Some(images::of("eu-west-2")[0].id.as_str()));
     assert_eq!(answer.invalid_parameters(), ["/no"]);
     assert_eq!(code(ssm.get_parameter().name("/no").send().await), "ParameterNotFound");
-    assert_eq!(code(ssm.describe_parameters().send().await), "UnknownOperationException");
+    assert_eq!(code(ssm.list_documents().send().await), "UnknownOperationException");
 }
 
 fn serve(sandbox: &Arc<Sandbox>, listener: tokio::net::TcpListener) -> tokio::task::JoinHandle<()> {

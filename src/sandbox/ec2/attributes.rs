@@ -41,20 +41,6 @@ fn given<'a>(input: &'a Value, member: &str, attribute: &str) -> Option<&'a str>
 
 /// ModifyInstanceAttribute: groups, shutdown behaviour, protection, and user data of a stopped one.
 pub(super) fn modify(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
-    let known = [
-        "InstanceId",
-        "Attribute",
-        "Value",
-        "GroupId",
-        "InstanceInitiatedShutdownBehavior",
-        "DisableApiTermination",
-        "UserData",
-        "DryRun",
-    ];
-    if let Some(other) = input.as_object().and_then(|members| members.keys().find(|key| !known.contains(&key.as_str())))
-    {
-        return Err(invalid(format!("the sandbox does not serve the attribute '{other}'")));
-    }
     let plain = ["InstanceId", "Value", "DryRun"];
     if input.as_object().is_some_and(|members| members.keys().filter(|key| !plain.contains(&key.as_str())).count() > 1)
     {

@@ -66,8 +66,13 @@ fn not_found(id: &str) -> ApiError {
     if well_formed(id, "sg") {
         ApiError::new("InvalidGroup.NotFound", format!("The security group '{id}' does not exist"))
     } else {
-        ApiError::new("InvalidGroupId.Malformed", format!("Invalid id: \"{id}\" (expecting \"sg-...\")"))
+        malformed(id)
     }
+}
+
+/// The refusal of what is no group's id.
+pub(super) fn malformed(id: &str) -> ApiError {
+    ApiError::new("InvalidGroupId.Malformed", format!("Invalid id: \"{id}\" (expecting \"sg-...\")"))
 }
 
 impl State {

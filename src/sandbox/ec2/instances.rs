@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::show::shown;
-use super::{Filter, Tags, filtered, invalid, page_size, paged, well_formed};
+use super::{Filter, Tags, filtered, invalid, network, page_size, paged, well_formed};
 use crate::account::Account;
 use crate::ec2::State;
 use crate::ecs;
@@ -158,6 +158,11 @@ pub struct Instance {
     pub(super) deadline_seen: bool,
     pub(super) mac: String,
     pub(super) interface: String,
+    /// The tags of its network interface.
+    #[serde(default)]
+    pub(super) interface_tags: Tags,
+    #[serde(default)]
+    pub(super) ebs_optimized: bool,
     pub(super) tags: Tags,
     pub(super) launched: Timestamp,
     /// Its state.
@@ -369,7 +374,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
     Ok(answer)
 }
 
-/// DescribeInstanceStatus: running ones, or all of them. The checks take two minutes, as they do on AWS.
+/// DescribeInstanceStatus: running ones, or all of them. The checks take some time; two minutes on AWS.
 pub(super) fn describe_status(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let all = flag(input, "IncludeAllInstances") == Some(true);
     let found = chosen(account, cx, input)?
@@ -378,11 +383,12 @@ pub(super) fn describe_status(account: &Account, cx: &Cx, input: &Value) -> Answ
         .map(|instance| {
             let status = match instance.running_since {
                 _ if instance.life != Life::Running => "not-applicable",
-                Some(since) if seconds_later(since, 120) <= cx.now => "ok",
+                Some(since) if since.checked_add(cx.options.settings.checks).is_ok_and(|ok| ok <= cx.now) => "ok",
                 _ => "initializing",
             };
             json!({
                 "instanceId": instance.id, "availabilityZone": instance.zone, "instanceState": instance.life.shown(),
+                "availabilityZoneId": network::zone_id(&instance.zone),
                 "instanceStatus": {"status": status}, "systemStatus": {"status": status},
             })
         })
@@ -394,7 +400,7 @@ pub(super) fn describe_status(account: &Account, cx: &Cx, input: &Value) -> Answ
 fn to_change(account: &Account, cx: &Cx, input: &Value) -> Result<Vec<String>, ApiError> {
     let ids = named(&account.ec2, cx, input)?;
     if ids.is_empty() {
-        return Err(ApiError::new("MissingParameter", "The request must contain the parameter InstanceId"));
+        return Err(ApiError::new("InvalidParameterCombination", "No instances specified"));
     }
     Ok(ids)
 }

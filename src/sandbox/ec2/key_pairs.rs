@@ -1,4 +1,4 @@
-//! Key pairs: public halves under a name.
+//! Key pairs: public halves under a name. The private half of one that EC2 makes is told once and never kept.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,11 +7,13 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ssh_key::public::{KeyData, RsaPublicKey};
-use ssh_key::{HashAlg, PublicKey};
+use ssh_key::rand_core::OsRng;
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
 use super::{Tags, filtered, required, tag_set, tag_types, tags_for, time};
 use crate::account::Account;
 use crate::input::{flag, text, texts};
+use crate::members;
 use crate::service::{Answer, ApiError, Cx};
 
 /// A key pair.
@@ -70,36 +72,99 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     element
 }
 
-/// ImportKeyPair.
-pub(super) fn import(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+/// A public key in OpenSSH's form: as it is, or out of RFC 4716's file
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/create-key-pairs.html>).
+fn openssh(material: &str) -> Result<String, ApiError> {
+    let Some(rest) = material.strip_prefix("---- BEGIN SSH2 PUBLIC KEY ----") else { return Ok(material.to_owned()) };
+    let (inside, _) = rest.split_once("---- END SSH2 PUBLIC KEY ----").ok_or_else(bad_format)?;
+    let (mut body, mut in_header) = (String::new(), false);
+    for line in inside.lines() {
+        // A header goes on in the next line after a backslash.
+        let header = in_header || line.contains(':');
+        in_header = header && line.ends_with('\\');
+        if !header {
+            body.push_str(line.trim());
+        }
+    }
+    let blob = STANDARD.decode(&body).map_err(|_| bad_format())?;
+    let length = blob.get(..4).and_then(|four| <[u8; 4]>::try_from(four).ok()).ok_or_else(bad_format)?;
+    let name = blob.get(4..).and_then(|rest| rest.get(..u32::from_be_bytes(length) as usize)).ok_or_else(bad_format)?;
+    Ok(format!("{} {body}", std::str::from_utf8(name).map_err(|_| bad_format())?))
+}
+
+/// A key pair as it is kept.
+struct New {
+    key_type: &'static str,
+    public_key: String,
+    fingerprint: String,
+}
+
+/// Keeps a new key pair under the request's name; what EC2 answers, but for a private key.
+fn keep(account: &mut Account, cx: &Cx, input: &Value, new: New) -> Answer {
+    let name = required(input, "KeyName")?;
+    tag_types(input, &["key-pair"])?;
+    let tags = tags_for(input, "key-pair")?;
+    let state = &mut account.ec2;
+    let id = state.id("key", cx.now);
+    let answer = json!({
+        "keyPairId": id, "keyName": name, "keyFingerprint": new.fingerprint, "tagSet": tag_set(&tags),
+    });
+    state.key_pairs.push(KeyPair {
+        id,
+        name: name.to_owned(),
+        key_type: new.key_type.to_owned(),
+        public_key: new.public_key,
+        fingerprint: new.fingerprint,
+        created: cx.now,
+        tags,
+    });
+    Ok(answer)
+}
+
+/// Refuses a name that is too long, empty or taken.
+fn check_name(account: &Account, input: &Value) -> Result<(), ApiError> {
     let name = required(input, "KeyName")?;
     if name.is_empty() || name.chars().count() > 255 {
         return Err(super::invalid(
             "Value for parameter KeyName is invalid. Length exceeds maximum of 255 or is zero.",
         ));
     }
-    let material = STANDARD.decode(required(input, "PublicKeyMaterial")?).map_err(|_| bad_format())?;
-    let material = String::from_utf8(material).map_err(|_| bad_format())?.trim().to_owned();
-    let (key_type, fingerprint) = inspect(&material)?;
-    tag_types(input, &["key-pair"])?;
-    let tags = tags_for(input, "key-pair")?;
-    let state = &mut account.ec2;
-    if state.key_pairs.iter().any(|pair| pair.name == name) {
+    if exists(account, name) {
         return Err(ApiError::new("InvalidKeyPair.Duplicate", format!("The keypair '{name}' already exists.")));
     }
-    let id = state.id("key", cx.now);
-    let answer = json!({
-        "keyPairId": id, "keyName": name, "keyFingerprint": fingerprint, "tagSet": tag_set(&tags),
-    });
-    state.key_pairs.push(KeyPair {
-        id,
-        name: name.to_owned(),
-        key_type: key_type.to_owned(),
-        public_key: material,
-        fingerprint,
-        created: cx.now,
-        tags,
-    });
+    Ok(())
+}
+
+/// ImportKeyPair.
+pub(super) fn import(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    let material = STANDARD.decode(required(input, "PublicKeyMaterial")?).map_err(|_| bad_format())?;
+    let material = String::from_utf8(material).map_err(|_| bad_format())?.trim().to_owned();
+    let public_key = openssh(&material)?;
+    let (key_type, fingerprint) = inspect(&public_key)?;
+    check_name(account, input)?;
+    keep(account, cx, input, New { key_type, public_key, fingerprint })
+}
+
+/// A new ED25519 key, and its private half in OpenSSH's form.
+fn ed25519() -> Result<(New, String), ssh_key::Error> {
+    let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)?;
+    let fingerprint = STANDARD.encode(key.fingerprint(HashAlg::Sha256).as_bytes());
+    let new = New { key_type: "ed25519", public_key: key.public_key().to_openssh()?, fingerprint };
+    Ok((new, key.to_openssh(LineEnding::LF)?.to_string()))
+}
+
+/// CreateKeyPair: the private key is in this answer and nowhere else.
+pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
+    check_name(account, input)?;
+    let made = match text(input, "KeyType").unwrap_or("rsa") {
+        "ed25519" => ed25519(),
+        "rsa" => return Err(members::refusal("ec2", "CreateKeyPair", "KeyType=rsa")),
+        other => return Err(super::invalid(format!("Value ({other}) for parameter KeyType is invalid."))),
+    };
+    let (new, private) =
+        made.map_err(|error| ApiError::new("InternalError", format!("no key could be made: {error}")).status(500))?;
+    let mut answer = keep(account, cx, input, new)?;
+    answer["keyMaterial"] = json!(private);
     Ok(answer)
 }
 

@@ -77,7 +77,25 @@ struct Vpc {
 
 struct Zone {
     name: String,
+    id: String,
     region: String,
+}
+
+/// The id of a zone, e.g. `euw2-az1` of `eu-west-2a`: the same place for every account, while its name is the account's own
+/// (<https://docs.aws.amazon.com/global-infrastructure/latest/regions/az-ids.html>). Here `a` is always the first.
+pub fn zone_id(zone: &str) -> String {
+    let (region, letter) = zone.split_at(zone.len().saturating_sub(1));
+    let nth = letter.bytes().next().map_or(1, |letter| letter.saturating_sub(b'a') + 1);
+    let mut parts = region.split('-');
+    let area = parts.next().unwrap_or_default();
+    let short = |way: &str| match way {
+        "northeast" => "ne".to_owned(),
+        "northwest" => "nw".to_owned(),
+        "southeast" => "se".to_owned(),
+        "southwest" => "sw".to_owned(),
+        other => other.chars().take(1).collect(),
+    };
+    format!("{area}{}-az{nth}", parts.map(short).collect::<String>())
 }
 
 /// The subnets that are there.
@@ -198,6 +216,8 @@ pub(super) fn subnets(account: &Account, cx: &Cx, input: &Value) -> Answer {
             ("vpc-id", |one| vec![one.vpc.clone()]),
             ("availability-zone", |one| vec![one.zone.clone()]),
             ("availabilityZone", |one| vec![one.zone.clone()]),
+            ("availability-zone-id", |one| vec![zone_id(&one.zone)]),
+            ("availabilityZoneId", |one| vec![zone_id(&one.zone)]),
             ("default-for-az", |one| vec![one.default.to_string()]),
             ("defaultForAz", |one| vec![one.default.to_string()]),
             ("state", |_| vec!["available".to_owned()]),
@@ -211,6 +231,7 @@ pub(super) fn subnets(account: &Account, cx: &Cx, input: &Value) -> Answer {
         let used = account.ec2.instances.iter().filter(|instance| instance.subnet == one.id && !instance.gone());
         json!({
             "subnetId": one.id, "vpcId": one.vpc, "availabilityZone": one.zone, "cidrBlock": one.cidr,
+            "availabilityZoneId": zone_id(&one.zone),
             "state": "available", "defaultForAz": one.default, "mapPublicIpOnLaunch": one.public,
             "ownerId": account.id,
             "availableIpAddressCount": 4091usize.saturating_sub(used.count()), "tagSet": [],
@@ -324,12 +345,15 @@ pub(super) fn endpoints(account: &Account, cx: &Cx, input: &Value) -> Answer {
 
 /// DescribeAvailabilityZones.
 pub(super) fn zones(account: &Account, _cx: &Cx, input: &Value) -> Answer {
-    let names = texts(input, "ZoneName");
+    let (names, ids) = (texts(input, "ZoneName"), texts(input, "ZoneId"));
     let region = &account.region;
-    let zone = |letter| Zone { name: format!("{region}{letter}"), region: region.clone() };
-    let all: Vec<Zone> = regions::zone_letters(region).map(zone).collect();
+    let named = |name: String| Zone { id: zone_id(&name), name, region: region.clone() };
+    let all: Vec<Zone> = regions::zone_letters(region).map(|letter| named(format!("{region}{letter}"))).collect();
     if let Some(name) = names.iter().find(|name| !all.iter().any(|zone| zone.name == **name)) {
         return Err(super::invalid(format!("Invalid availability zone: [{name}]")));
+    }
+    if let Some(id) = ids.iter().find(|id| !all.iter().any(|zone| zone.id == **id)) {
+        return Err(super::invalid(format!("Invalid availability zone-id: [{id}]")));
     }
     let mut found = filtered(
         input,
@@ -337,16 +361,17 @@ pub(super) fn zones(account: &Account, _cx: &Cx, input: &Value) -> Answer {
         no_tags,
         &[
             ("zone-name", |zone| vec![zone.name.clone()]),
+            ("zone-id", |zone| vec![zone.id.clone()]),
             ("region-name", |zone| vec![zone.region.clone()]),
             ("state", |_| vec!["available".to_owned()]),
             ("zone-type", |_| vec!["availability-zone".to_owned()]),
             ("opt-in-status", |_| vec!["opt-in-not-required".to_owned()]),
         ],
     )?;
-    found.retain(|zone| names.is_empty() || names.contains(&zone.name));
+    found.retain(|zone| names.is_empty() && ids.is_empty() || names.contains(&zone.name) || ids.contains(&zone.id));
     let shown = |zone: Zone| {
         json!({
-            "zoneName": zone.name, "zoneState": "available", "regionName": zone.region,
+            "zoneName": zone.name, "zoneId": zone.id, "zoneState": "available", "regionName": zone.region,
             "optInStatus": "opt-in-not-required", "zoneType": "availability-zone", "groupName": zone.region,
             "networkBorderGroup": zone.region, "messageSet": [],
         })

@@ -14,8 +14,8 @@ use super::{Tags, groups, invalid, key_pairs, required, show, tag_types, tags, t
 use crate::account::Account;
 use crate::images::Image;
 use crate::input::{digits, fingerprint, flag, list, number, text, texts};
-use crate::lookups;
 use crate::service::{Answer, ApiError, Cx};
+use crate::{lookups, members};
 
 /// A client token, and what was asked and made under it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,10 +50,14 @@ struct Launch {
     public: bool,
     tags: Tags,
     volume_tags: Tags,
+    interface_tags: Tags,
     count: i64,
 }
 
 fn chosen_subnet(account: &Account, input: &Value) -> Result<Subnet, ApiError> {
+    if list(input, "NetworkInterface").len() > 1 {
+        return Err(members::refusal("ec2", "RunInstances", "a second NetworkInterface"));
+    }
     let interface = list(input, "NetworkInterface").first();
     if let Some(interface) = interface
         && (text(input, "SubnetId").is_some() || !texts(input, "SecurityGroupId").is_empty())
@@ -178,6 +182,7 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
         public,
         tags,
         volume_tags: tags_for(input, "volume")?,
+        interface_tags: tags_for(input, "network-interface")?,
         count,
     })
 }
@@ -292,6 +297,8 @@ pub(super) fn run(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
             deadline_seen: false,
             mac: format!("02:{}:{}:{}:{}:{}", &mac[..2], &mac[2..4], &mac[4..6], &mac[6..8], &mac[8..]),
             interface,
+            interface_tags: launch.interface_tags.clone(),
+            ebs_optimized: flag(input, "EbsOptimized").unwrap_or(false),
             tags: launch.tags.clone(),
             launched: cx.now,
             life: Life::Pending,

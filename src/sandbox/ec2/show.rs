@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::instances::{Instance, Life};
-use super::{tag_set, time};
+use super::{network, tag_set, time};
 use crate::account::Account;
 use crate::images;
 
@@ -15,10 +15,13 @@ pub(super) fn shown(account: &Account, instance: &Instance) -> Value {
         "instanceId": instance.id, "imageId": instance.image, "instanceState": instance.life.shown(),
         "privateDnsName": "", "dnsName": "", "amiLaunchIndex": instance.index, "productCodes": [],
         "instanceType": instance.instance_type, "launchTime": time(instance.launched),
-        "placement": {"availabilityZone": instance.zone, "groupName": "", "tenancy": "default"},
+        "placement": {
+            "availabilityZone": instance.zone, "availabilityZoneId": network::zone_id(&instance.zone),
+            "groupName": "", "tenancy": "default",
+        },
         "monitoring": {"state": "disabled"}, "architecture": instance.architecture,
         "rootDeviceType": "ebs", "virtualizationType": "hvm", "hypervisor": "xen", "enaSupport": true,
-        "ebsOptimized": false, "sourceDestCheck": true, "clientToken": instance.client_token,
+        "ebsOptimized": instance.ebs_optimized, "sourceDestCheck": true, "clientToken": instance.client_token,
         "tagSet": tag_set(&instance.tags), "metadataOptions": instance.metadata.shown(if instance.life == Life::Pending { "pending" } else { "applied" }),
         "rootDeviceName": images::by_id(&account.region, &instance.image).map_or("/dev/xvda", |image| image.root_device),
         "cpuOptions": {"coreCount": (instance.vcpus / 2).max(1), "threadsPerCore": 2.min(instance.vcpus)},
@@ -75,7 +78,7 @@ pub(super) fn shown(account: &Account, instance: &Instance) -> Value {
         "networkInterfaceId": instance.interface, "subnetId": instance.subnet, "vpcId": vpc, "ownerId": account.id,
         "status": "in-use", "description": "", "macAddress": instance.mac, "sourceDestCheck": true,
         "privateIpAddress": instance.private_ip, "privateDnsName": private_name, "groupSet": groups,
-        "interfaceType": "interface",
+        "interfaceType": "interface", "ipv6AddressesSet": [],
         "attachment": {
             "attachmentId": instance.interface.replacen("eni", "eni-attach", 1), "deviceIndex": 0,
             "status": "attached", "attachTime": time(instance.launched), "deleteOnTermination": true,
@@ -87,6 +90,11 @@ pub(super) fn shown(account: &Account, instance: &Instance) -> Value {
         one["dnsName"] = json!(public_name);
         interface["association"] = json!({"publicIp": ip, "publicDnsName": public_name, "ipOwnerId": "amazon"});
     }
+    let mut address = json!({"privateIpAddress": instance.private_ip, "privateDnsName": private_name, "primary": true});
+    if let Some(association) = interface.get("association") {
+        address["association"] = association.clone();
+    }
+    interface["privateIpAddressesSet"] = json!([address]);
     one["networkInterfaceSet"] = json!([interface]);
     one
 }

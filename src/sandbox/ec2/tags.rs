@@ -150,6 +150,8 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
             .filter(|instance| instance.visible(cx))
             .map(|instance| (instance.id.as_str(), "instance", &instance.tags)),
     );
+    let interfaces = state.instances.iter().filter(|instance| instance.visible(cx) && !instance.gone());
+    all.extend(interfaces.map(|one| (one.interface.as_str(), "network-interface", &one.interface_tags)));
     all.extend(state.volumes.iter().map(|volume| (volume.id.as_str(), "volume", &volume.tags)));
     all.extend(state.groups.iter().map(|group| (group.id.as_str(), "security-group", &group.tags)));
     all.extend(state.rules.iter().map(|rule| (rule.id.as_str(), "security-group-rule", &rule.tags)));

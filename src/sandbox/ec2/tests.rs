@@ -75,10 +75,10 @@ fn a_launch_refused_for_capacity_leaves_its_token_with_what_it_asked_for() {
     let mut bench = bench();
     let asked =
         |more: (&str, Value)| with(with(Bench::launch("t"), "InstanceType", json!("m5.4xlarge")), more.0, more.1);
-    let same = || asked(("Monitoring", json!("x")));
+    let same = || asked(("DisableApiTermination", json!("true")));
     assert_eq!(bench.ec2_refuses("RunInstances", same()), "InsufficientInstanceCapacity");
     assert_eq!(bench.ec2_refuses("RunInstances", same()), "InsufficientInstanceCapacity");
-    let other = asked(("Monitoring", json!("y")));
+    let other = asked(("DisableApiTermination", json!("false")));
     assert_eq!(bench.ec2_refuses("RunInstances", other.clone()), "IdempotentParameterMismatch");
     assert_eq!(bench.ec2_refuses("RunInstances", Bench::launch("t")), "IdempotentParameterMismatch");
     bench.wait(24 * 3600 + 1);

@@ -88,9 +88,6 @@ pub(super) fn disks(input: &Value, image: &Image) -> Result<Vec<Disk>, ApiError>
             return Err(invalid(format!("Value ({kind}) for parameter volumeType is invalid.")));
         }
         let encrypted = flag(ebs, "Encrypted").unwrap_or(false);
-        if text(ebs, "KmsKeyId").is_some() {
-            return Err(invalid("the sandbox serves the account's default key only, not KmsKeyId"));
-        }
         let gp3 = kind == "gp3";
         let (iops, throughput) = (number(ebs, "Iops"), number(ebs, "Throughput"));
         check_kind(kind, root, iops, throughput, size_gib)?;
@@ -207,6 +204,7 @@ pub(super) fn describe(account: &Account, cx: &Cx, input: &Value) -> Answer {
             .collect();
         let mut one = json!({
             "volumeId": volume.id, "size": disk.size_gib, "availabilityZone": volume.zone, "status": volume.status(),
+            "availabilityZoneId": super::network::zone_id(&volume.zone),
             "createTime": time(volume.created), "attachmentSet": attachments, "volumeType": disk.kind,
             "encrypted": disk.encrypted, "multiAttachEnabled": false, "tagSet": tag_set(&volume.tags),
             "snapshotId": disk.snapshot.as_deref().unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! Container instances: EC2 instances whose user data names a cluster, once their agent registered there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use crate::account::Account;
 use crate::ec2::instances::{Instance, Life};
 use crate::ec2::network;
 use crate::input::{flag, list, text, texts};
+use crate::lookups::{self, Rights};
+use crate::policy::Ask;
 use crate::service::{Answer, ApiError, Cx, epoch};
 use crate::user_data::UserData;
 
@@ -78,6 +80,9 @@ const CAPABILITIES: [&str; 12] = [
     "ecs.capability.task-cpu-mem-limit",
 ];
 
+/// SSH's, Docker's, and the agent's.
+const RESERVED_PORTS: [i64; 6] = [22, 2375, 2376, 51678, 51679, 51680];
+
 impl ContainerInstance {
     /// Whether it is active or draining.
     pub(super) fn registered(&self) -> bool {
@@ -97,6 +102,14 @@ impl ContainerInstance {
     pub(super) fn remaining(&self, account: &Account) -> (i64, i64) {
         let held = account.ecs.tasks.iter().filter(|task| task.container_instance == self.id && task.holds());
         held.fold((self.cpu, self.memory_mib), |(cpu, memory), task| (cpu - task.cpu, memory - task.memory_mib))
+    }
+
+    /// The ports of its machine that are taken: by the machine itself, Docker and the agent, and by tasks
+    /// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html>).
+    pub(super) fn held_ports(&self, account: &Account) -> Vec<(String, i64)> {
+        let tasks = account.ecs.tasks.iter().filter(|task| task.container_instance == self.id && task.holds());
+        let reserved = RESERVED_PORTS.into_iter().map(|port| ("tcp".to_owned(), port));
+        reserved.chain(tasks.flat_map(|task| task.ports.clone())).collect()
     }
 
     /// What placement expressions see of it.
@@ -134,8 +147,21 @@ fn agent_up(account: &Account, instance: &Instance, cx: &Cx) -> Option<Timestamp
     (instance.life == Life::Running && up <= cx.now && network::reaches_ecs(account, instance)).then_some(up)
 }
 
+/// Whether the agent's role lets it do all of these in this cluster, with this resource
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/instance_IAM_role.html>).
+fn may(rights: Option<&Rights>, actions: &[&str], resource: &str, cluster: &str) -> bool {
+    rights.is_some_and(|rights| {
+        actions.iter().all(|action| rights.allow(Ask { action, resource, context: &[("ecs:cluster", cluster)] }))
+    })
+}
+
 /// Registers, connects and deregisters.
 pub(super) fn settle(account: &mut Account, cx: &Cx) {
+    let profiles: BTreeSet<&String> =
+        account.ec2.instances.iter().filter_map(|one| one.profile.as_ref()).map(|(arn, _)| arn).collect();
+    let rights: BTreeMap<String, Rights> =
+        profiles.into_iter().filter_map(|arn| Some((arn.clone(), lookups::instance_rights(account, arn)?))).collect();
+    let clusters = arn(account, "cluster/");
     let agents = account.ec2.instances.iter().filter_map(|one| Some((one.id.clone(), agent_up(account, one, cx)?)));
     let agents: BTreeMap<String, Timestamp> = agents.collect();
     for instance in account.ec2.instances.iter() {
@@ -147,6 +173,11 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
         let user_data = UserData::of(instance.user_data.as_deref());
         let Some(cluster) = user_data.cluster().map(str::to_owned) else { continue };
         if !state.clusters.iter().any(|known| known.name == cluster && known.active) {
+            continue;
+        }
+        let rights = instance.profile.as_ref().and_then(|(arn, _)| rights.get(arn));
+        let cluster_arn = format!("{clusters}{cluster}");
+        if !may(rights, &["ecs:RegisterContainerInstance"], &cluster_arn, &cluster_arn) {
             continue;
         }
         let id = state.id("container-instance", up);
@@ -180,7 +211,14 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
             known.status = Status::Inactive;
             known.since = instance.and_then(|instance| instance.down_since).unwrap_or(cx.now);
         }
+        let rights = instance.and_then(|instance| rights.get(&instance.profile.as_ref()?.0));
+        let cluster = format!("{clusters}{}", known.cluster);
+        let own = format!("{}{}/{}", clusters.replace(":cluster/", ":container-instance/"), known.cluster, known.id);
+        let heard = may(rights, &["ecs:DiscoverPollEndpoint"], "*", &cluster)
+            && may(rights, &["ecs:Poll"], &own, &cluster)
+            && may(rights, &["ecs:SubmitTaskStateChange"], &cluster, &cluster);
         known.connected = known.registered()
+            && heard
             && !cx.options.settings.hung.contains(&known.instance)
             && agents.contains_key(&known.instance);
     });
@@ -194,14 +232,18 @@ pub(super) fn settle(account: &mut Account, cx: &Cx) {
 }
 
 fn shown(account: &Account, known: &ContainerInstance, tags: bool) -> Value {
-    let resources = |cpu: i64, memory: i64| {
+    let reserved = RESERVED_PORTS.map(|port| ("tcp".to_owned(), port));
+    let named = |ports: &[(String, i64)], protocol: &str| -> Vec<String> {
+        ports.iter().filter(|(of, _)| of == protocol).map(|(_, port)| port.to_string()).collect()
+    };
+    let resources = |cpu: i64, memory: i64, ports: &[(String, i64)]| {
         json!([
             {"name": "CPU", "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": cpu},
             {"name": "MEMORY", "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": memory},
             {"name": "PORTS", "type": "STRINGSET", "doubleValue": 0.0, "longValue": 0, "integerValue": 0,
-             "stringSetValue": ["22", "2376", "2375", "51678", "51679"]},
+             "stringSetValue": named(ports, "tcp")},
             {"name": "PORTS_UDP", "type": "STRINGSET", "doubleValue": 0.0, "longValue": 0, "integerValue": 0,
-             "stringSetValue": []},
+             "stringSetValue": named(ports, "udp")},
         ])
     };
     let (cpu, memory) = known.remaining(account);
@@ -217,7 +259,8 @@ fn shown(account: &Account, known: &ContainerInstance, tags: bool) -> Value {
     json!({
         "containerInstanceArn": known.arn(account), "ec2InstanceId": known.instance, "version": 3,
         "versionInfo": {"agentVersion": "1.94.0", "agentHash": "d9a4e3f1", "dockerVersion": "DockerVersion: 25.0.8"},
-        "remainingResources": resources(cpu, memory), "registeredResources": resources(known.cpu, known.memory_mib),
+        "remainingResources": resources(cpu, memory, &known.held_ports(account)),
+        "registeredResources": resources(known.cpu, known.memory_mib, &reserved),
         "status": known.status.name(), "agentConnected": known.connected, "attributes": attributes,
         "runningTasksCount": running, "pendingTasksCount": pending, "registeredAt": epoch(known.registered_at),
         "attachments": [], "tags": if tags { shown_tags(&known.tags) } else { json!([]) },

@@ -91,7 +91,7 @@ fn place(account: &Account, given: &str) -> Option<usize> {
 
 /// RegisterTaskDefinition: always a new revision, even of the same content.
 pub(super) fn register(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
-    let body = normal::body(input)?;
+    let body = normal::body(input, &account.region)?;
     let tags = read_tags(input)?;
     let family = required(input, "family")?.to_owned();
     let revision = account.ecs.revisions.get_or_insert_with(family.clone(), || 0);
@@ -189,6 +189,10 @@ pub(super) fn delete(account: &mut Account, _cx: &Cx, input: &Value) -> Answer {
     let (mut gone, mut failures) = (Vec::new(), Vec::new());
     for given in &wanted {
         match place(account, given) {
+            None if !local(account, given).contains(':') => failures.push(json!({
+                "arn": given, "reason": "The specified task definition identifier is invalid. Specify a valid name or \
+                 ARN and try again.",
+            })),
             None => failures.push(json!({
                 "arn": given, "reason": "The specified task definition does not exist. Specify a valid account, \
                  family, revision and try again.",

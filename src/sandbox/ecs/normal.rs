@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{client, required};
 use crate::input::{flag, list, number, text};
+use crate::members;
 use crate::service::ApiError;
 
 /// The largest task definition, bytes of its JSON.
@@ -99,7 +100,41 @@ fn check_compatibilities(input: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
+/// What is done of the options of the awslogs driver. Whether it waits for CloudWatch Logs (`mode`) makes no difference
+/// here: it never has to.
+const AWSLOGS: [&str; 6] =
+    ["awslogs-group", "awslogs-region", "awslogs-stream-prefix", "awslogs-create-group", "mode", "max-buffer-size"];
+
+fn check_log(log: &Value, region: &str) -> Result<(), ApiError> {
+    let driver = text(log, "logDriver").unwrap_or_default();
+    let known: &[&str] = match driver {
+        "awslogs" => &AWSLOGS,
+        "json-file" => &[],
+        // No agent has another driver: no task of it is ever placed.
+        _ => return Ok(()),
+    };
+    let options = log.get("options").and_then(Value::as_object);
+    if let Some(other) =
+        options.into_iter().flatten().map(|(name, _)| name).find(|name| !known.contains(&name.as_str()))
+    {
+        let member = format!("containerDefinitions.logConfiguration.options.{other}");
+        return Err(members::refusal("ecs", "RegisterTaskDefinition", &member));
+    }
+    if driver != "awslogs" {
+        return Ok(());
+    }
+    let option = |name: &str| options.and_then(|options| options.get(name)?.as_str()).unwrap_or_default();
+    if option("awslogs-group").is_empty() || option("awslogs-region").is_empty() {
+        return Err(client("Log driver awslogs requires options: awslogs-group, awslogs-region"));
+    }
+    if option("awslogs-region") != region {
+        let member = "containerDefinitions.logConfiguration.options.awslogs-region of another region";
+        return Err(members::refusal("ecs", "RegisterTaskDefinition", member));
+    }
+    Ok(())
+}
+
+fn container(written: &Value, task: &Value, region: &str) -> Result<Value, ApiError> {
     let name = text(written, "name").unwrap_or_default();
     if name.is_empty() {
         return Err(client("Container.name should not be null or empty."));
@@ -126,11 +161,6 @@ fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
             "Invalid setting for container '{name}'. 'memoryReservation' must not be greater than 'memory'."
         )));
     }
-    for (member, what) in [("dependsOn", "dependencies"), ("links", "links"), ("volumesFrom", "volumes of others")] {
-        if !list(written, member).is_empty() {
-            return Err(client(format!("the sandbox serves no {what} of containers ({member} of '{name}')")));
-        }
-    }
     check_ports(written, task)?;
     let volumes: Vec<&str> = list(task, "volumes").iter().filter_map(|volume| text(volume, "name")).collect();
     for mount in list(written, "mountPoints") {
@@ -142,12 +172,7 @@ fn container(written: &Value, task: &Value) -> Result<Value, ApiError> {
             return Err(client("Container path should not be null or empty."));
         }
     }
-    if let Some(log) = written.get("logConfiguration")
-        && text(log, "logDriver") == Some("awslogs")
-        && log.pointer("/options/awslogs-group").and_then(Value::as_str).unwrap_or_default().is_empty()
-    {
-        return Err(client("Log driver awslogs requires options: awslogs-group, awslogs-region"));
-    }
+    check_log(written.get("logConfiguration").unwrap_or(&Value::Null), region)?;
     if !list(written, "secrets").is_empty() && text(task, "executionRoleArn").unwrap_or_default().is_empty() {
         return Err(client(
             "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.",
@@ -207,7 +232,7 @@ fn attributes(input: &Value, containers: &[Value]) -> Value {
 /// # Errors
 /// `ClientException` for what ECS would not register, and for what the sandbox could not run: containers that depend on
 /// each other, tasks of other kinds of machines.
-pub(super) fn body(input: &Value) -> Result<Value, ApiError> {
+pub(super) fn body(input: &Value, region: &str) -> Result<Value, ApiError> {
     let family = required(input, "family").map_err(|_| client("Family should not be null or empty."))?;
     if family.len() > 255 || !family.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
         return Err(client(format!("Family contains invalid characters: {family}")));
@@ -240,7 +265,7 @@ pub(super) fn body(input: &Value) -> Result<Value, ApiError> {
     if list(input, "placementConstraints").len() > 10 {
         return Err(client("A task can have at most 10 placement constraints."));
     }
-    let containers = written.iter().map(|one| container(one, input)).collect::<Result<Vec<_>, _>>()?;
+    let containers = written.iter().map(|one| container(one, input, region)).collect::<Result<Vec<_>, _>>()?;
     if !containers.iter().any(|one| flag(one, "essential") == Some(true)) {
         return Err(client("Task definition does not have any essential containers."));
     }
@@ -293,10 +318,13 @@ mod tests {
 
     #[test]
     fn defaults_are_filled_in() {
-        let read = body(&json!({
-            "family": "f", "containerDefinitions": [{"name": "c", "image": "i", "memory": 128,
-                "environment": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]}],
-        }))
+        let read = body(
+            &json!({
+                "family": "f", "containerDefinitions": [{"name": "c", "image": "i", "memory": 128,
+                    "environment": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]}],
+            }),
+            "eu-west-2",
+        )
         .unwrap();
         let container = &read["containerDefinitions"][0];
         assert_eq!(container["cpu"], 0);
@@ -308,8 +336,27 @@ mod tests {
     }
 
     #[test]
+    fn options_of_logs() {
+        let with = |driver: &str, options: Value| {
+            let log = json!({"logDriver": driver, "options": options});
+            check_log(&log, "eu-west-2").map_err(|error| error.message)
+        };
+        let mine = json!({"awslogs-group": "g", "awslogs-region": "eu-west-2", "awslogs-stream-prefix": "p"});
+        assert!(with("awslogs", mine.clone()).is_ok());
+        for (name, value) in [("awslogs-multiline-pattern", "^x"), ("awslogs-datetime-format", "%Y"), ("tag", "t")] {
+            let mut options = mine.clone();
+            options[name] = json!(value);
+            assert!(with("awslogs", options).unwrap_err().contains(name));
+        }
+        assert!(with("awslogs", json!({"awslogs-group": "g"})).unwrap_err().contains("awslogs-region"));
+        let abroad = json!({"awslogs-group": "g", "awslogs-region": "us-east-1"});
+        assert!(with("awslogs", abroad).unwrap_err().contains("another region"));
+        assert!(with("json-file", json!({"max-size": "1m"})).is_err() && with("json-file", json!({})).is_ok());
+    }
+
+    #[test]
     fn refusals() {
-        let message = |input: Value| body(&input).unwrap_err().message;
+        let message = |input: Value| body(&input, "eu-west-2").unwrap_err().message;
         let with = |container: Value| json!({"family": "f", "containerDefinitions": [container]});
         assert_eq!(message(json!({"family": "f"})), "Container list cannot be empty.");
         assert!(message(with(json!({"name": "c", "image": "i"}))).contains("'memory' or 'memoryReservation'"));
@@ -320,7 +367,7 @@ mod tests {
         assert!(message(with(json!({"name": "c", "memory": 9}))).contains("image"));
         let long =
             |length: usize| with(json!({"name": "c", "image": "i", "memory": 9, "command": ["x".repeat(length)]}));
-        assert!(body(&long(65_000)).is_ok());
+        assert!(body(&long(65_000), "eu-west-2").is_ok());
         assert!(message(long(65_536)).ends_with("Max allowed length is '65536' bytes."));
     }
 }

@@ -94,12 +94,6 @@ fn check_texts(input: &Value) -> Result<(), ApiError> {
     if input.get("overrides").is_some_and(|overrides| overrides.to_string().chars().count() > 8192) {
         return Err(invalid("Container Overrides length must be at most 8192"));
     }
-    if let Some(kind) = text(input, "launchType").filter(|kind| *kind != "EC2") {
-        return Err(invalid(format!("the sandbox serves launch type EC2 only, not {kind}")));
-    }
-    if !list(input, "capacityProviderStrategy").is_empty() {
-        return Err(invalid("the sandbox serves no capacity providers"));
-    }
     Ok(())
 }
 
@@ -166,6 +160,18 @@ fn constraints(definition: &Definition, input: &Value) -> Result<Vec<Expression>
     Ok(all)
 }
 
+/// The ports of its machine that a task of this definition holds: those that are given, not those that are found at its
+/// start (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_PortMapping.html>).
+fn host_ports(definition: &Definition) -> Vec<(String, i64)> {
+    let containers = list(&definition.body, "containerDefinitions").iter();
+    let ports = containers.flat_map(|container| list(container, "portMappings"));
+    let held = ports.filter_map(|port| {
+        let number = number(port, "hostPort").filter(|number| *number != 0)?;
+        Some((text(port, "protocol").unwrap_or("tcp").to_owned(), number))
+    });
+    held.collect()
+}
+
 /// Why a task cannot be placed on this instance.
 fn unfit(
     account: &Account,
@@ -186,6 +192,8 @@ fn unfit(
         Some("RESOURCE:CPU")
     } else if share.1 > memory {
         Some("RESOURCE:MEMORY")
+    } else if host_ports(definition).iter().any(|port| known.held_ports(account).contains(port)) {
+        Some("RESOURCE:PORTS")
     } else if gpus > known.gpus() {
         Some("RESOURCE:GPU")
     } else {
@@ -287,6 +295,7 @@ fn start(
         role,
         cpu,
         memory_mib,
+        ports: host_ports(definition),
         shown_size: (written.task_text("cpu").map(str::to_owned), written.task_text("memory").map(str::to_owned)),
         containers,
         status: tasks::Status::Pending,

@@ -111,6 +111,9 @@ pub struct Task {
     pub(super) cpu: i64,
     /// MiB that it holds of its machine.
     pub(super) memory_mib: i64,
+    /// The ports that it holds of its machine: `tcp` or `udp`, and the number.
+    #[serde(default)]
+    pub(super) ports: Vec<(String, i64)>,
     /// Task-level cpu and memory, where they are set.
     pub(super) shown_size: (Option<String>, Option<String>),
     pub(super) containers: Vec<Container>,

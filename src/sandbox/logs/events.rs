@@ -138,7 +138,16 @@ pub(super) fn create_stream(account: &mut Account, cx: &Cx, input: &Value) -> An
 pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Answer {
     let group = group_of(account, input)?;
     let prefix = text(input, "logStreamNamePrefix");
-    let by_time = text(input, "orderBy") == Some("LastEventTime");
+    let by_time = match text(input, "orderBy") {
+        None | Some("LogStreamName") => false,
+        Some("LastEventTime") => true,
+        Some(other) => {
+            return Err(invalid(format!(
+                "1 validation error detected: Value '{other}' at 'orderBy' failed to satisfy constraint: Member must \
+                 satisfy enum value set: [LogStreamName, LastEventTime]"
+            )));
+        }
+    };
     if by_time && prefix.is_some() {
         return Err(invalid("Cannot order by LastEventTime with a logStreamNamePrefix."));
     }
@@ -150,7 +159,6 @@ pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Ans
             let events = stream.all(cx);
             let mut one = json!({
                 "logStreamName": stream.name, "creationTime": stream.created.as_millisecond(), "storedBytes": 0,
-                "uploadSequenceToken": "49039859569518213600000000000000000000000000000000000001",
                 "arn": format!("{}:log-stream:{}", groups::arn(account, &group.name), stream.name),
             });
             if let (Some(first), Some(last)) = (events.first(), events.last()) {

@@ -88,11 +88,18 @@ pub(super) fn arn(account: &Account, name: &str) -> String {
 pub(super) fn group_of<'a>(account: &'a Account, input: &Value) -> Result<&'a Group, ApiError> {
     match (text(input, "logGroupName"), text(input, "logGroupIdentifier")) {
         (Some(name), None) => account.logs.group(name),
-        (None, Some(given)) => {
-            let given = given.strip_suffix(":*").unwrap_or(given);
-            account.logs.group(given.strip_prefix(&arn(account, "")).unwrap_or(given))
-        }
-        _ => Err(invalid("Exactly one of logGroupName and logGroupIdentifier must be given.")),
+        // An ARN that ends in `:*`, as DescribeLogGroups shows it, is none here: the pattern of identifiers has no `*`
+        // (<https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html>).
+        (None, Some(given)) if given.contains('*') => Err(invalid(format!(
+            "1 validation error detected: Value '{given}' at 'logGroupIdentifier' failed to satisfy constraint: Member \
+             must satisfy regular expression pattern: [\\w#+=/:,.@-]*"
+        ))),
+        (None, Some(given)) => account.logs.group(given.strip_prefix(&arn(account, "")).unwrap_or(given)),
+        (Some(_), Some(_)) => Err(ApiError::new(
+            "ValidationException",
+            "LogGroup name and LogGroup ARN are mutually exclusive parameters.",
+        )),
+        (None, None) => Err(invalid("One of logGroupName and logGroupIdentifier must be given.")),
     }
 }
 
@@ -194,10 +201,13 @@ pub(super) fn delete_retention(account: &mut Account, input: &Value) -> Answer {
     Ok(json!({}))
 }
 
-/// The group of an ARN, which may end in `:*`.
+/// The group of an ARN, which must not end in `:*` (boto3 #4104, cloud-nuke #1150;
+/// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_LogGroup.html>).
 fn by_arn<'a>(account: &'a mut Account, input: &Value) -> Result<&'a mut Group, ApiError> {
     let given = required(input, "resourceArn")?;
-    let given = given.strip_suffix(":*").unwrap_or(given);
+    if given.contains('*') {
+        return Err(ApiError::new("ValidationException", format!("Invalid resourceArn: {given}")));
+    }
     let beginning = arn(account, "");
     let name = given.strip_prefix(&beginning).ok_or_else(no_group)?;
     account.logs.group_mut(name)

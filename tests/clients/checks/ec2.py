@@ -1,6 +1,6 @@
 """EC2: key pairs, the network, images and types, tags. Groups and instances have files of their own."""
 
-from . import REFUSAL, check, contains, ec2_groups, ec2_instances, ec2_lives, equal, refused, true  # noqa: F401
+from . import REFUSAL, check, contains, ec2_groups, ec2_instances, ec2_lives, ec2_strict, equal, refused, true  # noqa: F401
 from .ec2_made import (ERRORS, FILTERING, GUIDE, by, default_vpc, group, image, page, plain, tagged)
 
 RSA = ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQDSPPkKHhxXV01hv2ruiDJvflZrHFTMI6tNq02PMvavv0W2kYasf5rBaf93O6In"

@@ -4,4 +4,4 @@ Sentences of the API reference are as botocore carries them; those of the develo
 github.com/awsdocs/amazon-ecs-developer-guide, has them.
 """
 
-from . import ecs_clusters, ecs_definitions, ecs_instances, ecs_placement, ecs_tasks  # noqa: F401  (they register their checks)
+from . import ecs_clusters, ecs_definitions, ecs_instances, ecs_placement, ecs_strict, ecs_tasks  # noqa: F401  (they register their checks)

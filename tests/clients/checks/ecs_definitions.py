@@ -32,7 +32,7 @@ def _(aws):
                       mountPoints=[{"sourceVolume": "data", "containerPath": "/data", "readOnly": True}],
                       portMappings=[{"containerPort": 80, "hostPort": 8080, "protocol": "udp"}],
                       dockerLabels={"label": "x"}, ulimits=[{"name": "nofile", "softLimit": 10, "hardLimit": 20}],
-                      logConfiguration={"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-region": "r",
+                      logConfiguration={"logDriver": "awslogs", "options": {"awslogs-group": "g", "awslogs-region": aws.region,
                                                                             "awslogs-stream-prefix": "p"}})
     volume = {"name": "data", "host": {"sourcePath": "/var/data"}}
     made = definition(aws, whole, networkMode="bridge", volumes=[volume])

@@ -2,7 +2,7 @@
 
 import json
 
-from . import REFUSAL, check, contains, equal, refused, true
+from . import REFUSAL, check, contains, equal, refused, ssm_own, true  # noqa: F401
 
 API = "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_"
 RETRIEVE = "https://docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html"

@@ -1,3 +1,3 @@
 """CloudWatch Logs: groups, streams, events, and their search."""
 
-from . import events, groups, search, streams, tags  # noqa: F401
+from . import events, groups, search, streams, strict, tags  # noqa: F401
