@@ -174,7 +174,12 @@ impl Account<'_> {
     /// What exists in the region, by service and kind: a list of each kind, of objects with `id` or `name` and what else
     /// tells.
     fn status(&self) -> Value {
-        json!({ "ec2": self.ec2.status(), "ecs": self.ecs.status(), "logs": self.logs.status() })
+        json!({
+            "ec2": self.ec2.status(),
+            "ecs": self.ecs.status(),
+            "logs": self.logs.status(),
+            "ssm": self.ssm.status(),
+        })
     }
 }
 
@@ -259,10 +264,10 @@ impl Whole {
     pub fn status(&mut self) -> Value {
         let names =
             |names: &mut dyn Iterator<Item = &String>| names.map(|name| json!({ "name": name })).collect::<Vec<_>>();
-        let mut regional = json!({ "ec2": {}, "ecs": {}, "logs": {} });
+        let mut regional = json!({ "ec2": {}, "ecs": {}, "logs": {}, "ssm": {} });
         for region in self.regions() {
             let mut there = self.at(&region).status();
-            for service in ["ec2", "ecs", "logs"] {
+            for service in ["ec2", "ecs", "logs", "ssm"] {
                 for (kind, things) in there[service].as_object_mut().into_iter().flatten() {
                     let all = &mut regional[service][kind.as_str()];
                     let mut known = all.as_array_mut().map(std::mem::take).unwrap_or_default();
@@ -292,6 +297,7 @@ impl Whole {
                     .collect::<Vec<_>>(),
             },
             "ec2": regional["ec2"], "ecs": regional["ecs"], "logs": regional["logs"],
+            "ssm": regional["ssm"],
         })
     }
 }

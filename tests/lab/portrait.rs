@@ -6,6 +6,7 @@ use serde_json::Value;
 const CHANCE: &[&str] = &[
     "blob",
     "client_token",
+    "completed",
     "container_id",
     "created",
     "deregistered",
@@ -21,6 +22,7 @@ const CHANCE: &[&str] = &[
     "made",
     "modified",
     "next",
+    "number",
     "private_ip",
     "public_ip",
     "public_key",

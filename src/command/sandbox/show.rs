@@ -107,7 +107,7 @@ mod tests {
     fn a_status_is_tables() {
         let mut given = json!({
             "exists": {
-                "account": "123456789012", "region": "eu-west-2",
+                "account": "123456789012",
                 "ec2": {
                     "instances": [
                         { "id": "i-1", "state": "running", "type": "t3.large" },
@@ -122,7 +122,7 @@ mod tests {
             "set_aside": null,
         });
         insta::assert_snapshot!(status(&given), @r"
-        account 123456789012 in eu-west-2
+        account 123456789012
 
         ec2 instances
           id    state    type

@@ -4,16 +4,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use md5::{Digest, Md5};
+use rsa::RsaPrivateKey;
+use rsa::pkcs1::EncodeRsaPrivateKey as _;
+use rsa::pkcs8::EncodePrivateKey as _;
+use rsa::traits::PublicKeyParts as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha1::Sha1;
 use ssh_key::public::{KeyData, RsaPublicKey};
 use ssh_key::rand_core::OsRng;
-use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
+use ssh_key::{Algorithm, HashAlg, LineEnding, Mpint, PrivateKey, PublicKey};
 
 use super::{Tags, filtered, required, tag_set, tag_types, tags_for, time};
 use crate::account::Account;
 use crate::input::{flag, text, texts};
-use crate::members;
 use crate::service::{Answer, ApiError, Cx};
 
 /// A key pair.
@@ -146,11 +150,26 @@ pub(super) fn import(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
 }
 
 /// A new ED25519 key, and its private half in OpenSSH's form.
-fn ed25519() -> Result<(New, String), ssh_key::Error> {
+fn ed25519() -> Result<(New, String), Box<dyn std::error::Error>> {
     let key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519)?;
     let fingerprint = STANDARD.encode(key.fingerprint(HashAlg::Sha256).as_bytes());
     let new = New { key_type: "ed25519", public_key: key.public_key().to_openssh()?, fingerprint };
     Ok((new, key.to_openssh(LineEnding::LF)?.to_string()))
+}
+
+/// A new RSA key of 2,048 bits, and its private half in PEM. Its fingerprint is the SHA-1 of the private key in PKCS #8's DER
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/verify-keys.html>).
+fn rsa() -> Result<(New, String), Box<dyn std::error::Error>> {
+    let key = RsaPrivateKey::new(&mut OsRng, 2048)?;
+    let bytes: Vec<String> =
+        Sha1::digest(key.to_pkcs8_der()?.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let public = RsaPublicKey {
+        e: Mpint::from_positive_bytes(&key.e().to_bytes_be())?,
+        n: Mpint::from_positive_bytes(&key.n().to_bytes_be())?,
+    };
+    let public_key = PublicKey::from(KeyData::Rsa(public)).to_openssh()?;
+    let new = New { key_type: "rsa", public_key, fingerprint: bytes.join(":") };
+    Ok((new, key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF)?.to_string()))
 }
 
 /// CreateKeyPair: the private key is in this answer and nowhere else.
@@ -158,7 +177,7 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     check_name(account, input)?;
     let made = match text(input, "KeyType").unwrap_or("rsa") {
         "ed25519" => ed25519(),
-        "rsa" => return Err(members::refusal("ec2", "CreateKeyPair", "KeyType=rsa")),
+        "rsa" => rsa(),
         other => return Err(super::invalid(format!("Value ({other}) for parameter KeyType is invalid."))),
     };
     let (new, private) =

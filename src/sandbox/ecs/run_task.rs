@@ -130,9 +130,8 @@ fn check_written(
             part.name()
         )));
     }
-    let awsvpc = text(&definition.body, "networkMode") == Some("awsvpc");
-    if awsvpc {
-        return Err(invalid("the sandbox does not run tasks in network mode awsvpc"));
+    if let Some(mode @ ("awsvpc" | "none")) = text(&definition.body, "networkMode") {
+        return Err(invalid(format!("the sandbox does not run tasks in network mode {mode}")));
     }
     if input.get("networkConfiguration").is_some_and(|given| !given.is_null()) {
         return Err(invalid("Network Configuration is not valid for the given networkMode of this task definition."));

@@ -292,3 +292,29 @@ fn a_terminated_instance_is_forgotten_an_hour_later() {
     bench.wait(3600);
     assert_eq!(bench.ecs("DescribeContainerInstances", wanted)["failures"][0]["reason"], "MISSING");
 }
+
+/// The attachment that lets an agent register goes: no agent of its role registers, and those that did are not heard.
+#[test]
+fn an_agent_has_the_rights_of_its_role() {
+    let mut bench = Bench::new(|_| Outcome::default());
+    let agent = json!({
+        "RoleName": "s-input",
+        "PolicyArn": "arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role",
+    });
+    let listed = |bench: &mut Bench| {
+        let arns = bench.ecs("ListContainerInstances", json!({"cluster": "main"}))["containerInstanceArns"].clone();
+        arns.as_array().unwrap().clone()
+    };
+    bench.try_iam("DetachRolePolicy", agent.clone()).unwrap();
+    bench.ready();
+    assert!(listed(&mut bench).is_empty());
+    bench.try_iam("AttachRolePolicy", agent.clone()).unwrap();
+    let [one] = listed(&mut bench).try_into().unwrap();
+    let connected = |bench: &mut Bench| {
+        let asked = json!({"cluster": "main", "containerInstances": [one]});
+        bench.ecs("DescribeContainerInstances", asked)["containerInstances"][0]["agentConnected"].clone()
+    };
+    assert_eq!(connected(&mut bench), true);
+    bench.try_iam("DetachRolePolicy", agent).unwrap();
+    assert_eq!(connected(&mut bench), false);
+}

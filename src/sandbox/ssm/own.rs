@@ -40,6 +40,13 @@ impl Record for State {
     }
 }
 
+impl State {
+    /// What exists of it.
+    pub fn status(&self) -> Value {
+        json!({ "parameters": self.parameters.keys().map(|name| json!({ "name": name })).collect::<Vec<_>>() })
+    }
+}
+
 /// A parameter of the account's own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Parameter {

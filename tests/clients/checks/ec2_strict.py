@@ -1,6 +1,7 @@
 """EC2: what is refused rather than left out, key pairs that EC2 makes, and members that answers have."""
 
 import base64
+import hashlib
 import re
 
 from . import REFUSAL, check, contains, equal, refused, true
@@ -162,6 +163,22 @@ def _(aws):
     private = base64.b64decode("".join(made["KeyMaterial"].strip().splitlines()[1:-1]))
     true(public[-32:] in private, "the halves belong together")
     equal(len(base64.b64decode(made["KeyFingerprint"] + "=" * (-len(made["KeyFingerprint"]) % 4))), 32)
+
+
+@check("ec2", "EC2 makes an RSA key where no kind is named", page="https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/verify-keys.html",
+       says="The fingerprint of an RSA key that EC2 made is the SHA-1 of its private key, as DER of PKCS #8.")
+def _(aws):
+    made, shown = created(aws)
+    equal(shown["KeyType"], "rsa")
+    lines = made["KeyMaterial"].strip().splitlines()
+    equal(lines[0], "-----BEGIN RSA PRIVATE KEY-----")
+    private = base64.b64decode("".join(lines[1:-1]))
+    true(base64.b64decode(shown["PublicKey"].split()[1])[-256:] in private, "the halves belong together")
+    # PKCS #8 puts the version 0 and the algorithm rsaEncryption before the key, which is an octet string in it.
+    head = bytes.fromhex("020100300d06092a864886f70d0101010500")
+    inner = head + b"\x04\x82" + len(private).to_bytes(2, "big") + private
+    whole = b"\x30\x82" + len(inner).to_bytes(2, "big") + inner
+    equal(made["KeyFingerprint"].replace(":", ""), hashlib.sha1(whole).hexdigest())
 
 
 @check("ec2", "a key pair is of a kind that there is, and in PEM", REFUSAL, page=page("CreateKeyPair"),

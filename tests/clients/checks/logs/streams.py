@@ -146,5 +146,5 @@ def _(aws):
     both = {"logGroupName": where["logGroupName"], "logGroupIdentifier": where["logGroupName"]}
     for call, more in ((aws.logs.describe_log_streams, {}), (aws.logs.filter_log_events, {}),
                        (aws.logs.get_log_events, {"logStreamName": "stream"})):
-        refused("InvalidParameterException", call, **both, **more, status=400)
+        refused(("InvalidParameterException", "ValidationException"), call, **both, **more, status=400)
         refused("InvalidParameterException", call, **more, status=400)

@@ -27,7 +27,7 @@ def _(aws):
         call(logGroupIdentifier=shown["logGroupArn"], **more)
 
 
-@check("logs", "a group is named once", REFUSAL, page=API + "DescribeLogStreams.html",
+@check("logs", "a group is named by its name or by its identifier", REFUSAL, page=API + "DescribeLogStreams.html",
        says="A request has the group's name or its identifier, and not both.")
 def _(aws):
     group = made_group(aws)
