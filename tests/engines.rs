@@ -251,6 +251,31 @@ fn limits_and_folders_in_memory_are_as_asked(name: &str) {
     }
 }
 
+/// A task's log is the events that the awslogs driver sends.
+fn a_line_is_an_event(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    let script = r#"
+        line() { printf "%${1}s" | tr ' ' a; echo; }
+        line 20000; line 300000; echo; echo "  kept  "; printf '\xff.\r\n'
+        for part in 1 2 3 4 5 6; do
+            echo "part $part"; printf '[##\r' >&2; sleep 0.02
+        done
+        printf end"#;
+    bench.start(&bench.launch("0a", script));
+    assert_eq!(bench.code("0a"), (0, false));
+    let lines = bench.lines("0a");
+    let long: Vec<usize> = lines.iter().map(String::len).filter(|length| *length > 100).collect();
+    assert_eq!(long, [20_000, 262_118, 37_882]);
+    let parts: Vec<&str> = lines.iter().filter(|line| line.starts_with("part ")).map(String::as_str).collect();
+    assert_eq!(parts, ["part 1", "part 2", "part 3", "part 4", "part 5", "part 6"]);
+    for line in ["  kept  ", "\u{fffd}.\r", "end", &"[##\r".repeat(6)] {
+        assert!(lines.iter().any(|known| known == line), "{line:?} {:?}", &lines[3..]);
+    }
+    assert_eq!(lines.len(), 3 + 6 + 4, "an empty line is no event: {:?}", &lines[3..]);
+    let log = bench.engine.log("0a", Timestamp::now());
+    assert!(log.is_sorted_by_key(|line| line.0));
+}
+
 fn what_cannot_start_says_why(name: &str) {
     let Some(bench) = Bench::new(name) else { return };
     bench.start(&Launch { image: "lab/none:1".to_owned(), ..bench.launch("0a", "true") });
@@ -359,6 +384,7 @@ with_engine! {
     engine_docker_network, "docker": nothing_but_loopback;
     engine_docker_memory, "docker": memory_is_a_hard_limit;
     engine_docker_limits, "docker": limits_and_folders_in_memory_are_as_asked;
+    engine_docker_log, "docker": a_line_is_an_event;
     engine_docker_refusals, "docker": what_cannot_start_says_why;
     engine_docker_folders, "docker": folders_are_whose_user_data_says;
     engine_docker_stop, "docker": stopping_is_a_signal_the_program_hears;
@@ -367,6 +393,7 @@ with_engine! {
     engine_podman_network, "podman": nothing_but_loopback;
     engine_podman_memory, "podman": memory_is_a_hard_limit;
     engine_podman_limits, "podman": limits_and_folders_in_memory_are_as_asked;
+    engine_podman_log, "podman": a_line_is_an_event;
     engine_podman_refusals, "podman": what_cannot_start_says_why;
     engine_podman_folders, "podman": folders_are_whose_user_data_says;
     engine_podman_stop, "podman": stopping_is_a_signal_the_program_hears;
@@ -375,6 +402,7 @@ with_engine! {
     engine_bubblewrap_network, "bubblewrap": nothing_but_loopback;
     engine_bubblewrap_memory, "bubblewrap": memory_is_a_hard_limit;
     engine_bubblewrap_limits, "bubblewrap": limits_and_folders_in_memory_are_as_asked;
+    engine_bubblewrap_log, "bubblewrap": a_line_is_an_event;
     engine_bubblewrap_refusals, "bubblewrap": what_cannot_start_says_why;
     engine_bubblewrap_folders, "bubblewrap": folders_are_whose_user_data_says;
     engine_bubblewrap_stop, "bubblewrap": stopping_is_a_signal_the_program_hears;

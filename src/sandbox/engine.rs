@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod container;
 pub mod detect;
 pub mod fake;
+pub mod lines;
 pub mod podman;
 pub mod programs;
 pub mod relay;
@@ -114,7 +115,8 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn start(&self, launch: &Launch, now: Timestamp);
     /// Where the process of this task is; `None` if there was never one.
     fn process(&self, task: &str, now: Timestamp) -> Option<Process>;
-    /// What it has written so far (stdout and stderr together), line by line.
+    /// What it has written so far (stdout and stderr together), in the order of time: the events that the awslogs driver
+    /// would send.
     fn log(&self, task: &str, now: Timestamp) -> Vec<(Timestamp, String)>;
     /// Stops it: SIGTERM, then SIGKILL after 30 s.
     fn stop(&self, task: &str, now: Timestamp);

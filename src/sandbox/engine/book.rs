@@ -128,15 +128,11 @@ impl Book {
         self.pages().tasks.get(task).map(|entry| entry.log.clone()).unwrap_or_default()
     }
 
-    /// How many lines of a task's log are known.
-    pub fn log_length(&self, task: &str) -> usize {
-        self.pages().tasks.get(task).map_or(0, |entry| entry.log.len())
-    }
-
-    /// Adds a line to a task's log.
+    /// Adds a line to a task's log, after all that are not later.
     pub fn write_line(&self, task: &str, line: Line) {
         if let Some(entry) = self.pages().tasks.get_mut(task) {
-            entry.log.push(line);
+            let place = entry.log.iter().rposition(|known| known.0 <= line.0).map_or(0, |at| at + 1);
+            entry.log.insert(place, line);
         }
     }
 
@@ -317,7 +313,7 @@ impl Book {
         let launch: Launch = read_json(&folder.join("launch.json"))?;
         let process: Process = read_json(&folder.join("exit.json"))?;
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        let log = log.lines().filter_map(parse_line).collect();
+        let log = log.split_terminator('\n').filter_map(parse_line).collect();
         let entry = Entry { instance: launch.instance, process, log, stop: false };
         self.pages().tasks.entry(task.to_owned()).or_insert(entry);
         Some(())
@@ -372,7 +368,7 @@ pub fn stamped(at: Timestamp, line: &str) -> String {
 pub fn parse_line(text: &str) -> Option<Line> {
     let (at, line) = text.split_once(' ').unwrap_or((text, ""));
     let at: Timestamp = at.parse().ok()?;
-    Some((at, line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    Some((at, line.to_owned()))
 }
 
 /// Writes a file whole, for us alone, or not at all.

@@ -6,14 +6,15 @@
 //!
 //! A task's network is that of its instance's pause container, made with `--network none`: loopback, with our relay on it.
 
+mod logs;
 mod pause;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::book::{Book, parse_line, write_file};
+use super::book::{Book, write_file};
 use super::detect::Relay;
 use super::podman;
 use super::supervisor::STOP_TIMEOUT;
@@ -285,6 +286,11 @@ impl Inner {
             let log = podman::log_file(&self.book.task_folder(&launch.task));
             add("--log-driver", "k8s-file".to_owned());
             add("--log-opt", format!("path={}", log.display()));
+        } else {
+            // Whatever the daemon's own are: all of it is kept, in a form that `docker logs` reads.
+            add("--log-driver", "json-file".to_owned());
+            add("--log-opt", "mode=blocking".to_owned());
+            add("--log-opt", "max-size=1000g".to_owned());
         }
         if launch.more.privileged {
             add("--cap-add", "ALL".to_owned());
@@ -342,11 +348,11 @@ impl Inner {
         self.book.running(&launch.task, since);
         let state = match self.cli {
             Cli::Docker => {
-                self.copy_log(&launch.task, name, true);
+                let known = self.copy_log(&launch.task, name, true, [0, 0]);
                 // The log ends when the container does, or when the command that follows it failed; this decides.
                 let state = self.over(name)?;
                 // Whatever the follower missed: the log is complete now, and longer by just that.
-                self.copy_log(&launch.task, name, false);
+                self.copy_log(&launch.task, name, false, known);
                 state
             }
             Cli::Podman => self.tail_log(&launch.task, name)?,
@@ -425,30 +431,6 @@ impl Inner {
                 }
             }
         }
-    }
-
-    // Adds the lines that are not in the book yet: both streams through one pipe, in the order in which they were written.
-    fn copy_log(&self, task: &str, name: &str, follow: bool) {
-        let known = self.book.log_length(task);
-        let copied = self.log_command(name, follow).and_then(|(mut child, reader)| {
-            for line in BufReader::new(reader).split(b'\n').skip(known) {
-                let line = line?;
-                if let Some(line) = parse_line(&String::from_utf8_lossy(&line)) {
-                    self.book.write_line(task, line);
-                }
-            }
-            child.wait().map(drop)
-        });
-        if let Err(error) = copied {
-            tracing::warn!(%error, name, "the log of a container could not be read");
-        }
-    }
-
-    fn log_command(&self, name: &str, follow: bool) -> io::Result<(Child, io::PipeReader)> {
-        let (reader, writer) = io::pipe()?;
-        let mut command = self.cli.command();
-        command.args(["logs", "--timestamps"]).args(follow.then_some("--follow")).arg(name);
-        Ok((command.stdout(writer.try_clone()?).stderr(writer).spawn()?, reader))
     }
 
     fn stop_container(&self, task: &str) {
