@@ -424,6 +424,46 @@ fn engine_bubblewrap_survives() {
     a_task_outlives_the_sandbox("bubblewrap", "engine_bubblewrap_survives");
 }
 
+/// A variable with a line break, or longer than a line that Docker reads.
+#[test]
+fn engine_docker_long_variables() {
+    let Some(bench) = Bench::new("docker") else { return };
+    let mut launch = bench.launch("0a", "echo ${#LONG}; echo \"$LINES_2\"");
+    launch.environment.insert("LONG".to_owned(), "a".repeat(100_000));
+    launch.environment.insert("LINES_2".to_owned(), "one\ntwo".to_owned());
+    bench.start(&launch);
+    assert_eq!(bench.code("0a").0, 0);
+    assert_eq!(bench.lines("0a"), ["100000", "one", "two"]);
+}
+
+/// The containers of a sandbox whose folder was removed go at the next start of any sandbox; another's stay.
+#[test]
+fn engine_docker_sweeps_what_a_removed_folder_left() {
+    let (Some(mut gone), Some(stays)) = (Bench::new("docker"), Bench::new("docker")) else { return };
+    let containers = |bench: &Bench| {
+        let label = format!("label=seqstack.folder={}", fs::canonicalize(&bench.folder).unwrap_or_default().display());
+        label_count(&label)
+    };
+    for bench in [&gone, &stays] {
+        bench.start(&bench.launch("0a", "exec sleep 600"));
+        bench.when("0a", |at| matches!(at, Process::Running { .. }));
+        assert_eq!(containers(bench), 2, "the task and its instance's pause container");
+    }
+    let label = format!("label=seqstack.folder={}", gone.folder.display());
+    drop(gone._owned.take());
+    fs::remove_dir_all(&gone.folder).unwrap_or_default();
+    let _next = Bench::new("docker");
+    let swept = within(Duration::from_secs(30), || (label_count(&label) == 0).then_some(()));
+    // There is no instance of it left to be ended.
+    std::mem::forget(gone);
+    assert_eq!((swept, containers(&stays)), (Some(()), 2));
+}
+
+fn label_count(label: &str) -> usize {
+    let found = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", label]).output().unwrap();
+    String::from_utf8_lossy(&found.stdout).lines().count()
+}
+
 struct Account;
 
 impl Service for Account {

@@ -8,6 +8,7 @@
 
 mod logs;
 mod pause;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -28,10 +29,13 @@ use super::detect::Relay;
 use super::podman;
 use super::supervisor::STOP_TIMEOUT;
 use super::{Engine, Launch, Process};
+use variables::{by_command, in_a_line};
 
 const LABEL_SANDBOX: &str = "seqstack.sandbox";
 const LABEL_INSTANCE: &str = "seqstack.instance";
 const LABEL_TASK: &str = "seqstack.task";
+const LABEL_FOLDER: &str = "seqstack.folder";
+const LABEL_USER: &str = "seqstack.user";
 
 /// Whose command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +62,17 @@ impl Cli {
 
     // Runs one command to its end: its standard output, or the last line of what it complains.
     fn run<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Result<String, String> {
-        let done = self.command().args(arguments).output().map_err(|error| format!("{}: {error}", self.name()))?;
+        self.run_with(arguments, &BTreeMap::new())
+    }
+
+    // The same with these variables beside its own.
+    fn run_with<S: AsRef<OsStr>>(
+        self,
+        arguments: impl IntoIterator<Item = S>,
+        variables: &BTreeMap<&String, &String>,
+    ) -> Result<String, String> {
+        let done = self.command().args(arguments).envs(variables).output();
+        let done = done.map_err(|error| format!("{}: {error}", self.name()))?;
         if done.status.success() {
             return Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned());
         }
@@ -132,6 +146,8 @@ impl Containers {
         for instance in half_deleted {
             inner.delete_behind(instance);
         }
+        let sweeping = Arc::clone(&inner);
+        behind("sweep", move || sweeping.sweep());
         Ok(Self { inner })
     }
 }
@@ -261,7 +277,8 @@ impl Inner {
         self.network(&launch.instance)?;
         let environment = self.book.task_folder(&launch.task).join("environment");
         let arguments = self.create_arguments(launch, name, &environment)?;
-        let made = self.cli.run(&arguments).map_err(cannot("Create"));
+        let variables = launch.environment.iter().filter(|(name, value)| by_command(name, value)).collect();
+        let made = self.cli.run_with(&arguments, &variables).map_err(cannot("Create"));
         fs::remove_file(&environment).map_err(|error| cannot("Create")(error.to_string()))?;
         made.map(drop)
     }
@@ -271,11 +288,8 @@ impl Inner {
         let memory = format!("{}m", launch.memory_mib);
         let mut arguments: Vec<String> = ["create", "--pull", "never", "--name", name].map(str::to_owned).into();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        for (label, value) in
-            [(LABEL_SANDBOX, &self.id), (LABEL_INSTANCE, &launch.instance), (LABEL_TASK, &launch.task)]
-        {
-            add("--label", format!("{label}={value}"));
-        }
+        add("--label", format!("{LABEL_TASK}={}", launch.task));
+        self.labels(&launch.instance).into_iter().for_each(|label| add("--label", label));
         add("--network", format!("container:{}", self.pause(&launch.instance)));
         // As much memory with swap as without: none is swapped.
         add("--memory", memory.clone());
@@ -314,10 +328,13 @@ impl Inner {
             let source = self.book.mount_source(launch, host).map_err(failed)?;
             add("--mount", mount(&source, Path::new(target), *read_only)?);
         }
-        // In a file of ours, as a command line can be read by everybody; a file of lines cannot hold a line break.
+        // In a file of ours, as a command line can be read by everybody; what a line of a file cannot hold is
+        // in the environment of Docker's command.
         let mut lines = String::new();
         for (key, value) in &launch.environment {
-            if value.contains('\n') {
+            if by_command(key, value) {
+                add("--env", key.clone());
+            } else if !in_a_line(value) {
                 add("--env", format!("{key}={value}"));
             } else {
                 lines.push_str(&format!("{key}={value}\n"));
