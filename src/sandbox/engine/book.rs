@@ -122,10 +122,15 @@ impl Book {
 
     /// A task's log so far.
     pub fn log(&self, task: &str) -> Vec<Line> {
-        if !self.pages().tasks.contains_key(task) && self.load(task).is_none() {
-            return Vec::new();
-        }
-        self.pages().tasks.get(task).map(|entry| entry.log.clone()).unwrap_or_default()
+        self.process(task).and_then(|_| Some(self.pages().tasks.get(task)?.log.clone())).unwrap_or_default()
+    }
+
+    /// The times of the first and the last line of a task's log so far.
+    pub fn log_ends(&self, task: &str) -> Option<(Timestamp, Timestamp)> {
+        self.process(task)?;
+        let pages = self.pages();
+        let log = &pages.tasks.get(task)?.log;
+        Some((log.first()?.0, log.last()?.0))
     }
 
     /// Adds a line to a task's log, after all that are not later.
@@ -441,7 +446,8 @@ mod tests {
         assert!(again.unfinished().is_empty());
         assert_eq!(again.process("0a"), Some(ended));
         assert_eq!(again.log("0a"), [(at, "a line  with spaces".to_owned())]);
-        assert_eq!(again.process("0b"), None);
+        assert_eq!(again.log_ends("0a"), Some((at, at)));
+        assert_eq!((again.process("0b"), again.log_ends("0b")), (None, None));
     }
 
     #[test]

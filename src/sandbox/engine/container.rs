@@ -173,6 +173,10 @@ impl Engine for Containers {
         self.inner.book.log(task)
     }
 
+    fn log_ends(&self, task: &str, _now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        self.inner.book.log_ends(task)
+    }
+
     fn stop(&self, task: &str, _now: Timestamp) {
         self.inner.book.ask_to_stop(task);
         let (inner, task) = (Arc::clone(&self.inner), task.to_owned());
