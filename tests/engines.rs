@@ -251,6 +251,31 @@ fn limits_and_folders_in_memory_are_as_asked(name: &str) {
     }
 }
 
+/// A task's log is the events that the awslogs driver sends.
+fn a_line_is_an_event(name: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    let script = r#"
+        line() { printf "%${1}s" | tr ' ' a; echo; }
+        line 20000; line 300000; echo; echo "  kept  "; printf '\xff.\r\n'
+        for part in 1 2 3 4 5 6; do
+            echo "part $part"; printf '[##\r' >&2; sleep 0.02
+        done
+        printf end"#;
+    bench.start(&bench.launch("0a", script));
+    assert_eq!(bench.code("0a"), (0, false));
+    let lines = bench.lines("0a");
+    let long: Vec<usize> = lines.iter().map(String::len).filter(|length| *length > 100).collect();
+    assert_eq!(long, [20_000, 262_118, 37_882]);
+    let parts: Vec<&str> = lines.iter().filter(|line| line.starts_with("part ")).map(String::as_str).collect();
+    assert_eq!(parts, ["part 1", "part 2", "part 3", "part 4", "part 5", "part 6"]);
+    for line in ["  kept  ", "\u{fffd}.\r", "end", &"[##\r".repeat(6)] {
+        assert!(lines.iter().any(|known| known == line), "{line:?} {:?}", &lines[3..]);
+    }
+    assert_eq!(lines.len(), 3 + 6 + 4, "an empty line is no event: {:?}", &lines[3..]);
+    let log = bench.engine.log("0a", Timestamp::now());
+    assert!(log.is_sorted_by_key(|line| line.0));
+}
+
 fn what_cannot_start_says_why(name: &str) {
     let Some(bench) = Bench::new(name) else { return };
     bench.start(&Launch { image: "lab/none:1".to_owned(), ..bench.launch("0a", "true") });
@@ -359,6 +384,7 @@ with_engine! {
     engine_docker_network, "docker": nothing_but_loopback;
     engine_docker_memory, "docker": memory_is_a_hard_limit;
     engine_docker_limits, "docker": limits_and_folders_in_memory_are_as_asked;
+    engine_docker_log, "docker": a_line_is_an_event;
     engine_docker_refusals, "docker": what_cannot_start_says_why;
     engine_docker_folders, "docker": folders_are_whose_user_data_says;
     engine_docker_stop, "docker": stopping_is_a_signal_the_program_hears;
@@ -367,6 +393,7 @@ with_engine! {
     engine_podman_network, "podman": nothing_but_loopback;
     engine_podman_memory, "podman": memory_is_a_hard_limit;
     engine_podman_limits, "podman": limits_and_folders_in_memory_are_as_asked;
+    engine_podman_log, "podman": a_line_is_an_event;
     engine_podman_refusals, "podman": what_cannot_start_says_why;
     engine_podman_folders, "podman": folders_are_whose_user_data_says;
     engine_podman_stop, "podman": stopping_is_a_signal_the_program_hears;
@@ -375,6 +402,7 @@ with_engine! {
     engine_bubblewrap_network, "bubblewrap": nothing_but_loopback;
     engine_bubblewrap_memory, "bubblewrap": memory_is_a_hard_limit;
     engine_bubblewrap_limits, "bubblewrap": limits_and_folders_in_memory_are_as_asked;
+    engine_bubblewrap_log, "bubblewrap": a_line_is_an_event;
     engine_bubblewrap_refusals, "bubblewrap": what_cannot_start_says_why;
     engine_bubblewrap_folders, "bubblewrap": folders_are_whose_user_data_says;
     engine_bubblewrap_stop, "bubblewrap": stopping_is_a_signal_the_program_hears;
@@ -394,6 +422,46 @@ fn engine_podman_survives() {
 #[test]
 fn engine_bubblewrap_survives() {
     a_task_outlives_the_sandbox("bubblewrap", "engine_bubblewrap_survives");
+}
+
+/// A variable with a line break, or longer than a line that Docker reads.
+#[test]
+fn engine_docker_long_variables() {
+    let Some(bench) = Bench::new("docker") else { return };
+    let mut launch = bench.launch("0a", "echo ${#LONG}; echo \"$LINES_2\"");
+    launch.environment.insert("LONG".to_owned(), "a".repeat(100_000));
+    launch.environment.insert("LINES_2".to_owned(), "one\ntwo".to_owned());
+    bench.start(&launch);
+    assert_eq!(bench.code("0a").0, 0);
+    assert_eq!(bench.lines("0a"), ["100000", "one", "two"]);
+}
+
+/// The containers of a sandbox whose folder was removed go at the next start of any sandbox; another's stay.
+#[test]
+fn engine_docker_sweeps_what_a_removed_folder_left() {
+    let (Some(mut gone), Some(stays)) = (Bench::new("docker"), Bench::new("docker")) else { return };
+    let containers = |bench: &Bench| {
+        let label = format!("label=seqstack.folder={}", fs::canonicalize(&bench.folder).unwrap_or_default().display());
+        label_count(&label)
+    };
+    for bench in [&gone, &stays] {
+        bench.start(&bench.launch("0a", "exec sleep 600"));
+        bench.when("0a", |at| matches!(at, Process::Running { .. }));
+        assert_eq!(containers(bench), 2, "the task and its instance's pause container");
+    }
+    let label = format!("label=seqstack.folder={}", gone.folder.display());
+    drop(gone._owned.take());
+    fs::remove_dir_all(&gone.folder).unwrap_or_default();
+    let _next = Bench::new("docker");
+    let swept = within(Duration::from_secs(30), || (label_count(&label) == 0).then_some(()));
+    // There is no instance of it left to be ended.
+    std::mem::forget(gone);
+    assert_eq!((swept, containers(&stays)), (Some(()), 2));
+}
+
+fn label_count(label: &str) -> usize {
+    let found = Command::new("docker").args(["ps", "--all", "--quiet", "--filter", label]).output().unwrap();
+    String::from_utf8_lossy(&found.stdout).lines().count()
 }
 
 struct Account;

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod container;
 pub mod detect;
 pub mod fake;
+pub mod lines;
 pub mod podman;
 pub mod programs;
 pub mod relay;
@@ -114,8 +115,14 @@ pub trait Engine: Send + Sync + fmt::Debug {
     fn start(&self, launch: &Launch, now: Timestamp);
     /// Where the process of this task is; `None` if there was never one.
     fn process(&self, task: &str, now: Timestamp) -> Option<Process>;
-    /// What it has written so far (stdout and stderr together), line by line.
+    /// What it has written so far (stdout and stderr together), in the order of time: the events that the awslogs driver
+    /// would send.
     fn log(&self, task: &str, now: Timestamp) -> Vec<(Timestamp, String)>;
+    /// The times of the first and the last event of its log so far.
+    fn log_ends(&self, task: &str, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let log = self.log(task, now);
+        Some((log.first()?.0, log.last()?.0))
+    }
     /// Stops it: SIGTERM, then SIGKILL after 30 s.
     fn stop(&self, task: &str, now: Timestamp);
     /// The instance was terminated: its processes and its folder go at once.

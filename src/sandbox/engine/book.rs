@@ -122,21 +122,22 @@ impl Book {
 
     /// A task's log so far.
     pub fn log(&self, task: &str) -> Vec<Line> {
-        if !self.pages().tasks.contains_key(task) && self.load(task).is_none() {
-            return Vec::new();
-        }
-        self.pages().tasks.get(task).map(|entry| entry.log.clone()).unwrap_or_default()
+        self.process(task).and_then(|_| Some(self.pages().tasks.get(task)?.log.clone())).unwrap_or_default()
     }
 
-    /// How many lines of a task's log are known.
-    pub fn log_length(&self, task: &str) -> usize {
-        self.pages().tasks.get(task).map_or(0, |entry| entry.log.len())
+    /// The times of the first and the last line of a task's log so far.
+    pub fn log_ends(&self, task: &str) -> Option<(Timestamp, Timestamp)> {
+        self.process(task)?;
+        let pages = self.pages();
+        let log = &pages.tasks.get(task)?.log;
+        Some((log.first()?.0, log.last()?.0))
     }
 
-    /// Adds a line to a task's log.
+    /// Adds a line to a task's log, after all that are not later.
     pub fn write_line(&self, task: &str, line: Line) {
         if let Some(entry) = self.pages().tasks.get_mut(task) {
-            entry.log.push(line);
+            let place = entry.log.iter().rposition(|known| known.0 <= line.0).map_or(0, |at| at + 1);
+            entry.log.insert(place, line);
         }
     }
 
@@ -317,7 +318,7 @@ impl Book {
         let launch: Launch = read_json(&folder.join("launch.json"))?;
         let process: Process = read_json(&folder.join("exit.json"))?;
         let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-        let log = log.lines().filter_map(parse_line).collect();
+        let log = log.split_terminator('\n').filter_map(parse_line).collect();
         let entry = Entry { instance: launch.instance, process, log, stop: false };
         self.pages().tasks.entry(task.to_owned()).or_insert(entry);
         Some(())
@@ -372,7 +373,7 @@ pub fn stamped(at: Timestamp, line: &str) -> String {
 pub fn parse_line(text: &str) -> Option<Line> {
     let (at, line) = text.split_once(' ').unwrap_or((text, ""));
     let at: Timestamp = at.parse().ok()?;
-    Some((at, line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    Some((at, line.to_owned()))
 }
 
 /// Writes a file whole, for us alone, or not at all.
@@ -445,7 +446,8 @@ mod tests {
         assert!(again.unfinished().is_empty());
         assert_eq!(again.process("0a"), Some(ended));
         assert_eq!(again.log("0a"), [(at, "a line  with spaces".to_owned())]);
-        assert_eq!(again.process("0b"), None);
+        assert_eq!(again.log_ends("0a"), Some((at, at)));
+        assert_eq!((again.process("0b"), again.log_ends("0b")), (None, None));
     }
 
     #[test]

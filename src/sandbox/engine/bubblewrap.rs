@@ -85,6 +85,10 @@ impl Engine for Bubblewrap {
         self.inner.book.log(task)
     }
 
+    fn log_ends(&self, task: &str, _now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        self.inner.book.log_ends(task)
+    }
+
     fn stop(&self, task: &str, _now: Timestamp) {
         self.inner.book.ask_to_stop(task);
         self.inner.ask(task, "stop");

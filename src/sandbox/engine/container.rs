@@ -6,14 +6,16 @@
 //!
 //! A task's network is that of its instance's pause container, made with `--network none`: loopback, with our relay on it.
 
+mod logs;
 mod pause;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,15 +24,18 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::book::{Book, parse_line, write_file};
+use super::book::{Book, write_file};
 use super::detect::Relay;
 use super::podman;
 use super::supervisor::STOP_TIMEOUT;
 use super::{Engine, Launch, Process};
+use variables::{by_command, in_a_line};
 
 const LABEL_SANDBOX: &str = "seqstack.sandbox";
 const LABEL_INSTANCE: &str = "seqstack.instance";
 const LABEL_TASK: &str = "seqstack.task";
+const LABEL_FOLDER: &str = "seqstack.folder";
+const LABEL_USER: &str = "seqstack.user";
 
 /// Whose command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +62,17 @@ impl Cli {
 
     // Runs one command to its end: its standard output, or the last line of what it complains.
     fn run<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Result<String, String> {
-        let done = self.command().args(arguments).output().map_err(|error| format!("{}: {error}", self.name()))?;
+        self.run_with(arguments, &BTreeMap::new())
+    }
+
+    // The same with these variables beside its own.
+    fn run_with<S: AsRef<OsStr>>(
+        self,
+        arguments: impl IntoIterator<Item = S>,
+        variables: &BTreeMap<&String, &String>,
+    ) -> Result<String, String> {
+        let done = self.command().args(arguments).envs(variables).output();
+        let done = done.map_err(|error| format!("{}: {error}", self.name()))?;
         if done.status.success() {
             return Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned());
         }
@@ -131,6 +146,8 @@ impl Containers {
         for instance in half_deleted {
             inner.delete_behind(instance);
         }
+        let sweeping = Arc::clone(&inner);
+        behind("sweep", move || sweeping.sweep());
         Ok(Self { inner })
     }
 }
@@ -154,6 +171,10 @@ impl Engine for Containers {
 
     fn log(&self, task: &str, _now: Timestamp) -> Vec<(Timestamp, String)> {
         self.inner.book.log(task)
+    }
+
+    fn log_ends(&self, task: &str, _now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        self.inner.book.log_ends(task)
     }
 
     fn stop(&self, task: &str, _now: Timestamp) {
@@ -260,7 +281,8 @@ impl Inner {
         self.network(&launch.instance)?;
         let environment = self.book.task_folder(&launch.task).join("environment");
         let arguments = self.create_arguments(launch, name, &environment)?;
-        let made = self.cli.run(&arguments).map_err(cannot("Create"));
+        let variables = launch.environment.iter().filter(|(name, value)| by_command(name, value)).collect();
+        let made = self.cli.run_with(&arguments, &variables).map_err(cannot("Create"));
         fs::remove_file(&environment).map_err(|error| cannot("Create")(error.to_string()))?;
         made.map(drop)
     }
@@ -270,11 +292,8 @@ impl Inner {
         let memory = format!("{}m", launch.memory_mib);
         let mut arguments: Vec<String> = ["create", "--pull", "never", "--name", name].map(str::to_owned).into();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        for (label, value) in
-            [(LABEL_SANDBOX, &self.id), (LABEL_INSTANCE, &launch.instance), (LABEL_TASK, &launch.task)]
-        {
-            add("--label", format!("{label}={value}"));
-        }
+        add("--label", format!("{LABEL_TASK}={}", launch.task));
+        self.labels(&launch.instance).into_iter().for_each(|label| add("--label", label));
         add("--network", format!("container:{}", self.pause(&launch.instance)));
         // As much memory with swap as without: none is swapped.
         add("--memory", memory.clone());
@@ -285,6 +304,11 @@ impl Inner {
             let log = podman::log_file(&self.book.task_folder(&launch.task));
             add("--log-driver", "k8s-file".to_owned());
             add("--log-opt", format!("path={}", log.display()));
+        } else {
+            // Whatever the daemon's own are: all of it is kept, in a form that `docker logs` reads.
+            add("--log-driver", "json-file".to_owned());
+            add("--log-opt", "mode=blocking".to_owned());
+            add("--log-opt", "max-size=1000g".to_owned());
         }
         if launch.more.privileged {
             add("--cap-add", "ALL".to_owned());
@@ -308,10 +332,13 @@ impl Inner {
             let source = self.book.mount_source(launch, host).map_err(failed)?;
             add("--mount", mount(&source, Path::new(target), *read_only)?);
         }
-        // In a file of ours, as a command line can be read by everybody; a file of lines cannot hold a line break.
+        // In a file of ours, as a command line can be read by everybody; what a line of a file cannot hold is
+        // in the environment of Docker's command.
         let mut lines = String::new();
         for (key, value) in &launch.environment {
-            if value.contains('\n') {
+            if by_command(key, value) {
+                add("--env", key.clone());
+            } else if !in_a_line(value) {
                 add("--env", format!("{key}={value}"));
             } else {
                 lines.push_str(&format!("{key}={value}\n"));
@@ -342,11 +369,11 @@ impl Inner {
         self.book.running(&launch.task, since);
         let state = match self.cli {
             Cli::Docker => {
-                self.copy_log(&launch.task, name, true);
+                let known = self.copy_log(&launch.task, name, true, [0, 0]);
                 // The log ends when the container does, or when the command that follows it failed; this decides.
                 let state = self.over(name)?;
                 // Whatever the follower missed: the log is complete now, and longer by just that.
-                self.copy_log(&launch.task, name, false);
+                self.copy_log(&launch.task, name, false, known);
                 state
             }
             Cli::Podman => self.tail_log(&launch.task, name)?,
@@ -425,30 +452,6 @@ impl Inner {
                 }
             }
         }
-    }
-
-    // Adds the lines that are not in the book yet: both streams through one pipe, in the order in which they were written.
-    fn copy_log(&self, task: &str, name: &str, follow: bool) {
-        let known = self.book.log_length(task);
-        let copied = self.log_command(name, follow).and_then(|(mut child, reader)| {
-            for line in BufReader::new(reader).split(b'\n').skip(known) {
-                let line = line?;
-                if let Some(line) = parse_line(&String::from_utf8_lossy(&line)) {
-                    self.book.write_line(task, line);
-                }
-            }
-            child.wait().map(drop)
-        });
-        if let Err(error) = copied {
-            tracing::warn!(%error, name, "the log of a container could not be read");
-        }
-    }
-
-    fn log_command(&self, name: &str, follow: bool) -> io::Result<(Child, io::PipeReader)> {
-        let (reader, writer) = io::pipe()?;
-        let mut command = self.cli.command();
-        command.args(["logs", "--timestamps"]).args(follow.then_some("--follow")).arg(name);
-        Ok((command.stdout(writer.try_clone()?).stderr(writer).spawn()?, reader))
     }
 
     fn stop_container(&self, task: &str) {

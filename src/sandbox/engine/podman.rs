@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use jiff::Timestamp;
 
 use super::book::Line;
+use super::lines::Stream;
 
 /// The log file of a container, in its task's folder.
 pub fn log_file(task_folder: &Path) -> PathBuf {
@@ -24,13 +25,13 @@ pub fn log_file(task_folder: &Path) -> PathBuf {
 pub struct Tail {
     path: PathBuf,
     offset: u64,
-    parts: BTreeMap<String, (Timestamp, String)>,
+    streams: BTreeMap<String, Stream>,
 }
 
 impl Tail {
     /// From the file's beginning.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, offset: 0, parts: BTreeMap::new() }
+        Self { path, offset: 0, streams: BTreeMap::new() }
     }
 
     /// The whole lines written since.
@@ -48,27 +49,23 @@ impl Tail {
         file.read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         self.offset += u64::try_from(whole).unwrap_or(u64::MAX);
-        let text = String::from_utf8_lossy(&bytes[..whole]);
-        Ok(text.split_terminator('\n').filter_map(|row| self.row(row)).collect())
+        let rows = bytes[..whole].split(|byte| *byte == b'\n').map(|row| self.row(row));
+        Ok(rows.flatten().flatten().collect())
     }
 
     /// What was begun and never ended with a line break; for when the container has ended.
     pub fn rest(&mut self) -> Vec<Line> {
-        std::mem::take(&mut self.parts).into_values().filter(|(_, text)| !text.is_empty()).collect()
+        self.streams.values_mut().flat_map(Stream::rest).collect()
     }
 
-    fn row(&mut self, row: &str) -> Option<Line> {
-        let mut words = row.splitn(4, ' ');
-        let at: Timestamp = words.next()?.parse().ok()?;
-        let (stream, whole, text) = (words.next()?, words.next()? == "F", words.next().unwrap_or_default());
-        let (begun, line) = self.parts.entry(stream.to_owned()).or_insert_with(|| (at, String::new()));
-        line.push_str(text);
-        if !whole {
-            return None;
-        }
-        let line = (*begun, line.trim_end_matches('\r').to_owned());
-        self.parts.remove(stream);
-        Some(line)
+    // A text may be any bytes; what is before it is plain.
+    fn row(&mut self, row: &[u8]) -> Option<Vec<Line>> {
+        let mut words = row.splitn(4, |byte| *byte == b' ');
+        let mut word = || std::str::from_utf8(words.next()?).ok();
+        let at: Timestamp = word()?.parse().ok()?;
+        let (stream, whole) = (word()?.to_owned(), word()? == "F");
+        let text = words.next().unwrap_or_default();
+        Some(self.streams.entry(stream).or_default().add(at, text, whole))
     }
 }
 
@@ -100,7 +97,7 @@ mod tests {
         write!(file, "{at} stdout P one \n{at} stderr F other\n{at} stdout F two\n{at} stdout F \n{at} stdout P en")
             .unwrap();
         let texts = |lines: Vec<Line>| lines.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
-        assert_eq!(texts(tail.more().unwrap()), ["other", "one two", ""]);
+        assert_eq!(texts(tail.more().unwrap()), ["other", "one two"]);
         writeln!(file, "d").unwrap();
         assert!(tail.more().unwrap().is_empty());
         assert_eq!(texts(tail.rest()), ["end"]);

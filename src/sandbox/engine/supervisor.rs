@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, PipeReader, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Process;
-use super::book::{read_json, stamped, write_json};
+use super::book::{Line, read_json, stamped, write_json};
 use super::cgroup::Cgroup;
+use super::lines::{LARGEST_EVENT, Stream};
 use super::relay::{self, STARTED, TERMINATE};
 
 /// How long a task has between SIGTERM and SIGKILL, as ECS's agent gives it.
@@ -105,8 +107,9 @@ fn attempt(folder: &Path, run: &Run) -> io::Result<Process> {
     let status = folder.join("status");
     OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&status)?;
 
-    let (reader, writer) = io::pipe()?;
-    let mut child = match spawn(run, group.as_ref(), writer) {
+    let (out, stdout) = io::pipe()?;
+    let (err, stderr) = io::pipe()?;
+    let mut child = match spawn(run, group.as_ref(), stdout, stderr) {
         Ok(child) => child,
         Err(error) => {
             if let Some(group) = &group {
@@ -115,12 +118,12 @@ fn attempt(folder: &Path, run: &Run) -> io::Result<Process> {
             return Err(error);
         }
     };
-    let written = copy_log(reader, folder)?;
+    let log = Arc::new(Mutex::new(OpenOptions::new().append(true).open(folder.join("log"))?));
+    let written = [copy_log(out, &log)?, copy_log(err, &log)?];
     let (since, code) = watch(folder, &status, &mut child)?;
-    // Every process of the pid namespace has died with its first one, so the pipe has ended too.
-    match written.join() {
-        Ok(copied) => copied?,
-        Err(_) => return Err(io::Error::other("the thread that writes the log failed")),
+    // Every process of the pid namespace has died with its first one, so the pipes have ended too.
+    for stream in written {
+        stream.join().map_err(|_| io::Error::other("the thread that writes the log failed"))??;
     }
     let out_of_memory = group.as_ref().is_some_and(Cgroup::out_of_memory);
     if let Some(group) = &group {
@@ -135,7 +138,7 @@ fn attempt(folder: &Path, run: &Run) -> io::Result<Process> {
     Ok(Process::Failed { at, reason: format!("CannotStartContainerError: {reason}") })
 }
 
-fn spawn(run: &Run, group: Option<&Cgroup>, output: io::PipeWriter) -> io::Result<Child> {
+fn spawn(run: &Run, group: Option<&Cgroup>, stdout: io::PipeWriter, stderr: io::PipeWriter) -> io::Result<Child> {
     let Some((program, arguments)) = run.argv.split_first() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing to run"));
     };
@@ -148,22 +151,28 @@ fn spawn(run: &Run, group: Option<&Cgroup>, output: io::PipeWriter) -> io::Resul
         None => Command::new(program),
     };
     command.args(arguments).env_clear().envs(&run.environment).stdin(Stdio::piped());
-    command.stdout(output.try_clone()?).stderr(output).spawn()
+    command.stdout(stdout).stderr(stderr).spawn()
 }
 
 type Copying = thread::JoinHandle<io::Result<()>>;
 
-fn copy_log(reader: PipeReader, folder: &Path) -> io::Result<Copying> {
-    let mut log = OpenOptions::new().append(true).open(folder.join("log"))?;
+// One of the two streams. A row of the file is one write, so that the streams' rows are not mixed.
+fn copy_log(reader: PipeReader, log: &Arc<Mutex<File>>) -> io::Result<Copying> {
+    let log = Arc::clone(log);
     thread::Builder::new().name("log".to_owned()).spawn(move || {
         let mut reader = BufReader::new(reader);
+        let mut stream = Stream::default();
         let mut bytes = Vec::new();
-        while reader.read_until(b'\n', &mut bytes)? > 0 {
-            let text = String::from_utf8_lossy(&bytes);
-            log.write_all(stamped(Timestamp::now(), text.trim_end_matches(['\n', '\r'])).as_bytes())?;
+        let write = |events: Vec<Line>| -> io::Result<()> {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            events.iter().try_for_each(|(at, line)| log.write_all(stamped(*at, line).as_bytes()))
+        };
+        while reader.by_ref().take(LARGEST_EVENT as u64).read_until(b'\n', &mut bytes)? > 0 {
+            let line = bytes.strip_suffix(b"\n");
+            write(stream.add(Timestamp::now(), line.unwrap_or(&bytes), line.is_some()))?;
             bytes.clear();
         }
-        Ok(())
+        write(stream.rest())
     })
 }
 
@@ -231,7 +240,7 @@ pub fn start(exe: &Path, folder: &Path) -> io::Result<()> {
 }
 
 /// Reads what `log` has beyond `offset` bytes, whole lines only; returns them with the new offset.
-pub fn read_log(path: &Path, offset: u64) -> (Vec<super::book::Line>, u64) {
+pub fn read_log(path: &Path, offset: u64) -> (Vec<Line>, u64) {
     use std::io::{Read, Seek, SeekFrom};
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|mut file| {

@@ -69,6 +69,23 @@ impl Stream {
         cx.engine.log(task, cx.now).into_iter().map(line).collect()
     }
 
+    /// When its first and its last event were and were taken in, without a look at what is between.
+    fn ends(&self, cx: &Cx) -> Option<((i64, i64), (i64, i64))> {
+        let events = self.events.list();
+        let own = events.first().zip(events.last()).map(|(first, last)| ((first.0, first.1), (last.0, last.1)));
+        let written = self.task.as_ref().and_then(|task| cx.engine.log_ends(task, cx.now)).map(|(first, last)| {
+            let (first, last) = (first.as_millisecond(), last.as_millisecond());
+            ((first, first), (last, last))
+        });
+        match (own, written) {
+            // Of two at the same time the task's is the later one.
+            (Some((first, last)), Some((begin, end))) => {
+                Some((if begin.0 < first.0 { begin } else { first }, if end.0 >= last.0 { end } else { last }))
+            }
+            (own, written) => own.or(written),
+        }
+    }
+
     pub(super) fn all(&self, cx: &Cx) -> Cow<'_, [Event]> {
         let written = self.written(cx);
         if written.is_empty() {
@@ -156,17 +173,17 @@ pub(super) fn describe_streams(account: &Account, cx: &Cx, input: &Value) -> Ans
         .values()
         .filter(|stream| stream.name.starts_with(prefix.unwrap_or_default()))
         .map(|stream| {
-            let events = stream.all(cx);
+            let ends = stream.ends(cx);
             let mut one = json!({
                 "logStreamName": stream.name, "creationTime": stream.created.as_millisecond(), "storedBytes": 0,
                 "arn": format!("{}:log-stream:{}", groups::arn(account, &group.name), stream.name),
             });
-            if let (Some(first), Some(last)) = (events.first(), events.last()) {
-                one["firstEventTimestamp"] = json!(first.0);
-                one["lastEventTimestamp"] = json!(last.0);
-                one["lastIngestionTime"] = json!(last.1);
+            if let Some(((first, _), (last, taken))) = ends {
+                one["firstEventTimestamp"] = json!(first);
+                one["lastEventTimestamp"] = json!(last);
+                one["lastIngestionTime"] = json!(taken);
             }
-            (events.last().map(|event| event.0), one)
+            (ends.map(|(_, (last, _))| last), one)
         })
         .collect();
     if by_time {

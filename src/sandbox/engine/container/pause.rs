@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::relay::LISTENING;
-use super::{Inner, LABEL_INSTANCE, LABEL_SANDBOX, behind, cannot, mount};
+use super::{Inner, LABEL_FOLDER, LABEL_INSTANCE, LABEL_SANDBOX, LABEL_USER, behind, cannot, mount};
 
 /// An image with nothing in it; what a pause container runs is mounted into it.
 const EMPTY_IMAGE: &str = "seqstack/empty:1";
@@ -59,8 +59,7 @@ impl Inner {
     fn pause_arguments(&self, instance: &str, name: &str) -> Result<Vec<String>, String> {
         let mut arguments: Vec<String> = ["create", "--pull", "never", "--name", name].map(str::to_owned).into();
         let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        add("--label", format!("{LABEL_SANDBOX}={}", self.id));
-        add("--label", format!("{LABEL_INSTANCE}={instance}"));
+        self.labels(instance).into_iter().for_each(|label| add("--label", label));
         add("--network", "none".to_owned());
         add("--user", PAUSE_USER.to_owned());
         add("--cap-drop", "ALL".to_owned());
@@ -107,6 +106,33 @@ impl Inner {
         }
         let done = child.wait_with_output().map_err(|error| error.to_string())?;
         if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()) }
+    }
+
+    /// Whose a container is: this sandbox's, of this folder, of this user.
+    pub(super) fn labels(&self, instance: &str) -> [String; 4] {
+        [
+            format!("{LABEL_SANDBOX}={}", self.id),
+            format!("{LABEL_INSTANCE}={instance}"),
+            format!("{LABEL_FOLDER}={}", self.book.folder().display()),
+            format!("{LABEL_USER}={}", rustix::process::geteuid().as_raw()),
+        ]
+    }
+
+    /// Removes the containers that sandboxes of this user have left whose folder is gone: nobody else ever will.
+    pub(super) fn sweep(&self) {
+        let of_user = format!("label={LABEL_USER}={}", rustix::process::geteuid().as_raw());
+        let format = format!("{{{{.ID}}}} {{{{.Label \"{LABEL_FOLDER}\"}}}}");
+        let found = match self.cli.run(["ps", "--all", "--filter", &of_user, "--format", &format]) {
+            Ok(found) => found,
+            Err(complaint) => return tracing::warn!(complaint, "what earlier sandboxes left was not looked for"),
+        };
+        for (container, folder) in found.lines().filter_map(|line| line.split_once(' ')) {
+            // A folder that cannot be looked at is not known to be gone.
+            if folder.starts_with('/') && Path::new(folder).try_exists().is_ok_and(|exists| !exists) {
+                tracing::info!(container, folder, "a container is removed: the folder of its sandbox is gone");
+                self.remove(container);
+            }
+        }
     }
 
     pub(super) fn delete_behind(self: &Arc<Self>, instance: String) {
