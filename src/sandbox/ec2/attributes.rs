@@ -14,7 +14,7 @@ use crate::service::{Answer, ApiError, Cx};
 /// DescribeInstanceAttribute.
 pub(super) fn describe(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     let attribute = required(input, "Attribute")?;
-    let instance = instances::find(&mut account.ec2, cx, required(input, "InstanceId")?)?;
+    let instance = instances::find(account.ec2, cx, required(input, "InstanceId")?)?;
     let mut answer = json!({"instanceId": instance.id});
     let value = match attribute {
         "userData" => instance.user_data.as_ref().map_or_else(|| json!({}), |data| json!({"value": data})),
@@ -55,7 +55,7 @@ pub(super) fn modify(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     } else {
         Some(groups::resolve(account.ec2, &ids, &[], &network::default_vpc(&account.region))?)
     };
-    let instance = instances::find(&mut account.ec2, cx, required(input, "InstanceId")?)?;
+    let instance = instances::find(account.ec2, cx, required(input, "InstanceId")?)?;
     if matches!(instance.life, Life::Terminated | Life::ShuttingDown) {
         return Err(ApiError::new(
             "IncorrectInstanceState",
@@ -101,7 +101,7 @@ pub(super) fn modify(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
 
 /// ModifyInstanceMetadataOptions.
 pub(super) fn modify_metadata(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
-    let instance = instances::find(&mut account.ec2, cx, required(input, "InstanceId")?)?;
+    let instance = instances::find(account.ec2, cx, required(input, "InstanceId")?)?;
     let metadata = instance.metadata.clone().with(input)?;
     if metadata.instance_metadata_tags == "enabled" {
         tags::for_metadata(&instance.tags)?;

@@ -343,7 +343,7 @@ fn filters<'a>() -> [Filter<&'a Instance>; 15] {
 }
 
 fn chosen<'a>(account: &'a Account, cx: &Cx, input: &Value) -> Result<Vec<&'a Instance>, ApiError> {
-    let ids = named(&account.ec2, cx, input)?;
+    let ids = named(account.ec2, cx, input)?;
     page_size(input, 1000)?;
     if !ids.is_empty() && number(input, "MaxResults").is_some() {
         return Err(ApiError::new(
@@ -398,7 +398,7 @@ pub(super) fn describe_status(account: &Account, cx: &Cx, input: &Value) -> Answ
 
 /// The instances that a request is to change, at least one.
 fn to_change(account: &Account, cx: &Cx, input: &Value) -> Result<Vec<String>, ApiError> {
-    let ids = named(&account.ec2, cx, input)?;
+    let ids = named(account.ec2, cx, input)?;
     if ids.is_empty() {
         return Err(ApiError::new("InvalidParameterCombination", "No instances specified"));
     }

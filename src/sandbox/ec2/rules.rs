@@ -298,7 +298,7 @@ pub(super) fn authorize(account: &mut Account, cx: &Cx, input: &Value, egress: b
     own_peers(&account.id, input)?;
     tag_types(input, &["security-group-rule"])?;
     let tags = tags_for(input, "security-group-rule")?;
-    let new = read(&account.ec2, input, &group, egress)?;
+    let new = read(account.ec2, input, &group, egress)?;
     if new.is_empty() {
         return Err(ApiError::new("MissingParameter", "The request must contain the parameter ipPermissions"));
     }

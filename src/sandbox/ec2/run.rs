@@ -144,7 +144,7 @@ fn check(account: &Account, cx: &Cx, input: &Value, subnet: Subnet) -> Result<La
     if let Some(interface) = list(input, "NetworkInterface").first() {
         group_ids.extend(texts(interface, "SecurityGroupId"));
     }
-    let groups = groups::resolve(&account.ec2, &group_ids, &texts(input, "SecurityGroup"), &subnet.vpc)?;
+    let groups = groups::resolve(account.ec2, &group_ids, &texts(input, "SecurityGroup"), &subnet.vpc)?;
     if let Some(id) = groups.iter().find(|id| account.ec2.group(id).is_ok_and(|group| group.vpc != subnet.vpc)) {
         return Err(ApiError::new(
             "InvalidParameter",

@@ -107,7 +107,7 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         return Err(ApiError::new("MissingParameter", "The request must contain the parameter resourceIdSet"));
     }
     for id in &ids {
-        let found = find(&mut account.ec2, cx, id)?;
+        let found = find(account.ec2, cx, id)?;
         if found.shown_in_metadata {
             for_metadata(&new)?;
         }
@@ -116,7 +116,7 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
         few(&all)?;
     }
     for id in &ids {
-        find(&mut account.ec2, cx, id)?.tags.extend(new.clone());
+        find(account.ec2, cx, id)?.tags.extend(new.clone());
     }
     Ok(json!({"return": true}))
 }
@@ -124,7 +124,7 @@ pub(super) fn create(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
 /// DeleteTags: a key without a value goes whatever its value; with one, only if the value is that.
 pub(super) fn delete(account: &mut Account, cx: &Cx, input: &Value) -> Answer {
     for id in texts(input, "ResourceId") {
-        let tags = find(&mut account.ec2, cx, &id)?.tags;
+        let tags = find(account.ec2, cx, &id)?.tags;
         if list(input, "Tag").is_empty() {
             tags.clear();
         }

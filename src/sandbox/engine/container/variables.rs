@@ -12,7 +12,9 @@ pub(super) fn in_a_line(value: &str) -> bool {
 /// Whether it goes in the environment of the engine's own command; some variables would change what that one does.
 pub(super) fn by_command(name: &str, value: &str) -> bool {
     let its_own = ["DOCKER", "LD_", "GO", "CONTAINER", "XDG_", "SSL_", "TMPDIR", "PATH", "HOME"];
-    !in_a_line(value) && !its_own.iter().any(|begin| name.starts_with(begin)) && !name.to_lowercase().ends_with("_proxy")
+    !in_a_line(value)
+        && !its_own.iter().any(|begin| name.starts_with(begin))
+        && !name.to_lowercase().ends_with("_proxy")
 }
 
 #[cfg(test)]
