@@ -127,6 +127,8 @@ struct Kept {
     whole: One<Whole>,
     /// It could not be loaded: nothing may be written over it.
     closed: bool,
+    /// It takes the place of all that was kept.
+    new: bool,
     /// The tasks that the engine keeps something of.
     tasks: BTreeSet<String>,
     /// What there was, for answers that lag behind.
@@ -152,6 +154,7 @@ impl Sandbox {
         let mut kept = Kept {
             whole: One::new(Whole::new(&setup.options)),
             closed: false,
+            new: false,
             tasks: BTreeSet::new(),
             past: past::Past::default(),
         };
@@ -341,10 +344,7 @@ impl Sandbox {
         kept.whole.instance_ids().for_each(|instance| self.engine.end_instance(instance, cx.now));
         kept.whole = One::new(Whole::new(&cx.options));
         kept.whole.s3.conflicts = cx.options.settings.conflicts;
-        if let Some(keeper) = &self.keeper {
-            // What there was goes with the same transaction that keeps the empty account.
-            keeper.clear();
-        }
+        kept.new = true;
         self.keep(kept)?;
         self.store.sweep(&s3::State::default());
         let removed = self.keeper.as_ref().map_or(Ok(()), Keeper::remove_aside);
@@ -402,7 +402,10 @@ impl Sandbox {
             return Err(front::unavailable(&self.fault().unwrap_or_default()));
         }
         let number = match &self.keeper {
-            Some(keeper) => keeper.enter(&mut kept.whole),
+            Some(keeper) => {
+                let new = std::mem::take(&mut kept.new);
+                keeper.enter(&mut kept.whole, new)
+            }
             None => kept.whole.drain(&[], &mut None).map(|()| 0).map_err(Into::into),
         };
         let mut garbage = std::mem::take(&mut kept.whole.s3.garbage);
@@ -416,6 +419,8 @@ impl Sandbox {
         let fault = done.err().map(|error| format!("the account cannot be kept: {error}"));
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fault);
         if let Some(fault) = fault {
+            // Whoever keeps it next lets go of them.
+            self.lock().tasks.extend(gone);
             return Err(front::unavailable(&fault));
         }
         garbage.into_iter().for_each(|blob| self.store.remove(blob));

@@ -80,6 +80,8 @@ impl Keeper {
         } else {
             match load(folder) {
                 Ok((database, found)) if found.id == options.account => return Ok((keeper(database), found, None)),
+                // Nothing was kept in it yet.
+                Ok((database, found)) if found.id.is_empty() => return Ok((keeper(database), whole(), None)),
                 Ok((_, found)) => (FILE, format!("it is of account {}", found.id)),
                 Err(Unread::Unreadable(why)) => (FILE, why),
                 Err(Unread::Io(error)) => return Err(error),
@@ -126,12 +128,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// Takes over what has changed in the account, in the order of the calls. The number is for [`Keeper::settle`].
+    /// Takes over what has changed in the account, in the order of the calls; of an account that is `new`, in the place of
+    /// all that was kept. The number is for [`Keeper::settle`].
     ///
     /// # Errors
     /// What cannot be written as JSON.
-    pub fn enter(&self, whole: &mut One<Whole>) -> io::Result<u64> {
-        let mut changes = Some(Vec::new());
+    pub fn enter(&self, whole: &mut One<Whole>, new: bool) -> io::Result<u64> {
+        let mut changes = Some(if new { vec![Change::Remove(Vec::new())] } else { Vec::new() });
         whole.drain(&[], &mut changes)?;
         let mut queue = lock(&self.queue);
         let changes = changes.unwrap_or_default();
@@ -141,11 +144,6 @@ impl Keeper {
             queue.entered += 1;
         }
         Ok(queue.entered)
-    }
-
-    /// Forgets all that is on disk, in the same transaction that writes what is entered next.
-    pub fn clear(&self) {
-        lock(&self.queue).changes.push(Change::Remove(Vec::new()));
     }
 
     /// Returns once all that was entered up to this number is durable; with the contents that nothing names any more.
@@ -188,10 +186,10 @@ enum Unread {
     Io(io::Error),
 }
 
-/// A new database, for its owner only: it holds tasks' credentials.
+/// A new database, for its owner only: it holds tasks' credentials. It has its name once it is whole.
 fn create(folder: &Path) -> io::Result<Database> {
-    let path = folder.join(FILE);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    let unfinished = folder.join(format!("{FILE}.new"));
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     let made = redb::backends::FileBackend::new(file)
         .and_then(|file| Database::builder().create_with_backend(file))
         .map_err(Trouble::from)
@@ -202,8 +200,10 @@ fn create(folder: &Path) -> io::Result<Database> {
             transaction.commit()?;
             Ok(database)
         });
+    let database = made.map_err(io::Error::other)?;
+    fs::rename(unfinished, folder.join(FILE))?;
     File::open(folder)?.sync_all()?;
-    made.map_err(io::Error::other)
+    Ok(database)
 }
 
 fn reopen(folder: &Path) -> Result<Database, Trouble> {
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     fn keep(keeper: &Keeper, whole: &mut One<Whole>) {
-        keeper.settle(keeper.enter(whole).unwrap()).unwrap();
+        keeper.settle(keeper.enter(whole, false).unwrap()).unwrap();
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
         }
         whole.at("us-east-1");
         keep(&keeper, &mut whole);
-        assert_eq!(keeper.enter(&mut whole).unwrap(), 1, "nothing has changed");
+        assert_eq!(keeper.enter(&mut whole, false).unwrap(), 1, "nothing has changed");
         whole.s3.buckets.get_mut("a").unwrap().keys.remove("a/7");
         whole.s3.buckets.remove("d");
         let mut changes = Some(Vec::new());
@@ -314,6 +314,32 @@ mod tests {
         assert_eq!(again.json().unwrap(), whole.json().unwrap());
         assert_eq!(again.s3.buckets.get("b\0c").unwrap().keys.len(), 100);
         assert_eq!(again.s3.buckets.get("a").unwrap().keys.len(), 99);
+    }
+
+    #[test]
+    fn an_account_in_which_nothing_was_kept_yet_is_no_other_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::default();
+        // A kill while it was made.
+        fs::write(folder.path().join("account.redb.new"), "half").unwrap();
+        for _ in 0..2 {
+            let (_, whole, aside) = Keeper::open(folder.path(), &options).unwrap();
+            assert_eq!((whole.id.as_str(), aside), (options.account.as_str(), None));
+        }
+    }
+
+    #[test]
+    fn a_new_account_takes_the_place_of_all_that_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::default();
+        let (keeper, mut whole, _) = Keeper::open(folder.path(), &options).unwrap();
+        whole.s3.create_bucket("old", "eu-west-2", jiff::Timestamp::UNIX_EPOCH);
+        keep(&keeper, &mut whole);
+        let mut new = One::new(Whole::new(&options));
+        keeper.settle(keeper.enter(&mut new, true).unwrap()).unwrap();
+        drop(keeper);
+        let (_, again, _) = Keeper::open(folder.path(), &options).unwrap();
+        assert!(again.s3.buckets.is_empty());
     }
 
     #[test]
