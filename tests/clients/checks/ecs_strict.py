@@ -101,21 +101,25 @@ def ports(aws, name, arn, which="PORTS"):
     return set(resources[which]["stringSetValue"])
 
 
+# Ends at once when it is told to; a plain `sleep` is killed after 30 s.
+HEEDS_TERM = "trap 'exit 0' TERM; while true; do sleep 0.1; done"
+
+
 @check("ecs", "a host's port is one task's", REFUSAL, page=PORTS,
        says="A port of the host that a task was given is held while the task runs, and shown among what is left.")
 def _(aws):
     name = cluster(aws)
     _, arn = host(aws, name)
     made = definition(aws, container(portMappings=[{"containerPort": 80, "hostPort": 8080}]), networkMode="bridge")
-    run(aws, name, made)
+    run(aws, name, made, HEEDS_TERM)
     true("8080" in ports(aws, name, arn), "the port is among those that are taken")
     placed_nowhere(aws.ecs.run_task(cluster=name, taskDefinition=full_name(made), overrides=shell("true")), "RESOURCE:PORTS")
     udp = [{"containerPort": 80, "hostPort": 8080, "protocol": "udp"}]
-    run(aws, name, definition(aws, container(portMappings=udp), networkMode="bridge"))
+    run(aws, name, definition(aws, container(portMappings=udp), networkMode="bridge"), HEEDS_TERM)
     equal(ports(aws, name, arn, "PORTS_UDP"), {"8080"})
     free = definition(aws, container(portMappings=[{"containerPort": 80}]), networkMode="bridge")
-    run(aws, name, free)
-    run(aws, name, free)
+    run(aws, name, free, HEEDS_TERM)
+    run(aws, name, free, HEEDS_TERM)
 
 
 @check("ecs", "the machine's own ports are taken", REFUSAL, page=PORTS,
